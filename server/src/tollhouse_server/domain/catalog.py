@@ -1,0 +1,114 @@
+"""What a project sells and what each product opens."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final, Literal
+
+from .money import Money
+
+CODE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+"""What a project, feature, product or price may be called."""
+
+UNLIMITED: Final = "unlimited"
+Value = bool | int | Literal["unlimited"]
+"""What a feature is worth: `True` for a switch; a whole number ≥ 0 or `"unlimited"` for a limit. `False` and 0 mean closed."""
+
+
+class Kind(StrEnum):
+    SWITCH = "switch"
+    LIMIT = "limit"
+
+
+class Combine(StrEnum):
+    """How the limits of several sources add up."""
+
+    MAX = "max"
+    SUM = "sum"
+
+
+class OnPause(StrEnum):
+    KEEP_PAID = "keep_paid"
+    END = "end"
+
+
+class OnRefund(StrEnum):
+    END = "end"
+    KEEP = "keep"
+
+
+class OnDispute(StrEnum):
+    SUSPEND = "suspend"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a project decides for itself. README.md tells each in prose."""
+
+    grace: timedelta = timedelta(days=7)
+    """How long an unpaid subscription (`past_due`) keeps access, from the start of the unpaid period."""
+    renewal_leeway: timedelta = timedelta(days=3)
+    """How long an active subscription may run past its period before we have heard of the renewal."""
+    on_pause: OnPause = OnPause.KEEP_PAID
+    on_full_refund: OnRefund = OnRefund.END
+    on_partial_refund: OnRefund = OnRefund.KEEP
+    on_dispute: OnDispute = OnDispute.SUSPEND
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What code asks about."""
+
+    code: str
+    name: str
+    kind: Kind = Kind.SWITCH
+    combine: Combine = Combine.MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Opens:
+    """The value a product gives a feature; `per_seat` multiplies a limit by the quantity bought."""
+
+    value: Value
+    per_seat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A way to pay for a product. `interval=None` is a one-time price."""
+
+    lookup_key: str
+    """`project.product.price`: unique in the whole Stripe account."""
+    product: str
+    money: Money
+    interval: Literal["day", "week", "month", "year"] | None = None
+    interval_count: int = 1
+    trial_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What is sold. `lasts` bounds one-time purchases: None is for life."""
+
+    code: str
+    name: str
+    opens: Mapping[str, Opens]
+    plan_group: str | None = None
+    """Products of one group exclude each other for one customer; products in no group add up."""
+    lasts: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything one project sells, and its policy. `version` grows by one with each published change."""
+
+    project: str
+    version: int
+    features: Mapping[str, Feature]
+    products: Mapping[str, Product]
+    prices: Mapping[str, Price]
+    """By lookup key."""
+    policy: Policy = field(default_factory=Policy)

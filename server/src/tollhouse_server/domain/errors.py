@@ -1,0 +1,40 @@
+"""Problems the rules can find. An error is a class whose docstring says what happened and what to do."""
+
+from typing import ClassVar
+
+
+class Problem(Exception):
+    """Something the caller can understand and act on; never a bug of ours.
+
+    `detail` is one sentence for the person who reads it: what is wrong and what to do. It never holds a secret.
+    """
+
+    status: ClassVar[int] = 400
+    """The HTTP status the API answers with."""
+    code: ClassVar[str] = "problem"
+    """The stable name of the problem, in kebab-case; programs may depend on it."""
+
+    def __init__(self, detail: str, *, errors: list[dict[str, str]] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors or []
+
+    @classmethod
+    def title(cls) -> str:
+        """The first line of the class's docstring."""
+        return (cls.__doc__ or cls.code).strip().splitlines()[0].rstrip(".")
+
+
+class CatalogInvalid(Problem):
+    """The catalog breaks a rule; each entry of `errors` names the place and the rule."""
+
+    status = 422
+    code = "catalog-invalid"
+
+
+class UnknownStatus(Exception):
+    """Stripe used a status these rules do not know; the customer keeps the last known state until someone decides."""
+
+    def __init__(self, kind: str, raw: str) -> None:
+        super().__init__(f"unknown {kind} status {raw!r}: add it to domain/standing.py before it may open or close anything")
+        self.kind, self.raw = kind, raw

@@ -1,0 +1,153 @@
+"""Reasons for access, as plain values: a Subscription, a Purchase, a Grant. Parsed from Stripe in stripe_gateway/parse.py."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Self
+
+from .catalog import Value
+from .errors import UnknownStatus
+from .money import Money
+
+
+class _Status(StrEnum):
+    """An enumeration of Stripe's whose unknown members raise instead of meaning something by default."""
+
+    @classmethod
+    def parse(cls, raw: str) -> Self:
+        try:
+            return cls(raw)
+        except ValueError:
+            raise UnknownStatus(cls.__name__, raw) from None
+
+
+class SubscriptionStatus(_Status):
+    TRIALING = "trialing"
+    ACTIVE = "active"
+    PAST_DUE = "past_due"
+    PAUSED = "paused"
+    INCOMPLETE = "incomplete"
+    INCOMPLETE_EXPIRED = "incomplete_expired"
+    UNPAID = "unpaid"
+    CANCELED = "canceled"
+
+
+class PaymentStatus(_Status):
+    """`payment_status` of a checkout session: a completed checkout is not yet a paid one."""
+
+    PAID = "paid"
+    UNPAID = "unpaid"
+    NO_PAYMENT_REQUIRED = "no_payment_required"
+
+
+class DisputeStatus(_Status):
+    WARNING_NEEDS_RESPONSE = "warning_needs_response"
+    WARNING_UNDER_REVIEW = "warning_under_review"
+    WARNING_CLOSED = "warning_closed"
+    NEEDS_RESPONSE = "needs_response"
+    UNDER_REVIEW = "under_review"
+    WON = "won"
+    LOST = "lost"
+    PREVENTED = "prevented"
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Money that moved for a source, and what became of it."""
+
+    money: Money
+    refunded: int = 0
+    """Minor units given back so far."""
+    refunded_at: datetime | None = None
+    """When the latest refund was made; set exactly when `refunded` is not 0."""
+    dispute: DisputeStatus | None = None
+    disputed_at: datetime | None = None
+
+    @property
+    def fully_refunded(self) -> bool:
+        return self.money.amount > 0 and self.refunded >= self.money.amount
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionItem:
+    """One line of a subscription. `product` is our product code, or None where the catalog has never known the price."""
+
+    stripe_price: str
+    product: str | None
+    lookup_key: str | None
+    quantity: int
+    current_period_start: datetime
+    current_period_end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A Stripe subscription as last read. `id` is Stripe's (`sub_…`)."""
+
+    id: str
+    status: SubscriptionStatus
+    items: tuple[SubscriptionItem, ...]
+    started_at: datetime
+    trial_end: datetime | None = None
+    cancel_at: datetime | None = None
+    cancel_at_period_end: bool = False
+    collection_paused: bool = False
+    """`pause_collection` is set: Stripe leaves the status `active` but collects nothing."""
+    paid_through: datetime | None = None
+    """The latest period end that a paid invoice of this subscription covers."""
+    unpaid_since: datetime | None = None
+    """When the oldest invoice still owed was made; None where nothing is owed."""
+    payment: Payment | None = None
+    """What paid for the current period; None for a free or not yet paid one."""
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseItem:
+    stripe_price: str
+    product: str | None
+    lookup_key: str | None
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """A completed one-time checkout. Keyed by the session (`cs_…`), as a free order has no payment."""
+
+    id: str
+    payment_status: PaymentStatus
+    items: tuple[PurchaseItem, ...]
+    since: datetime
+    """When it was paid: the charge's instant, else (free orders) the session's. Access counts from here."""
+    payment: Payment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Access an operator gave. Exactly one of `feature` (with `value`) and `product` is set."""
+
+    id: str
+    starts_at: datetime
+    reason: str
+    operator: str
+    feature: str | None = None
+    value: Value | None = None
+    product: str | None = None
+    ends_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+Source = Subscription | Purchase | Grant
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything known about one customer, at whatever instant."""
+
+    subscriptions: tuple[Subscription, ...] = ()
+    purchases: tuple[Purchase, ...] = ()
+    grants: tuple[Grant, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return (*self.subscriptions, *self.purchases, *self.grants)
