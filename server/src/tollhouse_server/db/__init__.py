@@ -1,0 +1,1 @@
+"""PostgreSQL: the engine (the only commit), the tables, the migrations."""

@@ -1,0 +1,238 @@
+"""Every table, as SQLAlchemy Core. Each tenant table has `project_id`; each timestamp is `timestamptz`."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from .columns import Instant, Json, customer_column, project_column, uuid_key
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+read_number = Sequence("read_number", metadata=metadata)
+"""Numbers the reads of Stripe in the order in which they began: no two machines' clocks could."""
+
+project = Table(
+    "project",
+    metadata,
+    uuid_key(),
+    Column("slug", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("redirect_origins", ARRAY(Text), nullable=False),
+    Column("catalog_version", Integer, nullable=False, server_default=text("0")),
+    Column("created_at", Instant, nullable=False, server_default=func.now()),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", Text, primary_key=True),  # the public part of the key
+    project_column(),
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False, server_default=func.now()),
+    Column("last_used_at", Instant),
+    Column("revoked_at", Instant),
+    Index(None, "project_id"),
+)
+
+catalog = Table(
+    "catalog",
+    metadata,
+    project_column(),
+    Column("version", Integer, nullable=False),
+    Column("document", Json, nullable=False),
+    Column("published_by", Text, nullable=False),
+    Column("published_at", Instant, nullable=False, server_default=func.now()),
+    UniqueConstraint("project_id", "version"),
+)
+
+price = Table(
+    "price",
+    metadata,
+    # A Stripe price never changes its amount: a changed price is a new row, and the old one keeps its customers.
+    Column("stripe_price_id", Text, primary_key=True),
+    project_column(),
+    Column("lookup_key", Text, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("stripe_product_id", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Index("price_active_lookup_key", "lookup_key", unique=True, postgresql_where=text("active")),
+    Index(None, "project_id"),
+)
+
+customer = Table(
+    "customer",
+    metadata,
+    uuid_key(),
+    project_column(),
+    Column("user_id", Text, nullable=False),
+    Column("stripe_customer_id", Text, unique=True),
+    Column("email", Text),
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+    # The read of Stripe whose result stands in the projection; one that began earlier is refused.
+    Column("read_number", BigInteger, nullable=False, server_default=text("0")),
+    Column("created_at", Instant, nullable=False, server_default=func.now()),
+    UniqueConstraint("project_id", "user_id"),
+)
+
+subscription = Table(
+    "subscription",
+    metadata,
+    Column("id", Text, primary_key=True),
+    project_column(),
+    customer_column(),
+    Column("status", Text, nullable=False),
+    Column("evidence", Json, nullable=False),
+    Index(None, "customer_id"),
+)
+
+purchase = Table(
+    "purchase",
+    metadata,
+    Column("id", Text, primary_key=True),
+    project_column(),
+    customer_column(),
+    Column("payment_status", Text, nullable=False),
+    Column("evidence", Json, nullable=False),
+    Index(None, "customer_id"),
+)
+
+grant = Table(
+    "access_grant",
+    metadata,
+    Column("id", Text, primary_key=True),
+    project_column(),
+    customer_column(),
+    Column("feature", Text),
+    Column("value", Json),
+    Column("product", Text),
+    Column("starts_at", Instant, nullable=False),
+    Column("ends_at", Instant),
+    Column("reason", Text, nullable=False),
+    Column("operator", Text, nullable=False),
+    Column("created_at", Instant, nullable=False, server_default=func.now()),
+    Column("revoked_at", Instant),
+    Column("revoked_by", Text),
+    Column("revoke_reason", Text),
+    CheckConstraint("(feature IS NULL) <> (product IS NULL)", name="one_target"),
+    CheckConstraint("(revoked_at IS NULL) = (revoke_reason IS NULL)", name="revoked_with_reason"),
+    Index(None, "customer_id"),
+    Index(None, "project_id", "created_at"),
+)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("project_id", Uuid, ForeignKey("project.id"), primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    customer_column(),
+    Column("version", BigInteger, nullable=False),
+    Column("catalog_version", Integer, nullable=False),
+    Column("entitlements", Json, nullable=False),
+    Column("computed_at", Instant, nullable=False),
+    # When time alone changes an answer; the timetable then refreshes so that the change has a version and an audit row.
+    Column("next_change_at", Instant),
+    Index("snapshot_next_change_at_idx", "next_change_at", postgresql_where=text("next_change_at IS NOT NULL")),
+    UniqueConstraint("customer_id"),
+)
+
+checkout = Table(
+    "checkout",
+    metadata,
+    Column("id", Text, primary_key=True),
+    project_column(),
+    customer_column(),
+    Column("lookup_key", Text, nullable=False),
+    Column("plan_group", Text),
+    # Everything Stripe is asked with: a request that is tried again must be the same to the letter.
+    Column("request", Json, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("payment_status", Text, nullable=False, server_default=text("'unpaid'")),
+    Column("stripe_session_id", Text, unique=True),
+    Column("url", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    CheckConstraint("state IN ('opening', 'open', 'complete', 'expired')", name="state"),
+    Index(None, "customer_id"),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("type", Text, nullable=False),
+    Column("api_version", Text),
+    # What is dirty: a Stripe customer, charge, price or product. NULL: nothing of ours can be.
+    Column("subject", Text),
+    Column("project_id", Uuid, ForeignKey("project.id")),  # known once it has been applied
+    # Text, not jsonb: jsonb refuses \u0000, and what we cannot store Stripe would send for ever.
+    Column("body", Text, nullable=False),
+    Column("occurred_at", Instant, nullable=False),
+    Column("received_at", Instant, nullable=False, server_default=func.now()),
+    Column("state", Text, nullable=False),
+    Column("outcome", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", Instant),
+    Column("lease", Uuid),
+    Column("lease_until", Instant),
+    Column("error", Text),
+    Column("settled_at", Instant),
+    CheckConstraint("state IN ('received', 'settled', 'deferred', 'buried')", name="state"),
+    CheckConstraint(
+        "(state IN ('received', 'deferred')) = (next_attempt_at IS NOT NULL)", name="pending_has_next_attempt"
+    ),
+    CheckConstraint("(state = 'settled') = (outcome IS NOT NULL)", name="settled_has_outcome"),
+    Index("inbox_pending_idx", "next_attempt_at", postgresql_where=text("next_attempt_at IS NOT NULL")),
+    Index("inbox_pending_subject_idx", "subject", postgresql_where=text("next_attempt_at IS NOT NULL")),
+    Index("inbox_buried_idx", "id", postgresql_where=text("state = 'buried'")),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("project_id", Uuid, ForeignKey("project.id")),
+    Column("customer_id", Uuid, ForeignKey("customer.id")),
+    Column("at", Instant, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("before", Json),
+    Column("after", Json),
+    Column("reason", Text),
+    Index(None, "customer_id", "id"),
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("seen_at", Instant, nullable=False),
+)

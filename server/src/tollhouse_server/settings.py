@@ -1,0 +1,102 @@
+"""Every environment variable of the service: typed, read once, frozen. docs/reference/settings.md tells each."""
+
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsInvalid(Exception):
+    """The environment cannot be served with; the message names each variable and what to do."""
+
+
+class Settings(BaseSettings):
+    """What the processes are told from outside. Secrets do not show in a repr."""
+
+    model_config = SettingsConfigDict(frozen=True, env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    database_url: SecretStr = Field(description="PostgreSQL ≥ 15, as in `postgresql://user:password@host/tollhouse`.")
+    redis_url: SecretStr | None = Field(
+        None, description="Redis ≥ 6.2 or Valkey ≥ 7.2, as in `redis://host:6379/0`. Absent: no second cache tier."
+    )
+    stripe_secret_key: SecretStr = Field(description="The account's secret key, `sk_test_…` or `sk_live_…`.")
+    stripe_webhook_secret: SecretStr | None = Field(
+        None, description="The webhook endpoint's signing secret, `whsec_…`. `tollhouse serve` refuses to start without."
+    )
+    stripe_webhook_secret_previous: SecretStr | None = Field(
+        None, description="The secret before a rotation; accepted beside the new one while it is set."
+    )
+    stripe_api_base: str = Field("https://api.stripe.com", description="Where Stripe answers; the sandbox in development.")
+    admin_api_key: SecretStr | None = Field(
+        None, description="What operators authenticate with, at least 24 characters. Absent: the operator API is closed."
+    )
+    app_host: str = Field("127.0.0.1", description="The address `tollhouse serve` listens on.")
+    app_host_port: int = Field(8900, ge=0, le=65535, description="The port `tollhouse serve` listens on.")
+    sandbox_host_port: int = Field(8901, ge=0, le=65535, description="`tollhouse dev`: the port of the Stripe sandbox.")
+    demo_host_port: int = Field(8903, ge=0, le=65535, description="`tollhouse dev`: the port of the demo app.")
+    database_pool_size: int = Field(10, ge=1, le=200, description="Connections to PostgreSQL that each process keeps.")
+    worker_concurrency: int = Field(4, ge=1, le=64, description="Customers that one `tollhouse work` re-reads at a time.")
+    event_max_attempts: int = Field(
+        12, ge=1, le=100, description="Tries before an event is buried; with the back-off about 24 hours at 12."
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: str = Field("json", pattern="^(json|console)$", description="`json` for machines, `console` for people.")
+    follow_sandbox_clock: bool = Field(
+        False, description="Development only: take the time from the sandbox at STRIPE_API_BASE, so that a fast-forward is felt here."
+    )
+
+    @field_validator("stripe_secret_key")
+    @classmethod
+    def _key_names_its_mode(cls, key: SecretStr) -> SecretStr:
+        if not key.get_secret_value().startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
+            raise ValueError("must begin with sk_test_ or sk_live_ (or rk_…): copy it from Stripe's dashboard, Developers › API keys")
+        return key
+
+    @field_validator("stripe_webhook_secret", "stripe_webhook_secret_previous")
+    @classmethod
+    def _secret_is_one(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value().strip()) < 24:
+            raise ValueError("is too short to be a signing secret: an empty or guessable one would let anybody forge events")
+        return secret
+
+    @field_validator("admin_api_key")
+    @classmethod
+    def _admin_key_is_long(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < 24:
+            raise ValueError("must have at least 24 characters: try `openssl rand -hex 24`")
+        return key
+
+    @model_validator(mode="after")
+    def _sandbox_clock_is_for_test_keys(self) -> Self:
+        if self.follow_sandbox_clock and self.livemode:
+            raise ValueError("FOLLOW_SANDBOX_CLOCK cannot be used with live keys: real customers live in real time")
+        return self
+
+    @property
+    def livemode(self) -> bool:
+        """Whether the Stripe key moves real money."""
+        return "_live_" in self.stripe_secret_key.get_secret_value()[:8]
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """The secrets an event may be signed with. Raises SettingsInvalid where there is none."""
+        if self.stripe_webhook_secret is None:
+            raise SettingsInvalid(
+                "STRIPE_WEBHOOK_SECRET is not set: without it anybody could forge a payment. "
+                "Create a webhook endpoint for /v1/stripe/webhook in Stripe and copy its signing secret (whsec_…)."
+            )
+        secrets = (self.stripe_webhook_secret, self.stripe_webhook_secret_previous)
+        return tuple(secret.get_secret_value() for secret in secrets if secret is not None)
+
+
+def load_settings() -> Settings:
+    """The settings from the environment and `.env`. Raises SettingsInvalid, which never repeats a value."""
+    try:
+        return Settings()  # type: ignore[call-arg]  # pydantic-settings fills the fields from the environment
+    except ValidationError as invalid:
+        lines = [f"{'_'.join(map(str, e['loc'])).upper() or 'SETTINGS'}: {_advice(e['type'], e['msg'])}" for e in invalid.errors()]
+        raise SettingsInvalid("\n".join(lines)) from None
+
+
+def _advice(kind: str, message: str) -> str:
+    return "is not set; see .env.example" if kind == "missing" else message.removeprefix("Value error, ")
