@@ -14,7 +14,7 @@ CODE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 UNLIMITED: Final = "unlimited"
 Value = bool | int | Literal["unlimited"]
-"""What a feature is worth: `True` for a switch; a whole number ≥ 0 or `"unlimited"` for a limit. `False` and 0 mean closed."""
+"""What a feature is worth: a switch `True`, a limit a whole number or `"unlimited"`. `False` and 0 mean closed."""
 
 
 class Kind(StrEnum):

@@ -36,5 +36,7 @@ class UnknownStatus(Exception):
     """Stripe used a status these rules do not know; the customer keeps the last known state until someone decides."""
 
     def __init__(self, kind: str, raw: str) -> None:
-        super().__init__(f"unknown {kind} status {raw!r}: add it to domain/standing.py before it may open or close anything")
+        super().__init__(
+            f"unknown {kind} status {raw!r}: add it to domain/standing.py before it may open or close anything"
+        )
         self.kind, self.raw = kind, raw

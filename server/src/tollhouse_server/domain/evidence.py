@@ -1,4 +1,4 @@
-"""Reasons for access, as plain values: a Subscription, a Purchase, a Grant. Parsed from Stripe in stripe_gateway/parse.py."""
+"""Reasons for access, as plain values: Subscription, Purchase, Grant. stripe_gateway/parse.py makes them from Stripe."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,6 +48,8 @@ class DisputeStatus(_Status):
     UNDER_REVIEW = "under_review"
     WON = "won"
     LOST = "lost"
+    APPEAL_NEEDS_RESPONSE = "appeal_needs_response"
+    APPEAL_UNDER_REVIEW = "appeal_under_review"
     PREVENTED = "prevented"
 
 
@@ -62,6 +64,13 @@ class Payment:
     """When the latest refund was made; set exactly when `refunded` is not 0."""
     dispute: DisputeStatus | None = None
     disputed_at: datetime | None = None
+    """When the dispute was opened; set exactly when `dispute` is."""
+
+    def __post_init__(self) -> None:
+        if (self.refunded > 0) != (self.refunded_at is not None):
+            raise ValueError(f"refunded {self.refunded} at {self.refunded_at}: say both how much and when, or neither")
+        if (self.dispute is None) != (self.disputed_at is None):
+            raise ValueError(f"dispute {self.dispute} at {self.disputed_at}: say both what and when, or neither")
 
     @property
     def fully_refunded(self) -> bool:
@@ -70,7 +79,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionItem:
-    """One line of a subscription. `product` is our product code, or None where the catalog has never known the price."""
+    """One line of a subscription. `product` is our product code, None where the catalog has never known the price."""
 
     stripe_price: str
     product: str | None
@@ -100,6 +109,16 @@ class Subscription:
     payment: Payment | None = None
     """What paid for the current period; None for a free or not yet paid one."""
     ended_at: datetime | None = None
+
+    @property
+    def period_start(self) -> datetime:
+        """When the latest item period began; items may have periods of different lengths."""
+        return max((item.current_period_start for item in self.items), default=self.started_at)
+
+    @property
+    def period_end(self) -> datetime:
+        """When the latest item period ends."""
+        return max((item.current_period_end for item in self.items), default=self.started_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +154,10 @@ class Grant:
     product: str | None = None
     ends_at: datetime | None = None
     revoked_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if (self.feature is None) == (self.product is None) or (self.feature is None) != (self.value is None):
+            raise ValueError("a grant gives either a feature with its value, or a product")
 
 
 Source = Subscription | Purchase | Grant

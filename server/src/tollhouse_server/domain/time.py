@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Final, Self
 
 
 def utc(instant: datetime) -> datetime:
@@ -18,7 +18,31 @@ def from_timestamp(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+def written(instant: datetime) -> str:
+    """RFC 3339 in UTC, as in 2026-11-03T09:30:00Z; `datetime.fromisoformat` reads it back."""
+    return utc(instant).isoformat().replace("+00:00", "Z")
+
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def day(instant: datetime) -> str:
+    """The day in UTC as people write it, whatever the machine's language: 3 Nov 2026."""
+    instant = utc(instant)
+    return f"{instant.day} {_MONTHS[instant.month - 1]} {instant.year}"
+
+
+def until(end: datetime | None) -> str:
+    """How long something lasts, to follow the words "access lasts"."""
+    return "for ever" if end is None else f"until {day(end)}"
+
+
+def earliest(instant: datetime, limit: datetime | None) -> datetime:
+    """The earlier of the two; no limit limits nothing."""
+    return instant if limit is None else min(instant, limit)
+
+
+@dataclass(frozen=True, slots=True)
 class Period:
     """Half-open: contains `start`, does not contain `end`; `end=None` never ends. Never empty."""
 
