@@ -1,4 +1,4 @@
-"""Reasons for access, as plain values: Subscription, Purchase, Grant. stripe_gateway/parse.py makes them from Stripe."""
+"""Reasons for access, as plain values: Subscription, Purchase, Grant; parsed in stripe_gateway/parse.py."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """`amount` in the currency's minor unit (cents; whole yen), `currency` as three lower-case letters, as at Stripe."""
+    """`amount` in the currency's minor unit (cents; whole yen), `currency` as three lower-case letters."""
 
     amount: int
     currency: str

@@ -1,0 +1,84 @@
+"""What each line of each source does for one feature: the step `compute` and `explain` share, so they cannot differ."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from .catalog import Catalog, Feature, Policy, Value
+from .evidence import Evidence, Grant, Source, Subscription
+from .merging import closed, fits, for_quantity
+from .rules import Rule
+from .standing import Standing, standing
+
+SourceKind = Literal["subscription", "purchase", "grant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """One line of a source, judged for one feature: the item of a subscription or purchase, or a grant as a whole."""
+
+    kind: SourceKind
+    source_id: str
+    product: str | None
+    """Our product code; None for a grant of the bare feature and for a price the catalog has never known."""
+    stripe_price: str | None
+    value: Value
+    """What it gives while it counts; False or 0 where it gives this feature nothing at any time."""
+    standing: Standing
+
+
+def openings(catalog: Catalog, evidence: Evidence, policy: Policy, feature: Feature) -> Iterator[Opening]:
+    """Every line of the evidence, including those that do not count for this feature."""
+    for source in evidence.sources:
+        yield from _lines(catalog, source, policy, feature)
+
+
+def _lines(catalog: Catalog, source: Source, policy: Policy, feature: Feature) -> Iterator[Opening]:
+    if isinstance(source, Grant):
+        if source.product is None:
+            yield _of_feature(source, policy, feature)
+        else:
+            yield _of_product(catalog, source, policy, feature, product_code=source.product)
+        return
+    for item in source.items:
+        yield _of_product(
+            catalog, source, policy, feature,
+            product_code=item.product, stripe_price=item.stripe_price, quantity=item.quantity,
+        )  # fmt: skip
+
+
+def _of_feature(grant: Grant, policy: Policy, feature: Feature) -> Opening:
+    value = closed(feature)
+    if grant.feature != feature.code:
+        stands = _opens_nothing(Rule.OPENS_OTHER_FEATURES)
+    elif grant.value is None or not fits(feature, grant.value):
+        stands = _opens_nothing(Rule.VALUE_DOES_NOT_FIT)
+    else:
+        value, stands = grant.value, standing(grant, policy)
+    return Opening("grant", grant.id, None, None, value, stands)
+
+
+def _of_product(
+    catalog: Catalog, source: Source, policy: Policy, feature: Feature, *,
+    product_code: str | None, stripe_price: str | None = None, quantity: int = 1,
+) -> Opening:  # fmt: skip
+    value = closed(feature)
+    product = None if product_code is None else catalog.products.get(product_code)
+    if product is None:
+        stands = _opens_nothing(Rule.PRODUCT_UNKNOWN)
+    else:
+        opens = product.opens.get(feature.code)
+        if opens is not None and fits(feature, opens.value):
+            value = for_quantity(opens, quantity)
+        stands = standing(source, policy, product.lasts) if value else _opens_nothing(Rule.OPENS_OTHER_FEATURES)
+    return Opening(_kind(source), source.id, product_code, stripe_price, value, stands)
+
+
+def _opens_nothing(rule: Rule) -> Standing:
+    return Standing(None, rule, rule.sentence)
+
+
+def _kind(source: Source) -> SourceKind:
+    if isinstance(source, Grant):
+        return "grant"
+    return "subscription" if isinstance(source, Subscription) else "purchase"
