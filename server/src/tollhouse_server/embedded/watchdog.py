@@ -28,8 +28,9 @@ kill -s "$1" -- "$2$pid" 2>/dev/null
 for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 -- "$2$pid" 2>/dev/null || exit 0; sleep 1; done
 kill -s KILL -- "-$pid" "$pid" 2>/dev/null
 """
-# The child names itself to the watchdog before it becomes the program: there is no instant at which it runs unwatched.
-_ANNOUNCE = """fd="$1"; shift; eval "echo \\$\\$ >&$fd; exec \\"\\$@\\" $fd>&-" """
+# The child's input leads to the watchdog until the child has named itself and becomes the program: there is no instant
+# at which it runs unwatched.
+_ANNOUNCE = 'echo $$ >&0 && exec "$@" </dev/null'
 
 
 class GuardedProcess:
@@ -66,12 +67,11 @@ class GuardedProcess:
             os.close(watched)
         output = log if log is not None else subprocess.DEVNULL
         self._child = subprocess.Popen(
-            ["/bin/sh", "-c", _ANNOUNCE, "sh", str(self._watching), *map(str, command)],
-            stdin=subprocess.DEVNULL,
+            ["/bin/sh", "-c", _ANNOUNCE, "sh", *map(str, command)],
+            stdin=self._watching,
             stdout=output,
             stderr=output,
             start_new_session=True,
-            pass_fds=(self._watching,),
             env=env,
             cwd=cwd,
             **started_as(account),
