@@ -1,0 +1,72 @@
+"""Sell through Tollhouse, and ask what a user may do.
+
+    from tollhouse import Tollhouse
+    tollhouse = Tollhouse()   # TOLLHOUSE_URL, TOLLHOUSE_API_KEY
+    if tollhouse.check("ada", "premium_export"): ...
+
+`AsyncTollhouse` is the same for asyncio, `tollhouse.fastapi` guards endpoints, `tollhouse.testing` stands in for the
+service in an app's tests.
+"""
+
+from .answers import (
+    Catalog,
+    Check,
+    Checkout,
+    CheckoutStatus,
+    Customer,
+    Entitlements,
+    ExplainedSource,
+    Explanation,
+    Feature,
+    Grant,
+    Portal,
+    Price,
+    Product,
+    Purchase,
+    Subscription,
+    Synced,
+    Value,
+)
+from .client import AsyncTollhouse, Tollhouse
+from .errors import (
+    ApiError,
+    ConfigurationError,
+    Invalid,
+    NotFound,
+    RateLimited,
+    ServerError,
+    TollhouseError,
+    Unauthenticated,
+    Unreachable,
+)
+
+__all__ = [
+    "ApiError",
+    "AsyncTollhouse",
+    "Catalog",
+    "Check",
+    "Checkout",
+    "CheckoutStatus",
+    "ConfigurationError",
+    "Customer",
+    "Entitlements",
+    "ExplainedSource",
+    "Explanation",
+    "Feature",
+    "Grant",
+    "Invalid",
+    "NotFound",
+    "Portal",
+    "Price",
+    "Product",
+    "Purchase",
+    "RateLimited",
+    "ServerError",
+    "Subscription",
+    "Synced",
+    "Tollhouse",
+    "TollhouseError",
+    "Unauthenticated",
+    "Unreachable",
+    "Value",
+]

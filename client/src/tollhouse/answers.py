@@ -1,0 +1,244 @@
+"""What Tollhouse answers, as values that do not change. Every datetime is aware; money is in minor units (cents)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+Value: TypeAlias = bool | int | float
+"""What a feature is worth: True or False for a switch; a whole number for a limit, `math.inf` where it is unlimited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a user may do with one feature. True in a condition exactly when `allowed`."""
+
+    feature: str
+    allowed: bool
+    value: Value
+    """For a limit, compare: `used < check.value`. False or 0 when not allowed."""
+    valid_until: datetime | None
+    """When this answer ends at the latest; None is open-ended."""
+    reason: str
+    """The rule that decided, for example `subscription-active` or `no-source`."""
+    source: str | None
+    """What opens the feature: a subscription (`sub_…`), purchase (`cs_…`) or grant (`gr_…`)."""
+    version: int
+    """Grows with each change of the customer; an answer with a lower version is older."""
+    checked_at: datetime
+
+    def __bool__(self) -> bool:
+        return self.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlements(Mapping[str, Check]):
+    """Every feature of the catalog for one user, by code."""
+
+    user_id: str
+    version: int
+    checked_at: datetime
+    features: Mapping[str, Check]
+
+    def __getitem__(self, feature: str) -> Check:
+        return self.features[feature]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.features)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """Where to send a user who wants to buy."""
+
+    id: str | None
+    """`chk_…`; None when nothing was opened (`already_owned`)."""
+    url: str | None
+    """Stripe's payment page; None exactly for `already_owned`."""
+    outcome: str
+    """`new`, `pending` (the same checkout is still open) or `already_owned`."""
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutStatus:
+    """What became of a checkout."""
+
+    id: str
+    user_id: str
+    price: str
+    quantity: int
+    state: str
+    """`open`, `complete` or `expired`. Complete is not yet paid: a bank debit settles days later."""
+    payment_status: str
+    """`unpaid`, `paid` or `no_payment_required`."""
+    url: str | None
+    created_at: datetime
+    expires_at: datetime
+
+    @property
+    def paid(self) -> bool:
+        """Completed, and the money is there or none was due."""
+        return self.state == "complete" and self.payment_status in ("paid", "no_payment_required")
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A running or past subscription; `status` is Stripe's."""
+
+    id: str
+    product: str
+    price: str
+    quantity: int
+    status: str
+    renews: bool
+    ends_at: datetime | None
+    """When it will end, where that is decided."""
+    current_period_end: datetime
+    trial_end: datetime | None
+    billing_issue: bool
+    """The last payment failed: ask the user to open the portal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """A one-time purchase. `amount` and `refunded` are in minor units of `currency`."""
+
+    id: str
+    product: str
+    price: str
+    quantity: int
+    payment_status: str
+    purchased_at: datetime
+    refunded: int
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Access an operator gave: a `feature` with a `value`, or a whole `product`."""
+
+    id: str
+    feature: str | None
+    product: str | None
+    value: Value | None
+    starts_at: datetime
+    ends_at: datetime | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """All that is known of one user. A user who never bought has version 0 and empty lists."""
+
+    user_id: str
+    version: int
+    checked_at: datetime
+    entitlements: Entitlements
+    subscriptions: tuple[Subscription, ...]
+    purchases: tuple[Purchase, ...]
+    grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """A checkout and its customer, freshly read from Stripe."""
+
+    checkout: CheckoutStatus
+    customer: Customer
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """Stripe's page where a user changes cards, cancels and finds invoices. Its link is short-lived."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedSource:
+    """One reason for access that was considered, and whether it counted."""
+
+    kind: str
+    """`subscription`, `purchase` or `grant`."""
+    id: str
+    products: tuple[str, ...]
+    counts: bool
+    value: Value | None
+    since: datetime | None = field(metadata={"wire": "from"})
+    until: datetime | None
+    rule: str
+    sentence: str
+    stripe_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a user may or may not use a feature at an instant; `sentence` is for people."""
+
+    feature: str
+    at: datetime
+    allowed: bool
+    value: Value
+    valid_until: datetime | None
+    rule: str
+    sentence: str
+    next_change_at: datetime | None
+    policy: Mapping[str, object]
+    """The project's policy as it was applied."""
+    sources: tuple[ExplainedSource, ...]
+
+    def __bool__(self) -> bool:
+        return self.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What code asks about; `kind` is `switch` or `limit`."""
+
+    code: str
+    name: str
+    kind: str
+    combine: str | None = None
+    """How the limits of several products add up: `max` or `sum`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A way to pay for a product. `amount` is in minor units; `interval` None is a one-time price."""
+
+    lookup_key: str
+    """`project.product.price`: what `open_checkout` takes."""
+    amount: int
+    currency: str
+    interval: str | None
+    interval_count: int
+    trial_days: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What is sold, and the features it opens."""
+
+    code: str
+    name: str
+    plan_group: str | None
+    """Products of one group exclude each other."""
+    opens: Mapping[str, Value]
+    lasts_days: int | None
+    """How long a one-time purchase lasts; None is for life."""
+    prices: tuple[Price, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What this project sells."""
+
+    project: str
+    version: int
+    features: tuple[Feature, ...]
+    products: tuple[Product, ...]

@@ -1,0 +1,128 @@
+"""The calls of the API, each described once for both clients: what is sent, and what comes back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Literal, TypeVar
+from urllib.parse import quote, urlencode
+
+from .answers import Catalog, Check, Checkout, CheckoutStatus, Customer, Entitlements, Explanation, Portal, Synced
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One call: `path` is percent-encoded, `answer` the class its JSON is read as."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    answer: type[T]
+    body: Mapping[str, object] | None = None
+    quick: bool = False
+    """Bound by the shorter `check_timeout`."""
+
+
+def check(user_id: str, feature: str) -> Call[Check]:
+    """May this user use this feature, and up to what value? The answer is true in a condition when allowed.
+
+    A user Tollhouse has never heard of is allowed nothing. Raises NotFound (`feature-not-found`) for a feature that is
+    not in the catalog.
+    """
+    return Call("GET", f"{_customer(user_id)}/entitlements/{_segment('feature', feature)}", Check, quick=True)
+
+
+def entitlements(user_id: str) -> Call[Entitlements]:
+    """Every feature of the catalog for this user, by code: one call where a page asks about several."""
+    return Call("GET", f"{_customer(user_id)}/entitlements", Entitlements, quick=True)
+
+
+def customer(user_id: str) -> Call[Customer]:
+    """All that is known of a user, for an account page: entitlements, subscriptions, purchases, grants."""
+    return Call("GET", _customer(user_id), Customer)
+
+
+def explain(user_id: str, feature: str, *, at: datetime | None = None) -> Call[Explanation]:
+    """Why a user may or may not use a feature, now or at an aware instant. Raises NotFound for an unknown feature."""
+    query = {"feature": feature}
+    if at is not None:
+        if at.tzinfo is None:
+            raise ValueError("at must be an aware datetime")
+        query["at"] = at.isoformat()
+    return Call("GET", f"{_customer(user_id)}/explain?{urlencode(query)}", Explanation)
+
+
+def catalog() -> Call[Catalog]:
+    """What this project sells: features, products, prices."""
+    return Call("GET", "/v1/catalog", Catalog)
+
+
+def open_checkout(
+    user_id: str,
+    price: str,
+    *,
+    success_url: str,
+    cancel_url: str,
+    quantity: int = 1,
+    trial_days: int | None = None,
+    allow_promotion_codes: bool = False,
+    email: str | None = None,
+) -> Call[Checkout]:
+    """Open Stripe's payment page for a price (its lookup key, `project.product.price`); send the user to `.url`.
+
+    Asking again while one is open answers with the same page (`pending`). `.url` is None when the user already owns it.
+    The user comes back to `success_url` with `checkout_id=chk_…` added to its query: give that to `sync_checkout`.
+    Raises NotFound (`price-not-found`), Invalid (`url-not-allowed`, `validation-failed`).
+    """
+    wish: dict[str, object] = {
+        "user_id": _known("user_id", user_id),
+        "price": price,
+        "quantity": quantity,
+        "success_url": success_url,
+        "cancel_url": cancel_url,
+        "allow_promotion_codes": allow_promotion_codes,
+    }
+    if trial_days is not None:
+        wish["trial_days"] = trial_days
+    if email is not None:
+        wish["email"] = email
+    return Call("POST", "/v1/checkouts", Checkout, wish)
+
+
+def checkout(checkout_id: str) -> Call[CheckoutStatus]:
+    """What became of a checkout, as far as Tollhouse has heard. Raises NotFound (`checkout-not-found`)."""
+    return Call("GET", f"/v1/checkouts/{_segment('checkout_id', checkout_id)}", CheckoutStatus)
+
+
+def sync_checkout(checkout_id: str) -> Call[Synced]:
+    """The same, read afresh from Stripe, with the customer's new state: for the page that users return to after paying.
+
+    Raises NotFound (`checkout-not-found`).
+    """
+    return Call("POST", f"/v1/checkouts/{_segment('checkout_id', checkout_id)}/sync", Synced)
+
+
+def open_portal(user_id: str, *, return_url: str) -> Call[Portal]:
+    """Open Stripe's page where users change cards, cancel and find invoices; send the user to `.url`.
+
+    Raises NotFound (`customer-not-found`) for a user who never opened a checkout, Invalid (`url-not-allowed`).
+    """
+    wish = {"user_id": _known("user_id", user_id), "return_url": return_url}
+    return Call("POST", "/v1/portal-sessions", Portal, wish)
+
+
+def _customer(user_id: str) -> str:
+    return f"/v1/customers/{_segment('user_id', user_id)}"
+
+
+def _segment(name: str, value: str) -> str:
+    """One path segment, whatever the app's ids look like: slashes are encoded, and `..` may not climb."""
+    encoded = quote(_known(name, value), safe="")
+    return encoded.replace(".", "%2E") if encoded in (".", "..") else encoded
+
+
+def _known(name: str, value: str) -> str:
+    """An empty id is nearly always a user who is not signed in: better told here than by a 404."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} must be a non-empty str, not {value!r}")
+    return value
