@@ -1,12 +1,13 @@
 """The two clients: they open connections and wait; everything else is in calls.py and protocol.py."""
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from importlib.metadata import version
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, get_args
 
 import httpx
 
@@ -24,6 +25,7 @@ def _blocking(call: Callable[P, Call[T]]) -> "Callable[Concatenate[Tollhouse, P]
     def method(self: "Tollhouse", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._run(call(*args, **kwargs))
 
+    _describe(method, call)
     return method
 
 
@@ -32,7 +34,16 @@ def _awaited(call: Callable[P, Call[T]]) -> "Callable[Concatenate[AsyncTollhouse
     async def method(self: "AsyncTollhouse", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._run(call(*args, **kwargs))
 
+    _describe(method, call)
     return method
+
+
+def _describe(method: Callable[..., object], call: Callable[P, Call[T]]) -> None:
+    """What help() shows of a method: the parameters of its call after self, and the answer in place of the Call."""
+    signature = inspect.signature(call)
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *signature.parameters.values()]
+    (answer,) = get_args(signature.return_annotation)
+    vars(method)["__signature__"] = signature.replace(parameters=parameters, return_annotation=answer)
 
 
 class Tollhouse:

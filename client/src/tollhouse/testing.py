@@ -1,0 +1,256 @@
+"""A Tollhouse in memory, for an app's own tests: the real clients, with a stand-in service in place of the network.
+
+Requests, answers and errors pass through the same code as in production; what the service knows is told by the test.
+
+```
+fake = FakeTollhouse()
+fake.allow("ada", "premium_export")
+assert fake.check("ada", "premium_export")
+```
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+
+from .answers import (
+    Catalog,
+    Check,
+    Checkout,
+    CheckoutStatus,
+    Customer,
+    Entitlements,
+    Explanation,
+    Feature,
+    Portal,
+    Synced,
+    Value,
+)
+from .client import AsyncTollhouse, Tollhouse
+from .wire import encode
+
+_URL = "http://tollhouse.test"
+_KEY = "tollhouse_fake"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedCheckout:
+    """What an app asked of `open_checkout`, and the checkout it got."""
+
+    id: str
+    url: str
+    user_id: str
+    price: str
+    quantity: int
+    success_url: str
+    cancel_url: str
+    trial_days: int | None
+    allow_promotion_codes: bool
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedPortal:
+    """What an app asked of `open_portal`."""
+
+    user_id: str
+    return_url: str
+
+
+@dataclass(slots=True)
+class _User:
+    version: int = 0
+    opened: dict[str, tuple[Value, datetime | None]] = field(default_factory=dict)
+    """By feature: its value, and when that ends."""
+    owned: set[str] = field(default_factory=set)
+    """Prices whose checkout was completed."""
+
+
+class _Problem(Exception):
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        self.status, self.code, self.detail = status, code, detail
+
+
+class FakeService(ABC):
+    """What the test says and sees; both fakes have all of it.
+
+    `checkouts` and `portals` record what the app opened, in order. While `reachable` is False every call raises Unreachable.
+    """
+
+    def __init__(
+        self,
+        features: Iterable[str] = (),
+        *,
+        catalog: Catalog | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`features` or a `catalog` declare what exists: anything else is then NotFound, as in production.
+
+        With neither, every feature and price exists. `now` tells the time against which ends are judged.
+        """
+        declared = tuple(Feature(code, code, "switch") for code in features)
+        self._catalog = catalog or Catalog("fake", 1, declared, ())
+        self._prices = {price.lookup_key: product for product in self._catalog.products for price in product.prices}
+        self._now = now
+        self._users: dict[str, _User] = {}
+        self._statuses: dict[str, CheckoutStatus] = {}
+        self.checkouts: list[OpenedCheckout] = []
+        self.portals: list[OpenedPortal] = []
+        self.reachable = True
+        self._connect(httpx.MockTransport(self._handle))
+
+    @abstractmethod
+    def _connect(self, transport: httpx.MockTransport) -> None: ...
+
+    def allow(self, user_id: str, feature: str, value: Value = True, *, until: datetime | None = None) -> None:
+        """From now on the user may use the feature; `until` (aware) ends it."""
+        self._declared(feature)
+        user = self._user(user_id)
+        user.opened[feature] = (value, until)
+        user.version += 1
+
+    def deny(self, user_id: str, feature: str) -> None:
+        """From now on the user may not use the feature. Features never allowed are denied anyway."""
+        self._declared(feature)
+        user = self._user(user_id)
+        user.opened.pop(feature, None)
+        user.version += 1
+
+    def complete(
+        self,
+        checkout: Checkout | CheckoutStatus | OpenedCheckout | str,
+        opens: Mapping[str, Value] | None = None,
+        *,
+        until: datetime | None = None,
+    ) -> CheckoutStatus:
+        """Pay an opened checkout, as its user would on Stripe's page.
+
+        `opens` says what that gives the user, by feature; without it, what the product of the catalog opens.
+        """
+        status = self._statuses[checkout if isinstance(checkout, str) else str(checkout.id)]
+        product = self._prices.get(status.price)
+        for feature, value in (opens if opens is not None else product.opens if product else {}).items():
+            self.allow(status.user_id, feature, value, until=until)
+        self._user(status.user_id).owned.add(status.price)
+        status = replace(status, state="complete", payment_status="paid", url=None)
+        self._statuses[status.id] = status
+        return status
+
+    def _declared(self, feature: str) -> None:
+        known = [known.code for known in self._catalog.features]
+        if known and feature not in known:
+            raise ValueError(f"{feature!r} is not declared: {', '.join(known)}")
+
+    def _user(self, user_id: str) -> _User:
+        return self._users.setdefault(user_id, _User())
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        if not self.reachable:
+            raise httpx.ConnectError("the fake is not reachable", request=request)
+        try:
+            status, answer = self._route(request)
+        except _Problem as problem:
+            body = {"status": problem.status, "code": problem.code, "detail": problem.detail}
+            return httpx.Response(problem.status, json=body, headers={"Content-Type": "application/problem+json"})
+        return httpx.Response(status, json=encode(answer))
+
+    def _route(self, request: httpx.Request) -> tuple[int, object]:
+        path, _, _ = request.url.raw_path.decode().partition("?")
+        match request.method, *map(unquote, path.removeprefix("/v1/").split("/")):
+            case "GET", "customers", user_id:
+                return 200, self._customer(user_id)
+            case "GET", "customers", user_id, "entitlements":
+                return 200, self._entitlements(user_id)
+            case "GET", "customers", user_id, "entitlements", feature:
+                return 200, self._check(user_id, feature)
+            case "GET", "customers", user_id, "explain":
+                return 200, self._explanation(user_id, request.url.params)
+            case "GET", "catalog":
+                return 200, self._catalog
+            case "POST", "checkouts":
+                return self._open_checkout(json.loads(request.content))
+            case "GET", "checkouts", checkout_id:
+                return 200, self._status(checkout_id)
+            case "POST", "checkouts", checkout_id, "sync":
+                status = self._status(checkout_id)
+                return 200, Synced(status, self._customer(status.user_id))
+            case "POST", "portal-sessions":
+                return 201, self._open_portal(json.loads(request.content))
+        raise _Problem(404, "not-found", "There is no such call.")
+
+    def _check(self, user_id: str, feature: str, at: datetime | None = None) -> Check:
+        known = [known.code for known in self._catalog.features]
+        if known and feature not in known:
+            raise _Problem(404, "feature-not-found", f"The catalog has no feature {feature!r}.")
+        user = self._users.get(user_id, _User())
+        value, until = user.opened.get(feature, (False, None))
+        if value and (until is None or (at or self._now()) < until):
+            return Check(feature, True, value, until, "granted", "gr_fake", user.version, self._now())
+        return Check(feature, False, False, None, "no-source", None, user.version, self._now())
+
+    def _entitlements(self, user_id: str) -> Entitlements:
+        user = self._users.get(user_id, _User())
+        codes = [known.code for known in self._catalog.features] or list(user.opened)
+        return Entitlements(user_id, user.version, self._now(), {code: self._check(user_id, code) for code in codes})
+
+    def _customer(self, user_id: str) -> Customer:
+        entitlements = self._entitlements(user_id)
+        return Customer(user_id, entitlements.version, entitlements.checked_at, entitlements, (), (), ())
+
+    def _explanation(self, user_id: str, query: Mapping[str, str]) -> Explanation:
+        at = datetime.fromisoformat(query["at"]) if "at" in query else self._now()
+        feature = query["feature"]
+        check = self._check(user_id, feature, at)
+        sentence = "The test allows it." if check else "The test does not allow it."
+        until = check.valid_until
+        return Explanation(feature, at, check.allowed, check.value, until, check.reason, sentence, until, {}, ())
+
+    def _open_checkout(self, wish: dict[str, Any]) -> tuple[int, Checkout]:
+        user_id, price = wish["user_id"], wish["price"]
+        if self._prices and price not in self._prices:
+            raise _Problem(404, "price-not-found", f"The catalog has no price {price!r}.")
+        if price in self._user(user_id).owned:
+            return 200, Checkout(None, None, "already_owned", None)
+        for status in self._statuses.values():
+            if (status.user_id, status.price, status.state) == (user_id, price, "open"):
+                return 200, Checkout(status.id, status.url, "pending", status.expires_at)
+        checkout_id = f"chk_{len(self._statuses) + 1}"
+        url, now = f"{_URL}/pay/{checkout_id}", self._now()
+        optional = {"trial_days": None, "email": None}
+        self.checkouts.append(OpenedCheckout(checkout_id, url, **{**optional, **wish}))
+        expires_at = now + timedelta(days=1)
+        self._statuses[checkout_id] = CheckoutStatus(
+            checkout_id, user_id, price, wish["quantity"], "open", "unpaid", url, now, expires_at
+        )
+        return 201, Checkout(checkout_id, url, "new", expires_at)
+
+    def _status(self, checkout_id: str) -> CheckoutStatus:
+        if checkout_id not in self._statuses:
+            raise _Problem(404, "checkout-not-found", f"There is no checkout {checkout_id!r}.")
+        return self._statuses[checkout_id]
+
+    def _open_portal(self, wish: dict[str, Any]) -> Portal:
+        if wish["user_id"] not in self._users:
+            raise _Problem(404, "customer-not-found", f"{wish['user_id']!r} never opened a checkout.")
+        self.portals.append(OpenedPortal(**wish))
+        return Portal(f"{_URL}/portal/{len(self.portals)}")
+
+
+class FakeTollhouse(FakeService, Tollhouse):
+    """Give it to the app in place of a Tollhouse."""
+
+    def _connect(self, transport: httpx.MockTransport) -> None:
+        Tollhouse.__init__(self, _URL, _KEY, retries=0, transport=transport)
+
+
+class AsyncFakeTollhouse(FakeService, AsyncTollhouse):
+    """Give it to the app in place of an AsyncTollhouse."""
+
+    def _connect(self, transport: httpx.MockTransport) -> None:
+        AsyncTollhouse.__init__(self, _URL, _KEY, retries=0, transport=transport)
