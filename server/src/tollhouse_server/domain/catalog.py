@@ -13,6 +13,7 @@ CODE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """What a project, feature, product or price may be called."""
 
 UNLIMITED: Final = "unlimited"
+Interval = Literal["day", "week", "month", "year"]
 Value = bool | int | Literal["unlimited"]
 """What a feature is worth: a switch `True`, a limit a whole number or `"unlimited"`. `False` and 0 mean closed."""
 
@@ -84,7 +85,7 @@ class Price:
     """`project.product.price`: unique in the whole Stripe account."""
     product: str
     money: Money
-    interval: Literal["day", "week", "month", "year"] | None = None
+    interval: Interval | None = None
     interval_count: int = 1
     trial_days: int | None = None
 
@@ -112,3 +113,7 @@ class Catalog:
     prices: Mapping[str, Price]
     """By lookup key."""
     policy: Policy = field(default_factory=Policy)
+    name: str = ""
+    """The project's, for people."""
+    redirect_origins: tuple[str, ...] = ()
+    """Where a checkout or portal may send a customer back to: `https://app.example`, without a path."""

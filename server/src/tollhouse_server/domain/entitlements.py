@@ -71,10 +71,10 @@ def answer(entitlements: Iterable[Entitlement], feature: Feature, at: datetime) 
     """What the feature is at `at`, which is not before the instant the entitlements were computed for."""
     ahead = stretches_ahead(entitlements, feature.code, at)
     if not ahead:
-        return Answer(feature.code, False, closed(feature), None, Rule.NO_SOURCE, None)
+        return Answer(feature.code, False, closed(feature), None, str(Rule.NO_SOURCE), None)
     now = ahead[0]
     if at not in now.period:
-        return Answer(feature.code, False, closed(feature), now.period.start, Rule.NOT_YET, None)
+        return Answer(feature.code, False, closed(feature), now.period.start, str(Rule.NOT_YET), None)
     reason = now.reasons[0]
     return Answer(feature.code, True, now.value, end_of_value(ahead), reason.rule, reason.source_id)
 
@@ -130,7 +130,7 @@ def _piece(feature: Feature, period: Period, opened: Sequence[Opening]) -> Entit
         return None
     most_first = sorted(opened, key=lambda opening: (-_weight(opening.value), opening.kind, opening.source_id))
     reasons = dict.fromkeys(
-        Reason(opening.source_id, opening.kind, opening.standing.rule) for opening in most_first if opening.value
+        Reason(opening.source_id, opening.kind, str(opening.standing.rule)) for opening in most_first if opening.value
     )
     return Entitlement(feature.code, value, period, tuple(reasons))
 

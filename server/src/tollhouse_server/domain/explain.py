@@ -96,7 +96,7 @@ def _source(feature: Feature, lines: list[Opening], at: datetime) -> ConsideredS
         counts=stands.period is not None and at in stands.period,
         value=merge(feature, [line.value for line in lines]),
         period=stands.period,
-        rule=stands.rule,
+        rule=str(stands.rule),
         sentence=stands.sentence + _tense(stands.period, at),
         stripe_ids=() if first.kind == "grant" else tuple(dict.fromkeys([first.source_id, *prices])),
     )

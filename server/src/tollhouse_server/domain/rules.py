@@ -36,7 +36,7 @@ class Rule(StrEnum):
     DISPUTED = "disputed", "The payment has been disputed since {disputed}: access is suspended until that is decided."
     DISPUTE_LOST = "dispute-lost", "The dispute of {ended} was lost: access ended then."
 
-    GRANTED = "granted", "Granted from {since}, {until}: {reason}"
+    GRANTED = "granted", "Granted from {since}, {until} ({reason})."
     GRANT_REVOKED = "grant-revoked", "Granted from {since}, but revoked on {ended}."
 
     NO_SOURCE = "no-source", "Nothing that was bought or granted opens it."

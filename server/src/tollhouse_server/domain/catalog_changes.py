@@ -1,0 +1,121 @@
+"""What publishing a catalog changes, in sentences for the person who publishes it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from datetime import timedelta
+from typing import TypeVar
+
+from .catalog import Catalog, Combine, Feature, Kind, Opens, Policy, Price, Product
+
+_Entry = TypeVar("_Entry")
+
+
+def differences(old: Catalog | None, new: Catalog) -> list[str]:
+    """One sentence for each thing that is new, gone or otherwise; none where the two say the same."""
+    old = old or Catalog(new.project, 0, {}, {}, {}, name=new.name, policy=new.policy)
+    return [
+        *_project(old, new),
+        *_policy(old.policy, new.policy),
+        *_entries(old.features, new.features, "feature", _feature, _feature_changes),
+        *_entries(old.products, new.products, "product", _product, _product_changes),
+        *_entries(old.prices, new.prices, "price", _price, _price_changes),
+    ]
+
+
+def _project(old: Catalog, new: Catalog) -> Iterator[str]:
+    if old.name != new.name:
+        yield f"Project: the name {old.name} becomes {new.name}."
+    for origin in sorted({*new.redirect_origins} - {*old.redirect_origins}):
+        yield f"Project: customers may be sent back to {origin}."
+    for origin in sorted({*old.redirect_origins} - {*new.redirect_origins}):
+        yield f"Project: customers may no longer be sent back to {origin}."
+
+
+def _policy(old: Policy, new: Policy) -> Iterator[str]:
+    for item in fields(Policy):
+        before, after = getattr(old, item.name), getattr(new, item.name)
+        if before != after:
+            yield f"Policy: {item.name.replace('_', ' ')} {_said(before)} becomes {_said(after)}."
+
+
+def _entries(
+    old: Mapping[str, _Entry], new: Mapping[str, _Entry], noun: str,
+    described: Callable[[_Entry], str], changes: Callable[[_Entry, _Entry], Iterator[str]],
+) -> Iterator[str]:  # fmt: skip
+    for code, entry in new.items():
+        if code not in old:
+            yield f"New {noun} {code}: {described(entry)}."
+        else:
+            yield from (f"{noun.capitalize()} {code}: {change}." for change in changes(old[code], entry))
+    for code in old:
+        if code not in new:
+            yield f"{noun.capitalize()} {code} is gone: {_GONE[noun]}."
+
+
+_GONE = {
+    "feature": "nothing opens it any more, and asking for it is an error",
+    "product": "whoever holds it loses what it opened",
+    "price": "it can no longer be bought; those who pay it keep it",
+}
+
+
+def _feature(feature: Feature) -> str:
+    if feature.kind is Kind.SWITCH:
+        return f"{feature.name}, a switch"
+    several = "the sum" if feature.combine is Combine.SUM else "the largest"
+    return f"{feature.name}, a limit ({several} of several counts)"
+
+
+def _feature_changes(old: Feature, new: Feature) -> Iterator[str]:
+    if old != new:
+        yield f"{_feature(old)}, becomes {_feature(new)}"
+
+
+def _product(product: Product) -> str:
+    opens = ", ".join(f"{code} {_opens(opens)}" for code, opens in product.opens.items())
+    return f"{product.name} opens {opens or 'nothing'}"
+
+
+def _product_changes(old: Product, new: Product) -> Iterator[str]:
+    if old.name != new.name:
+        yield f"the name {old.name} becomes {new.name}"
+    if old.plan_group != new.plan_group:
+        yield f"plan group {_said(old.plan_group)} becomes {_said(new.plan_group)}"
+    if old.lasts != new.lasts:
+        yield f"purchases, past ones too, last {_lasts(new.lasts)} instead of {_lasts(old.lasts)}"
+    for code in dict.fromkeys([*new.opens, *old.opens]):
+        before, after = old.opens.get(code), new.opens.get(code)
+        if before is None and after is not None:
+            yield f"now opens {code} {_opens(after)}"
+        elif before is not None and after is None:
+            yield f"no longer opens {code}"
+        elif before is not None and after is not None and before != after:
+            yield f"{code} {_opens(before)} becomes {_opens(after)}"
+
+
+def _price(price: Price) -> str:
+    if price.interval is None:
+        return f"{price.money} once"
+    every = price.interval if price.interval_count == 1 else f"{price.interval_count} {price.interval}s"
+    trial = f" after a trial of {price.trial_days} days" if price.trial_days else ""
+    return f"{price.money} every {every}{trial}"
+
+
+def _price_changes(old: Price, new: Price) -> Iterator[str]:
+    if old != new:
+        yield f"{_price(old)} becomes {_price(new)} for new customers; those who pay it keep theirs"
+
+
+def _opens(opens: Opens) -> str:
+    value = {True: "on", False: "off"}[opens.value] if isinstance(opens.value, bool) else str(opens.value)
+    return f"{value} per seat" if opens.per_seat else value
+
+
+def _lasts(lasts: timedelta | None) -> str:
+    return "for ever" if lasts is None else _said(lasts)
+
+
+def _said(value: object) -> str:
+    if isinstance(value, timedelta):
+        return f"{value.days} day{'' if value.days == 1 else 's'}"
+    return "none" if value is None else str(value).replace("_", " ")

@@ -1,0 +1,200 @@
+"""The catalog as people write it (a TOML file, or the same as JSON) made into a `Catalog`, or every mistake at once."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final, Literal, cast
+from urllib.parse import urlsplit
+
+from .catalog import (
+    UNLIMITED,
+    Catalog,
+    Combine,
+    Feature,
+    Interval,
+    Kind,
+    OnDispute,
+    OnPause,
+    OnRefund,
+    Opens,
+    Policy,
+    Price,
+    Product,
+)
+from .document import Table, quoted, what
+from .errors import CatalogInvalid
+from .money import Money
+
+LONGEST_INTERVAL: Final[Mapping[str, int]] = {"day": 1095, "week": 156, "month": 36, "year": 3}
+"""How many of each make up the three years that Stripe lets an interval have."""
+LARGEST_AMOUNT: Final = 99_999_999
+"""The largest charge Stripe makes in most currencies, in minor units."""
+LARGEST_LIMIT: Final = 2**53 - 1
+"""The largest whole number that every JSON reader keeps exactly."""
+LONGEST_TRIAL: Final = 730
+LONGEST_POLICY: Final = 365
+LONGEST_ACCESS: Final = 36_500
+"""In days, as the two above. A purchase that should last longer is for life."""
+
+CATALOG_KEYS: Final = ("project", "name", "redirect_origins", "policy", "features", "products")
+POLICY_KEYS: Final = (
+    "grace_days", "renewal_leeway_days", "on_pause", "on_full_refund", "on_partial_refund", "on_dispute",
+)  # fmt: skip
+FEATURE_KEYS: Final = ("name", "kind", "combine")
+PRODUCT_KEYS: Final = ("name", "plan_group", "opens", "lasts", "prices")
+PRICE_KEYS: Final = ("amount", "currency", "interval", "interval_count", "trial_days")
+
+
+def parse_catalog(document: Mapping[str, object], version: int) -> Catalog:
+    """The catalog that a document describes. Raises CatalogInvalid with every mistake, each at its JSON pointer."""
+    errors: list[dict[str, str]] = []
+    top = Table(document, "", errors, CATALOG_KEYS)
+    project = top.code("project")
+    features = {code: _feature(code, table) for code, table in top.entries("features", FEATURE_KEYS)}
+    products: dict[str, Product] = {}
+    prices: dict[str, Price] = {}
+    for code, table in top.entries("products", PRODUCT_KEYS):
+        sold = {price.lookup_key: price for price in _prices(project, code, table)}
+        products[code] = _product(
+            code, table, features, one_time=any(price.interval is None for price in sold.values())
+        )
+        prices |= sold
+    catalog = Catalog(
+        project, version, features, products, prices,
+        _policy(top.table("policy", POLICY_KEYS)), top.text("name", project), _origins(top),
+    )  # fmt: skip
+    if errors:
+        raise CatalogInvalid(f"the catalog has {len(errors)} mistake{'s' * (len(errors) > 1)}", errors=errors)
+    return catalog
+
+
+def _policy(table: Table) -> Policy:
+    usual = Policy()
+    return Policy(
+        grace=_days(table, "grace_days", usual.grace.days, 0, LONGEST_POLICY),
+        renewal_leeway=_days(table, "renewal_leeway_days", usual.renewal_leeway.days, 0, LONGEST_POLICY),
+        on_pause=table.choice("on_pause", OnPause(usual.on_pause)),
+        on_full_refund=table.choice("on_full_refund", OnRefund(usual.on_full_refund)),
+        on_partial_refund=table.choice("on_partial_refund", OnRefund(usual.on_partial_refund)),
+        on_dispute=table.choice("on_dispute", OnDispute(usual.on_dispute)),
+    )
+
+
+def _days(table: Table, key: str, default: int | None, least: int, most: int) -> timedelta:
+    return timedelta(days=table.whole(key, default, least, most, "days"))
+
+
+def _feature(code: str, table: Table) -> Feature:
+    kind = table.choice("kind", Kind.SWITCH)
+    if "combine" in table and kind is Kind.SWITCH:
+        table.wrong("combine", 'only a limit combines: write kind = "limit" or delete this')
+    return Feature(code, table.text("name", code), kind, table.choice("combine", Combine.MAX))
+
+
+def _product(code: str, table: Table, features: Mapping[str, Feature], *, one_time: bool) -> Product:
+    opens = {}
+    written = table.table("opens")
+    for feature_code, value in written.content.items():
+        if feature_code in features:
+            opens[feature_code] = _opens(written, feature_code, value, features[feature_code].kind)
+        else:
+            written.wrong(feature_code, "no such feature: declare it under features, or delete this")
+    if "lasts" in table and not one_time:
+        table.wrong("lasts", "bounds one-time purchases, and this product has no one-time price: delete it")
+    plan_group = table.code("plan_group") if "plan_group" in table else None
+    return Product(code, table.text("name", code), opens, plan_group, _lasts(table))
+
+
+def _lasts(table: Table) -> timedelta | None:
+    value = table.content.get("lasts", "forever")
+    if value == "forever":
+        return None
+    if isinstance(value, Mapping):
+        return _days(table.table("lasts", ("days",)), "days", None, 1, LONGEST_ACCESS)
+    table.wrong("lasts", f'must be "forever" or {{ days = 30 }}, not {what(value)}')
+    return None
+
+
+def _opens(opens: Table, code: str, value: object, kind: Kind) -> Opens:
+    if kind is Kind.SWITCH:
+        if not isinstance(value, bool):
+            opens.wrong(
+                code, f'is a switch, so it must be true or false, not {what(value)}; a number needs kind = "limit"'
+            )
+        return Opens(value is True)
+    if not isinstance(value, Mapping):
+        return Opens(_limit(opens, code))
+    table = opens.table(code, ("limit", "per_seat"))
+    per_seat = table.content.get("per_seat", False)
+    if not isinstance(per_seat, bool):
+        table.wrong("per_seat", f"must be true or false, not {what(per_seat)}")
+    return Opens(_limit(table, "limit"), per_seat is True)
+
+
+def _limit(table: Table, key: str) -> int | Literal["unlimited"]:
+    value = table.content.get(key)
+    if value == UNLIMITED:
+        return UNLIMITED
+    if isinstance(value, (bool, str)):
+        table.wrong(key, f'is a limit, so it must be a whole number or "unlimited", not {what(value)}')
+        return 0
+    return table.whole(key, None, 0, LARGEST_LIMIT, "units")
+
+
+def _prices(project: str, product: str, table: Table) -> list[Price]:
+    return [
+        _price(f"{project}.{product}.{code}", product, price) for code, price in table.entries("prices", PRICE_KEYS)
+    ]
+
+
+def _price(lookup_key: str, product: str, table: Table) -> Price:
+    amount = table.whole("amount", None, 0, LARGEST_AMOUNT, "cents (minor units)")
+    money = Money(amount, _currency(table))
+    interval = _interval(table)
+    if interval is None:
+        for key in ("interval_count", "trial_days"):
+            if key in table:
+                table.wrong(key, "needs an interval: this is a one-time price, so add one or delete this")
+        return Price(lookup_key, product, money)
+    count = table.whole("interval_count", 1, 1, LONGEST_INTERVAL[interval], f"{interval}s")
+    trial = table.whole("trial_days", None, 1, LONGEST_TRIAL, "days") if "trial_days" in table else None
+    return Price(lookup_key, product, money, interval, count, trial)
+
+
+def _currency(table: Table) -> str:
+    currency = table.text("currency")
+    if len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.islower():
+        return currency
+    if currency:
+        table.wrong("currency", f'must be three lower-case letters, as in "eur", not {quoted(currency)}')
+    return "xxx"
+
+
+def _interval(table: Table) -> Interval | None:
+    value = table.content.get("interval")
+    if value is None or (isinstance(value, str) and value in LONGEST_INTERVAL):
+        return cast(Interval | None, value)
+    table.wrong(
+        "interval", f"must be one of {', '.join(map(quoted, LONGEST_INTERVAL))}, or absent for a one-time price"
+    )
+    return None
+
+
+def _origins(top: Table) -> tuple[str, ...]:
+    listed = top.positions("redirect_origins")
+    for position, origin in listed.content.items():
+        if not is_origin(origin):
+            listed.wrong(position, 'must be scheme, host and port only, as in "https://app.example"')
+    return tuple(str(origin) for origin in listed.content.values())
+
+
+def is_origin(value: object) -> bool:
+    """Whether it is an http(s) scheme, a lower-case host and perhaps a port, with nothing after them."""
+    if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+        return False
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname and (f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:  # not a port, or not an IPv6 address
+        return False
+    return bool(host) and parts.scheme in ("http", "https") and value == f"{parts.scheme}://{host}{port}"

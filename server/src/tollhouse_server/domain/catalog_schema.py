@@ -1,0 +1,134 @@
+"""The shape of a catalog document as JSON Schema, for editors and for whoever writes one by program.
+
+It says what a schema can say; `parse_catalog` is the judge, and also knows what one part asks of another.
+"""
+
+from enum import StrEnum
+
+from .catalog import CODE, UNLIMITED, Combine, Kind, OnDispute, OnPause, OnRefund, Policy
+from .catalog_file import (
+    LARGEST_AMOUNT,
+    LARGEST_LIMIT,
+    LONGEST_ACCESS,
+    LONGEST_INTERVAL,
+    LONGEST_POLICY,
+    LONGEST_TRIAL,
+)
+
+_Schema = dict[str, object]
+
+
+def json_schema() -> _Schema:
+    """The schema of a catalog document, JSON Schema draft 2020-12."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tollhouse catalog",
+        "description": "What one project sells, what each product opens, and the project's policies.",
+        **_table(
+            {
+                "project": {**_CODE, "description": "The project's slug; lookup keys begin with it."},
+                "name": _TEXT,
+                "redirect_origins": {
+                    "type": "array",
+                    "items": {"type": "string", "pattern": r"^https?://[^/?#@\s]+$"},
+                    "description": "Where a checkout or portal may send a customer back to.",
+                },
+                "policy": _policy(),
+                "features": _by_code(_feature()),
+                "products": _by_code(_product()),
+            },
+            "project",
+        ),
+    }
+
+
+def _table(properties: dict[str, _Schema], *required: str) -> _Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def _by_code(entry: _Schema) -> _Schema:
+    return {"type": "object", "propertyNames": _CODE, "additionalProperties": entry}
+
+
+def _whole(least: int, most: int, description: str, **more: object) -> _Schema:
+    return {"type": "integer", "minimum": least, "maximum": most, "description": description, **more}
+
+
+def _choice(default: StrEnum, description: str) -> _Schema:
+    return {"enum": [str(member) for member in type(default)], "default": str(default), "description": description}
+
+
+_CODE: _Schema = {"type": "string", "pattern": f"^{CODE.pattern}$"}
+_TEXT: _Schema = {"type": "string", "minLength": 1, "maxLength": 200}
+_LIMIT: _Schema = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": LARGEST_LIMIT}, {"const": UNLIMITED}]}
+
+
+def _policy() -> _Schema:
+    usual = Policy()
+    return _table(
+        {
+            "grace_days": _whole(
+                0, LONGEST_POLICY, "How long an unpaid subscription keeps access, from the start of the unpaid period.",
+                default=usual.grace.days,
+            ),
+            "renewal_leeway_days": _whole(
+                0, LONGEST_POLICY, "How long access outlasts a paid period while the renewal is awaited.",
+                default=usual.renewal_leeway.days,
+            ),
+            "on_pause": _choice(OnPause(usual.on_pause), "Whether a paused subscription keeps what was paid for."),
+            "on_full_refund": _choice(OnRefund(usual.on_full_refund), "Whether a full refund ends what it paid for."),
+            "on_partial_refund": _choice(OnRefund(usual.on_partial_refund), "Whether a partial refund ends it."),
+            "on_dispute": _choice(OnDispute(usual.on_dispute), "Whether an open dispute suspends what it paid for."),
+        }
+    )  # fmt: skip
+
+
+def _feature() -> _Schema:
+    return _table(
+        {
+            "name": _TEXT,
+            "kind": _choice(Kind.SWITCH, "A switch is on or off; a limit is a number or unlimited."),
+            "combine": _choice(Combine.MAX, "Limits only: whether the largest of several counts, or their sum."),
+        }
+    )
+
+
+def _product() -> _Schema:
+    per_seat: _Schema = {"type": "boolean", "default": False, "description": "Multiply by the quantity bought."}
+    value: _Schema = {"anyOf": [{"type": "boolean"}, _LIMIT, _table({"limit": _LIMIT, "per_seat": per_seat}, "limit")]}
+    days = _table({"days": _whole(1, LONGEST_ACCESS, "From the purchase.")}, "days")
+    return _table(
+        {
+            "name": _TEXT,
+            "plan_group": {**_CODE, "description": "Products of one group exclude each other for one customer."},
+            "opens": {
+                **_by_code(value),
+                "description": "The value of each feature: true, a limit, or a limit per seat.",
+            },
+            "lasts": {
+                "anyOf": [{"const": "forever"}, days],
+                "default": "forever",
+                "description": "How long a one-time purchase gives access.",
+            },
+            "prices": _by_code(_price()),
+        }
+    )
+
+
+def _price() -> _Schema:
+    return _table(
+        {
+            "amount": _whole(0, LARGEST_AMOUNT, "In minor units: 900 is 9.00 EUR."),
+            "currency": {"type": "string", "pattern": "^[a-z]{3}$", "description": "ISO 4217, as in eur."},
+            "interval": {"enum": [*LONGEST_INTERVAL], "description": "Absent: a one-time price."},
+            "interval_count": _whole(1, max(LONGEST_INTERVAL.values()), "Bill every so many intervals.", default=1),
+            "trial_days": _whole(1, LONGEST_TRIAL, "Days before the first charge."),
+        },
+        "amount",
+        "currency",
+    )
