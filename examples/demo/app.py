@@ -70,7 +70,8 @@ def sign_in(user: Annotated[str, Form()]) -> Response:
 async def pdf(request: Request, user: User, notice: str = "") -> Response:
     customer = await pdf_tool.customer(user)
     catalog = await pdf_tool.catalog()
-    plan_is_running = any(plan.status in ("active", "trialing", "past_due") for plan in customer.subscriptions)
+    held = {plan.product for plan in customer.subscriptions if plan.status in ("active", "trialing", "past_due")}
+    held |= {purchase.product for purchase in customer.purchases if purchase.payment_status != "unpaid"}
     return pages.TemplateResponse(
         request,
         "pdf.html",
@@ -80,7 +81,7 @@ async def pdf(request: Request, user: User, notice: str = "") -> Response:
             "customer": customer,
             "catalog": catalog,
             "product_names": {product.code: product.name for product in catalog.products},
-            "plan_is_running": plan_is_running,
+            "held": held,
             "may_export": customer.entitlements["premium_export"].allowed,
             "pages_per_day": max(FREE_PAGES_PER_DAY, customer.entitlements["pages_per_day"].value),
         },

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from tollhouse_sandbox.pages.rendering import page, posted
-from tollhouse_sandbox.pages.wording import moment, subscription_state
+from tollhouse_sandbox.pages.wording import length, moment, subscription_state
 from tollhouse_sandbox.sandbox import Sandbox
 
 Json = dict[str, Any]
@@ -86,8 +86,8 @@ def _desk(overview: Json) -> Response:
 def _clock_sentence(overview: Json) -> str:
     if overview["frozen"]:
         return "Frozen: it moves only when it is told to."
-    ahead = timedelta(seconds=round(overview["offset"]))
-    return f"Ahead of real time by {ahead}." if ahead else "The same as real time."
+    ahead = length(overview["offset"])
+    return f"{ahead} ahead of real time." if ahead else "The same as real time."
 
 
 def _customer(customer: Json, subscriptions: Iterable[Json]) -> Json:

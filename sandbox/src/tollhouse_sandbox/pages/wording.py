@@ -1,5 +1,6 @@
 """Prices, intervals, dates and states in words, for the pages."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -26,6 +27,19 @@ def moment(unix: float) -> str:
     """A Unix time in seconds, in UTC: "Sun 6 Dec 2026, 14:05:09"."""
     at = datetime.fromtimestamp(unix, UTC)
     return f"{at:%a} {at.day} {at:%b %Y, %H:%M:%S}"
+
+
+def length(seconds: float) -> str:
+    """A span of time, roughly: "40 minutes", "3 days 2 hours"."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    whole_days, hours = divmod(hours, 24)
+    parts = [(whole_days, "day"), (hours, "hour"), (0 if whole_days else minutes, "minute")]
+    return " ".join(f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts if count)
+
+
+def in_fours(number: str) -> str:
+    """A card or account number as it is printed: "4242 4242 4242 4242"."""
+    return " ".join(textwrap.wrap(number, 4))
 
 
 def charge(lines: Sequence[Mapping[str, Any]]) -> str:
