@@ -55,10 +55,10 @@ def run(data_dir: Path | None = None, *, with_valkey: bool = False, ready_file: 
         console.print("Stopped.")
         return 0
     except PartDied as death:
-        console.print(f"{death}\n\nStopped everything.", style="red", markup=False, highlight=False)
+        console.print(f"{death}\n\nStopped everything.", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     except (CannotRun, EmbeddedServerError, PortTaken) as reason:
-        console.print(str(reason), style="red", markup=False, highlight=False)
+        console.print(str(reason), style="red", markup=False, highlight=False, soft_wrap=True)
         return 2
 
 
@@ -140,8 +140,10 @@ class _Run:
     def _start_sandbox(self, kept: Kept) -> None:
         with self._step("Stripe sandbox"):
             listening = ("--host", HOST, "--port", str(self.sandbox_port))
-            command = [_script("tollhouse-sandbox"), "serve", *listening, "--data", self.data_dir / "sandbox.sqlite"]
-            self.supervisor.start("sandbox", command, self.environment)
+            data = ("--data", self.data_dir / "sandbox.sqlite")
+            self.supervisor.start(
+                "sandbox", [_script("tollhouse-sandbox"), "serve", *listening, *data], self.environment
+            )
             self._wait_for(f"{self.sandbox_url}/_sandbox/clock")
             registration = self._register_endpoint(kept.webhook_endpoint, kept.webhook_secret)
             kept.webhook_endpoint, kept.webhook_secret = asyncio.run(registration)
@@ -180,8 +182,7 @@ class _Run:
                 raise CannotRun(_why_refused(refused)) from refused
             environment = self.environment | demo.environment(self.service_url, self.demo_url, kept.project_keys)
             listening = ("--host", HOST, "--port", str(self.demo_port), "--log-level", "warning")
-            command = [_script("uvicorn"), "app:app", "--app-dir", place, *listening]
-            self.supervisor.start("demo", command, environment)
+            self.supervisor.start("demo", [_script("uvicorn"), "app:app", "--app-dir", place, *listening], environment)
             self._wait_for(self.demo_url)
         return self.demo_url
 
