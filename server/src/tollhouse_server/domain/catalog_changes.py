@@ -12,7 +12,7 @@ _Entry = TypeVar("_Entry")
 
 def differences(old: Catalog | None, new: Catalog) -> list[str]:
     """One sentence for each thing that is new, gone or otherwise; none where the two say the same."""
-    old = old or Catalog(new.project, 0, {}, {}, {}, name=new.name, policy=new.policy)
+    old = old or Catalog(new.project, 0, {}, {}, {}, name=new.name)
     return [
         *_project(old, new),
         *_policy(old.policy, new.policy),

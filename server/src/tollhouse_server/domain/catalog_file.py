@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final, Literal, cast
-from urllib.parse import urlsplit
 
 from .catalog import (
     UNLIMITED,
@@ -20,9 +19,11 @@ from .catalog import (
     Price,
     Product,
 )
+from .catalog_changes import differences as differences
 from .document import Table, quoted, what
 from .errors import CatalogInvalid
 from .money import Money
+from .origins import origin_of
 
 LONGEST_INTERVAL: Final[Mapping[str, int]] = {"day": 1095, "week": 156, "month": 36, "year": 3}
 """How many of each make up the three years that Stripe lets an interval have."""
@@ -60,7 +61,7 @@ def parse_catalog(document: Mapping[str, object], version: int) -> Catalog:
         prices |= sold
     catalog = Catalog(
         project, version, features, products, prices,
-        _policy(top.table("policy", POLICY_KEYS)), top.text("name", project), _origins(top),
+        _policy(top.table("policy", POLICY_KEYS)), top.text("name"), _origins(top),
     )  # fmt: skip
     if errors:
         raise CatalogInvalid(f"the catalog has {len(errors)} mistake{'s' * (len(errors) > 1)}", errors=errors)
@@ -182,19 +183,6 @@ def _interval(table: Table) -> Interval | None:
 def _origins(top: Table) -> tuple[str, ...]:
     listed = top.positions("redirect_origins")
     for position, origin in listed.content.items():
-        if not is_origin(origin):
+        if not isinstance(origin, str) or origin_of(origin) != origin:
             listed.wrong(position, 'must be scheme, host and port only, as in "https://app.example"')
     return tuple(str(origin) for origin in listed.content.values())
-
-
-def is_origin(value: object) -> bool:
-    """Whether it is an http(s) scheme, a lower-case host and perhaps a port, with nothing after them."""
-    if not (isinstance(value, str) and value.isascii() and value.isprintable()):
-        return False
-    try:
-        parts = urlsplit(value)
-        host = parts.hostname and (f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
-        port = "" if parts.port is None else f":{parts.port}"
-    except ValueError:  # not a port, or not an IPv6 address
-        return False
-    return bool(host) and parts.scheme in ("http", "https") and value == f"{parts.scheme}://{host}{port}"

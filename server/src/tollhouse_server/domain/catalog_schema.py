@@ -38,6 +38,7 @@ def json_schema() -> _Schema:
                 "products": _by_code(_product()),
             },
             "project",
+            "name",
         ),
     }
 
