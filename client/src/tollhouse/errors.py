@@ -17,10 +17,13 @@ class Unreachable(TollhouseError):
     Whether a write was carried out is then unknown; the service's log can tell by `request_id`, sent each time.
     """
 
-    def __init__(self, detail: str, *, request_id: str) -> None:
-        super().__init__(f"{detail} (request {request_id})")
+    def __init__(self, detail: str, request_id: str) -> None:
+        super().__init__(detail, request_id)
         self.detail = detail
         self.request_id = request_id
+
+    def __str__(self) -> str:
+        return f"{self.detail} (request {self.request_id})"
 
 
 class ApiError(TollhouseError):
@@ -39,13 +42,16 @@ class ApiError(TollhouseError):
         request_id: str,
         errors: tuple[Mapping[str, str], ...] = (),
     ) -> None:
-        fields = "".join(f"; {error.get('pointer', '')}: {error.get('detail', '')}" for error in errors)
-        super().__init__(f"{status} {code}: {detail}{fields} (request {request_id})")
+        super().__init__(status, code, detail, request_id, errors)
         self.status = status
         self.code = code
         self.detail = detail
         self.request_id = request_id
         self.errors = errors
+
+    def __str__(self) -> str:
+        fields = "".join(f"; {error.get('pointer', '')}: {error.get('detail', '')}" for error in self.errors)
+        return f"{self.status} {self.code}: {self.detail}{fields} (request {self.request_id})"
 
 
 class Unauthenticated(ApiError):

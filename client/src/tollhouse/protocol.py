@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from itertools import count
 from typing import TypeVar
 from uuid import uuid4
 
@@ -77,18 +76,18 @@ def exchange(
     request_id = uuid4().hex
     headers = _headers(call, request_id)
     body = None if call.body is None else json.dumps(call.body).encode()
-    pause = 0.0
-    for attempt in count():
+    attempt, pause = 0, 0.0
+    while True:
         outcome = yield Request(call.method, call.path, headers, body, pause, deadline - clock() - pause)
         if isinstance(outcome, Response) and 200 <= outcome.status < 300:
             return _answer(call, outcome, request_id)
         failure = _failure(outcome, request_id)
         pause = _pause(outcome, attempt, chance())
-        if attempt >= limits.retries or not _worth_repeating(outcome) or clock() + pause >= deadline:
+        attempt += 1
+        if attempt > limits.retries or not _worth_repeating(outcome) or clock() + pause >= deadline:
             raise failure
         # The path holds a user's id, so the log names the request instead.
-        logger.info("attempt %d of request %s failed, repeating in %.2f s: %s", attempt + 1, request_id, pause, failure)
-    raise AssertionError("unreachable")
+        logger.info("attempt %d of request %s failed, repeating in %.2f s: %s", attempt, request_id, pause, failure)
 
 
 def _headers(call: Call[T], request_id: str) -> dict[str, str]:
@@ -112,7 +111,7 @@ def _answer(call: Call[T], response: Response, request_id: str) -> T:
 def _failure(outcome: Response | NoAnswer, request_id: str) -> TollhouseError:
     if isinstance(outcome, NoAnswer):
         kind = type(outcome.error).__name__
-        failure = Unreachable(f"Tollhouse did not answer: {kind}", request_id=request_id)
+        failure = Unreachable(f"Tollhouse did not answer: {kind}", request_id)
         failure.__cause__ = outcome.error
         return failure
     return _problem(outcome, request_id)

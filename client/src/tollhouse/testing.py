@@ -80,7 +80,7 @@ class _Problem(Exception):
 class FakeService(ABC):
     """What the test says and sees; both fakes have all of it.
 
-    `checkouts` and `portals` record what the app opened, in order. While `reachable` is False every call raises Unreachable.
+    `checkouts` and `portals` record what the app opened, in order. While `reachable` is False, calls raise Unreachable.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class FakeService(ABC):
                 return 200, Synced(status, self._customer(status.user_id))
             case "POST", "portal-sessions":
                 return 201, self._open_portal(json.loads(request.content))
-        raise _Problem(404, "not-found", "There is no such call.")
+        raise NotImplementedError(f"the fake does not know {request.method} {path}")
 
     def _check(self, user_id: str, feature: str, at: datetime | None = None) -> Check:
         known = [known.code for known in self._catalog.features]

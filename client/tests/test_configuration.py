@@ -1,0 +1,131 @@
+"""Building a client: where the settings come from, what is refused, and that the key stays secret."""
+
+import asyncio
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tollhouse import ApiError, AsyncTollhouse, ConfigurationError, Invalid, Tollhouse, Unauthenticated, Unreachable
+
+Kind = type[Tollhouse] | type[AsyncTollhouse]
+both = pytest.mark.parametrize("kind", [Tollhouse, AsyncTollhouse])
+
+
+@both
+def test_the_environment_configures(kind: Kind, service: Any, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With both variables set, `Tollhouse()` is all an app writes."""
+    monkeypatch.setenv("TOLLHOUSE_URL", service.url)
+    monkeypatch.setenv("TOLLHOUSE_API_KEY", key)
+    assert repr(kind()) == f"{kind.__name__}('{service.url}')"
+
+
+@both
+@pytest.mark.parametrize("missing", ["TOLLHOUSE_URL", "TOLLHOUSE_API_KEY"])
+def test_a_missing_setting_is_named(
+    kind: Kind, service: Any, key: str, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """The error says which variable to set."""
+    monkeypatch.setenv("TOLLHOUSE_URL", service.url)
+    monkeypatch.setenv("TOLLHOUSE_API_KEY", key)
+    monkeypatch.setenv(missing, "")
+    with pytest.raises(ConfigurationError, match=missing):
+        kind()
+
+
+@both
+@pytest.mark.parametrize(
+    "url",
+    [
+        "billing.example.com",
+        "ftp://billing.example.com",
+        "http://",
+        "http://user:pw@host",
+        "http://host?key=1",
+        "http://host#x",
+        "http://host:nan",
+    ],
+)
+def test_a_url_that_cannot_work_is_refused(kind: Kind, key: str, url: str) -> None:
+    """A mistyped address fails when the app starts, not at the first sale."""
+    with pytest.raises(ConfigurationError, match="URL"):
+        kind(url, key)
+
+
+@both
+@pytest.mark.parametrize(
+    "secret", ["sk_live_abc123", "tollhouse_abc def", "tollhouse_abc\n", "tollhouse_é", "tollhouse_"]
+)
+def test_what_is_no_project_key_is_refused_unquoted(kind: Kind, service: Any, secret: str) -> None:
+    """Another service's secret is neither sent to Tollhouse nor written into an error."""
+    with pytest.raises(ConfigurationError) as raised:
+        kind(service.url, secret)
+    assert secret.removeprefix("tollhouse_") not in str(raised.value) or secret == "tollhouse_"
+
+
+@both
+@pytest.mark.parametrize(
+    "limits", [{"check_timeout": 0}, {"timeout": -1}, {"connect_timeout": 0}, {"retries": -1}], ids=str
+)
+def test_impossible_limits_are_refused(kind: Kind, service: Any, key: str, limits: Any) -> None:
+    """A limit that no call could meet is a mistake in the settings."""
+    with pytest.raises(ConfigurationError):
+        kind(service.url, key, **limits)
+
+
+def test_a_service_below_a_path(service: Any, connect: Callable[..., Any], examples: Any) -> None:
+    """Tollhouse may live behind a path of a shared host, and ids stay encoded there too."""
+    service.answer(examples["check"])
+    connect(url=f"{service.url}/tollhouse/").check("a/b", "premium_export")
+    assert service.seen[0].path == "/tollhouse/v1/customers/a%2Fb/entitlements/premium_export"
+
+
+def test_the_key_is_never_shown(
+    service: Any, connect: Callable[..., Any], key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither repr nor traceback nor the most talkative log holds the key."""
+    caplog.set_level(0)
+    service.problem(503, "store-unavailable")
+    service.problem(401, "unauthenticated")
+    client = connect()
+    with pytest.raises(Unauthenticated) as raised:
+        client.check("ada", "premium_export")
+    assert raised.value.__traceback__ is not None
+    ours = raised.value.__traceback__.tb_next  # without this test's own variables
+    report = traceback.TracebackException(type(raised.value), raised.value, ours, capture_locals=True)
+    shown = "".join(report.format())
+    assert "request_id" in shown
+    assert service.seen[0].headers["Authorization"].endswith(key)
+    assert key not in shown + repr(client) + caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Invalid(422, "url-not-allowed", "No.", "r1", ({"pointer": "/success_url", "detail": "x"},)),
+        Unreachable("No.", "r1"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_survive_pickling(error: ApiError | Unreachable) -> None:
+    """A worker process can hand an error to its parent, complete."""
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+def test_clients_are_context_managers(service: Any, key: str, examples: Any) -> None:
+    """Leaving the block closes the connections; a closed client is not usable by accident."""
+    service.answer(examples["check"])
+    with Tollhouse(service.url, key) as client:
+        assert client.check("ada", "premium_export")
+    with pytest.raises(RuntimeError, match="closed"):
+        client.check("ada", "premium_export")
+
+    async def use() -> None:
+        async with AsyncTollhouse(service.url, key) as client:
+            assert await client.check("ada", "premium_export")
+        with pytest.raises(RuntimeError, match="closed"):
+            await client.check("ada", "premium_export")
+
+    asyncio.run(use())

@@ -1,0 +1,179 @@
+"""tollhouse.testing: the fakes behave as the service does, through the clients' own code."""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tollhouse import AsyncTollhouse, Catalog, Feature, NotFound, Price, Product, Tollhouse, Unreachable
+from tollhouse.testing import AsyncFakeTollhouse, FakeTollhouse, OpenedPortal
+
+PAY = {"success_url": "https://app.test/thanks", "cancel_url": "https://app.test/pricing"}
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+MONTHLY = Price("pdf-tool.pro.monthly", 900, "eur", "month", 1, None)
+CATALOG = Catalog(
+    "pdf-tool",
+    1,
+    (Feature("premium_export", "Premium export", "switch"), Feature("pages_per_day", "Pages", "limit", "max")),
+    (Product("pro", "Pro", "plan", {"premium_export": True, "pages_per_day": math.inf}, None, (MONTHLY,)),),
+)
+
+
+class Awaited:
+    """An AsyncFakeTollhouse whose calls are awaited on the spot; what the test tells it is plain anyway."""
+
+    def __init__(self, fake: AsyncFakeTollhouse, runner: asyncio.Runner) -> None:
+        self._fake, self._runner = fake, runner
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._fake, name)
+        if not asyncio.iscoroutinefunction(found):
+            return found
+        return lambda *args, **kwargs: self._runner.run(found(*args, **kwargs))
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    with asyncio.Runner() as runner:
+        if request.param == "blocking":
+            yield FakeTollhouse
+        else:
+            yield lambda *args, **kwargs: Awaited(AsyncFakeTollhouse(*args, **kwargs), runner)
+
+
+@pytest.fixture
+def fake(make: Callable[..., Any]) -> Any:
+    return make()
+
+
+def test_the_fakes_are_clients() -> None:
+    """An app that takes a Tollhouse takes the fake, for the type checker too."""
+    assert isinstance(FakeTollhouse(), Tollhouse)
+    assert isinstance(AsyncFakeTollhouse(), AsyncTollhouse)
+
+
+def test_users_may_what_the_test_allows(fake: Any) -> None:
+    """Nothing is allowed until said, and each word raises the version."""
+    assert not fake.check("ada", "premium_export")
+    fake.allow("ada", "premium_export")
+    fake.allow("ada", "pages_per_day", math.inf)
+    assert fake.check("ada", "premium_export").value is True
+    assert fake.check("ada", "pages_per_day").value == math.inf
+    assert not fake.check("bob", "premium_export")
+    fake.deny("ada", "premium_export")
+    denied = fake.check("ada", "premium_export")
+    assert (denied.allowed, denied.value, denied.reason, denied.version) == (False, False, "no-source", 3)
+
+
+def test_a_limit_of_nothing_is_denied(fake: Any) -> None:
+    """As in production, a value of 0 is not allowed."""
+    fake.allow("ada", "pages_per_day", 0)
+    assert not fake.check("ada", "pages_per_day")
+
+
+def test_access_ends_when_told(make: Callable[..., Any]) -> None:
+    """`until` is judged by the test's own clock; the end itself is outside."""
+    now = [NOW]
+    fake = make(now=lambda: now[0])
+    fake.allow("ada", "premium_export", until=NOW + timedelta(days=1))
+    assert fake.check("ada", "premium_export").valid_until == NOW + timedelta(days=1)
+    assert not fake.explain("ada", "premium_export", at=NOW + timedelta(days=1))
+    now[0] += timedelta(days=1)
+    check = fake.check("ada", "premium_export")
+    assert (check.allowed, check.valid_until, check.checked_at) == (False, None, now[0])
+
+
+def test_undeclared_features_do_not_exist(make: Callable[..., Any]) -> None:
+    """A mistyped feature fails in the app's tests as it would in production."""
+    fake = make(["premium_export", "api"])
+    with pytest.raises(NotFound) as raised:
+        fake.check("ada", "premium_exprot")
+    assert raised.value.code == "feature-not-found"
+    with pytest.raises(NotFound):
+        fake.explain("ada", "premium_exprot")
+    for tell in (fake.allow, fake.deny):
+        with pytest.raises(ValueError, match="not declared: premium_export, api"):
+            tell("ada", "premium_exprot")
+    assert list(fake.entitlements("ada")) == ["premium_export", "api"]
+    assert [feature.code for feature in fake.catalog().features] == ["premium_export", "api"]
+
+
+def test_a_customer_has_what_was_allowed(fake: Any) -> None:
+    """An unknown user is a customer with nothing, not an error."""
+    fake.allow("ada", "premium_export")
+    assert fake.customer("ada").entitlements["premium_export"]
+    assert fake.explain("ada", "premium_export").rule == "granted"
+    stranger = fake.customer("bob")
+    assert (stranger.version, len(stranger.entitlements), stranger.subscriptions) == (0, 0, ())
+
+
+def test_checkouts_are_recorded_and_completed(fake: Any) -> None:
+    """The whole purchase: opened once, pending while open, paid by the test, then owned."""
+    checkout = fake.open_checkout("ada", "pdf-tool.pro.monthly", **PAY, quantity=2, email="ada@x.test")
+    again = fake.open_checkout("ada", "pdf-tool.pro.monthly", **PAY)
+    assert (checkout.outcome, again.outcome) == ("new", "pending")
+    assert again.url == checkout.url
+    (opened,) = fake.checkouts
+    assert (opened.id, opened.user_id, opened.quantity, opened.email) == (checkout.id, "ada", 2, "ada@x.test")
+    assert (opened.trial_days, opened.success_url) == (None, PAY["success_url"])
+    assert not fake.checkout(checkout.id).paid
+
+    fake.complete(checkout, {"premium_export": True})
+    synced = fake.sync_checkout(checkout.id)
+    assert synced.checkout.paid
+    assert synced.customer.entitlements["premium_export"]
+    assert fake.checkout(checkout.id) == synced.checkout
+    owned = fake.open_checkout("ada", "pdf-tool.pro.monthly", **PAY)
+    assert (owned.outcome, owned.id, owned.url) == ("already_owned", None, None)
+    assert fake.open_checkout("bob", "pdf-tool.pro.monthly", **PAY).outcome == "new"
+
+
+def test_a_catalog_says_what_a_purchase_opens(make: Callable[..., Any]) -> None:
+    """With the app's catalog, completing a checkout opens its product, and unknown prices are refused."""
+    fake = make(catalog=CATALOG)
+    assert fake.catalog() == CATALOG
+    checkout = fake.open_checkout("ada", "pdf-tool.pro.monthly", **PAY)
+    fake.complete(checkout.id)
+    assert fake.check("ada", "pages_per_day").value == math.inf
+    with pytest.raises(NotFound) as raised:
+        fake.open_checkout("ada", "pdf-tool.pro.weekly", **PAY)
+    assert raised.value.code == "price-not-found"
+
+
+def test_portals_are_recorded(fake: Any) -> None:
+    """Anyone who ever opened a checkout has a portal; a stranger is told apart."""
+    with pytest.raises(NotFound) as raised:
+        fake.open_portal("ada", return_url="https://app.test/account")
+    assert raised.value.code == "customer-not-found"
+    fake.open_checkout("ada", "pdf-tool.pro.monthly", **PAY)
+    assert fake.open_portal("ada", return_url="https://app.test/account").url.startswith("http://tollhouse.test/")
+    assert fake.portals == [OpenedPortal("ada", "https://app.test/account")]
+
+
+def test_unknown_checkouts_are_not_found(fake: Any) -> None:
+    """A return page called with a made-up id gets the error it would get in production."""
+    for call in (fake.checkout, fake.sync_checkout):
+        with pytest.raises(NotFound) as raised:
+            call("chk_9")
+        assert raised.value.code == "checkout-not-found"
+
+
+def test_an_app_can_rehearse_an_outage() -> None:
+    """While unreachable, each call fails as it would with the service away, at once."""
+    fake = FakeTollhouse()
+    fake.allow("ada", "premium_export")
+    fake.reachable = False
+    with pytest.raises(Unreachable):
+        fake.check("ada", "premium_export")
+    fake.reachable = True
+    assert fake.check("ada", "premium_export")
+
+
+def test_odd_user_ids_reach_the_fake_unchanged(fake: Any) -> None:
+    """Slashes, dots and spaces take the same way as over the network."""
+    for user_id in ("guild/42", "..", "a b?c", "Łukasz"):
+        fake.allow(user_id, "premium_export")
+        assert fake.customer(user_id).user_id == user_id
+        assert fake.check(user_id, "premium_export")
