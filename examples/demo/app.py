@@ -71,7 +71,11 @@ async def pdf(request: Request, user: User, notice: str = "") -> Response:
     customer = await pdf_tool.customer(user)
     catalog = await pdf_tool.catalog()
     held = {plan.product for plan in customer.subscriptions if plan.status in ("active", "trialing", "past_due")}
-    held |= {purchase.product for purchase in customer.purchases if purchase.payment_status != "unpaid"}
+    held |= {
+        purchase.product
+        for purchase in customer.purchases
+        if purchase.payment_status != "unpaid" and not purchase.refunded
+    }
     return pages.TemplateResponse(
         request,
         "pdf.html",
