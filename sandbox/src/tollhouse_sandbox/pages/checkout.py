@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from tollhouse_sandbox.errors import AuthenticationRequired, StripeError
 from tollhouse_sandbox.money import written
+from tollhouse_sandbox.pages.card_choices import USUAL, card_choices
 from tollhouse_sandbox.pages.rendering import missing, page, posted
 from tollhouse_sandbox.pages.wording import charge, days
 from tollhouse_sandbox.sandbox import Sandbox
@@ -39,7 +40,7 @@ def checkout_routes(sandbox: Sandbox) -> list[Route]:
 async def _pay(
     sandbox: Sandbox, session_id: str, fields: Mapping[str, str], *, authenticated: bool = False
 ) -> Response:
-    card, email = fields.get("card", "pm_card_visa"), fields.get("email") or None
+    card, email = fields.get("card", USUAL[0]), fields.get("email") or None
     try:
         next_url = await sandbox.pay(session_id, card, email, authenticated=authenticated)
     except AuthenticationRequired:
@@ -69,8 +70,8 @@ async def _form_page(
         offer=offered(view),
         back_url=back_url,
         merchant=view["merchant"],
-        cards=view["cards"] if view["needs_card"] else [],
-        chosen=filled.get("card") or view["cards"][0]["card"],
+        cards=card_choices(view["cards"]) if view["needs_card"] else None,
+        chosen=filled.get("card") or USUAL[0],
         email=filled.get("email") or view["email"] or "",
         email_is_fixed=bool(view["email"]),
         error=error,

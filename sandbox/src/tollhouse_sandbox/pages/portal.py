@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.money import written
+from tollhouse_sandbox.pages.card_choices import card_choices
 from tollhouse_sandbox.pages.rendering import missing, page, posted
 from tollhouse_sandbox.pages.wording import charge, day, invoice_state, payment_method, subscription_state
 from tollhouse_sandbox.sandbox import Sandbox
@@ -71,7 +72,7 @@ async def _portal_page(sandbox: Sandbox, portal_id: str, *, done: str = "", erro
         plans=[_plan(entry) for entry in view["subscriptions"]],
         method=payment_method(view["payment_method"]) if view["payment_method"] else "",
         invoices=[_invoice(invoice) for invoice in view["invoices"]],
-        cards=view["cards"],
+        cards=card_choices(view["cards"]),
         notice=DONE.get(done, ""),
         error=error,
     )

@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from tollhouse_sandbox import form
-from tollhouse_sandbox.pages.wording import in_fours
 
 # `form-action` is open because paying ends in a redirect to the merchant's own site, on whatever origin that is.
 CONTENT_SECURITY_POLICY = "default-src 'self'; form-action *; base-uri 'none'; frame-ancestors 'none'"
@@ -19,7 +18,6 @@ templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-templates.filters["in_fours"] = in_fours
 
 
 def page(template: str, *, status: int = 200, **context: Any) -> HTMLResponse:

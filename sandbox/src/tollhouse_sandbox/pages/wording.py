@@ -1,6 +1,5 @@
 """Prices, intervals, dates and states in words, for the pages."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -35,11 +34,6 @@ def length(seconds: float) -> str:
     whole_days, hours = divmod(hours, 24)
     parts = [(whole_days, "day"), (hours, "hour"), (0 if whole_days else minutes, "minute")]
     return " ".join(f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts if count)
-
-
-def in_fours(number: str) -> str:
-    """A card or account number as it is printed: "4242 4242 4242 4242"."""
-    return " ".join(textwrap.wrap(number, 4))
 
 
 def charge(lines: Sequence[Mapping[str, Any]]) -> str:
