@@ -34,8 +34,8 @@ def main() -> None:
             buy(place, "ada", sync=True)
             buy(place, "grace", sync=False)
         with running(clone, stop_with=signal.SIGKILL) as again:
-            assert again["project_keys"] == place["project_keys"], "the second run has other keys"
-            assert may_export(again, "ada"), "yesterday's purchase is gone"
+            require(again["project_keys"] == place["project_keys"], "the second run has other keys")
+            require(may_export(again, "ada"), "yesterday's purchase is gone")
             say("a second `make run` finds yesterday's purchase")
 
 
@@ -49,13 +49,13 @@ def running(clone: Path, *, stop_with: signal.Signals) -> Iterator[dict[str, Any
     make = subprocess.Popen(command, cwd=clone, env=environment, start_new_session=True)
     try:
         wait_until(lambda: ready_file.exists() or make.poll() is not None, SET_UP_SECONDS, "`make run` is not ready")
-        assert make.poll() is None, f"`make run` ended with {make.returncode}"
+        require(make.poll() is None, f"`make run` ended with {make.returncode}")
         say(f"`make run` is ready after {time.monotonic() - started:.1f} s")
         place = json.loads(ready_file.read_text())
         yield place
         os.kill(place["pid"], stop_with)
         code = make.wait(STOP_SECONDS)
-        assert stop_with is not signal.SIGINT or code == 0, f"after Ctrl-C, `make run` ended with {code}"
+        require(stop_with is not signal.SIGINT or code == 0, f"after Ctrl-C, `make run` ended with {code}")
         wait_until(lambda: not processes_of(clone), STOP_SECONDS, f"still there: {processes_of(clone)}")
         ready_file.unlink(missing_ok=True)
         say(f"after {stop_with.name} every process is gone")
@@ -67,7 +67,7 @@ def running(clone: Path, *, stop_with: signal.Signals) -> Iterator[dict[str, Any
 
 def buy(place: dict[str, Any], user: str, *, sync: bool) -> None:
     """Open a checkout, pay it with a test card, and see the access: after asking for a sync, or by webhook alone."""
-    assert not may_export(place, user), f"{user} may export without having paid"
+    require(not may_export(place, user), f"{user} may export without having paid")
     with project(place) as api:
         order = {
             "user_id": user,
@@ -79,12 +79,11 @@ def buy(place: dict[str, Any], user: str, *, sync: bool) -> None:
         session = httpx.URL(checkout["url"]).path.rsplit("/", 1)[-1]
         card = {"card": "pm_card_visa"}
         paid = httpx.post(f"{place['sandbox']}/_sandbox/pay/{session}", json=card, timeout=30).raise_for_status()
-        assert checkout["id"] in paid.json()["redirect"], "the customer does not come back with the checkout's id"
+        require(checkout["id"] in paid.json()["redirect"], "the customer does not come back with the checkout's id")
         if sync:
             synced = api.post(f"/v1/checkouts/{checkout['id']}/sync").raise_for_status().json()
-            assert synced["checkout"]["payment_status"] == "paid"
-            assert synced["customer"]["features"]["premium_export"]["allowed"]
-            assert may_export(place, user)
+            require(synced["checkout"]["payment_status"] == "paid", f"the sync does not see the payment: {synced}")
+            require(may_export(place, user), "the sync opened nothing")
         else:
             wait_until(lambda: may_export(place, user), WEBHOOK_SECONDS, "no webhook opened the access")
     say(f"{user} has paid and may export ({'synced' if sync else 'by webhook'})")
@@ -112,8 +111,13 @@ def processes_of(clone: Path) -> list[str]:
 def wait_until(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, otherwise
+        require(time.monotonic() < deadline, otherwise)
         time.sleep(0.1)
+
+
+def require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        sys.exit(f"fresh clone: {otherwise}")
 
 
 def say(line: str) -> None:
