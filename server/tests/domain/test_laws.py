@@ -1,0 +1,321 @@
+"""Laws of access that hold for any evidence, tried on thousands of customers that nobody thought of."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tollhouse_server.domain.catalog import (
+    Catalog,
+    Combine,
+    Feature,
+    Kind,
+    OnDispute,
+    OnPause,
+    OnRefund,
+    Policy,
+    Value,
+)
+from tollhouse_server.domain.changes import diff
+from tollhouse_server.domain.entitlements import answer, compute, dump, load, next_change
+from tollhouse_server.domain.evidence import (
+    DisputeStatus,
+    Evidence,
+    Grant,
+    Payment,
+    PaymentStatus,
+    Purchase,
+    PurchaseItem,
+    Source,
+    Subscription,
+    SubscriptionItem,
+    SubscriptionStatus,
+)
+from tollhouse_server.domain.explain import explain
+from tollhouse_server.domain.merging import fits, merge
+from tollhouse_server.domain.money import Money
+from tollhouse_server.domain.standing import standing
+
+LAW = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+# Few different instants, so that edges meet: that is where the mistakes are.
+days = st.integers(0, 12).map(lambda number: datetime(2026, 11, 1, tzinfo=UTC) + timedelta(days=5 * number))
+optional_days = st.none() | days
+products = st.sampled_from(["pro", "basic", "lifetime", "week", "old", "never-in-the-catalog", None])
+quantities = st.integers(0, 3)
+policies = st.builds(
+    Policy,
+    grace=st.sampled_from([timedelta(0), timedelta(days=5)]),
+    renewal_leeway=st.sampled_from([timedelta(0), timedelta(days=5)]),
+    on_pause=st.sampled_from(OnPause),
+    on_full_refund=st.sampled_from(OnRefund),
+    on_partial_refund=st.sampled_from(OnRefund),
+    on_dispute=st.sampled_from(OnDispute),
+)
+
+
+@st.composite
+def payments(draw: st.DrawFn) -> Payment:
+    refunded, dispute = draw(st.sampled_from([0, 100, 900])), draw(st.none() | st.sampled_from(DisputeStatus))
+    refunded_at, disputed_at = draw(days) if refunded else None, draw(days) if dispute else None
+    return Payment(Money(900, "eur"), refunded, refunded_at, dispute, disputed_at)
+
+
+@st.composite
+def subscription_items(draw: st.DrawFn) -> SubscriptionItem:
+    start = draw(days)
+    product = draw(products)
+    return SubscriptionItem(f"price_{product}", product, None, draw(quantities), start, start + timedelta(days=30))
+
+
+@st.composite
+def grants(draw: st.DrawFn) -> Grant:
+    what: dict[str, Any] = draw(
+        st.fixed_dictionaries({"product": st.sampled_from(["pro", "week", "never-in-the-catalog"])})
+        | st.fixed_dictionaries({
+            "feature": st.sampled_from(["export", "pages", "credits", "gone"]),
+            "value": st.booleans() | st.sampled_from([0, 7, "unlimited"]),
+        })
+    )  # fmt: skip
+    return Grant("gr", draw(days), "a gift", "Ada", ends_at=draw(optional_days), revoked_at=draw(optional_days), **what)
+
+
+subscriptions = st.builds(
+    Subscription,
+    id=st.just("sub"),
+    status=st.sampled_from(SubscriptionStatus) | st.just(SubscriptionStatus.ACTIVE),
+    items=st.lists(subscription_items(), max_size=2).map(tuple),
+    started_at=days,
+    trial_end=optional_days,
+    cancel_at=optional_days,
+    cancel_at_period_end=st.booleans(),
+    collection_paused=st.booleans(),
+    paid_through=optional_days,
+    unpaid_since=optional_days,
+    payment=st.none() | payments(),
+)
+purchases = st.builds(
+    Purchase,
+    id=st.just("cs"),
+    payment_status=st.sampled_from(PaymentStatus),
+    items=st.lists(
+        st.builds(lambda product, quantity: PurchaseItem(f"price_{product}", product, None, quantity),
+                  products, quantities),
+        min_size=1, max_size=2,
+    ).map(tuple),
+    since=days,
+    payment=st.none() | payments(),
+)  # fmt: skip
+
+
+def numbered(sources: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    """Up to two sources, each with an id of its own."""
+    return st.lists(sources, max_size=2).map(
+        lambda some: tuple(replace(one, id=f"{one.id}_{number}") for number, one in enumerate(some))
+    )
+
+
+evidences = st.builds(Evidence, numbered(subscriptions), numbered(purchases), numbered(grants()))
+FEATURES = ("credits", "export", "pages")
+
+
+def size(value: Value) -> float:
+    return float("inf") if value == "unlimited" else float(value)
+
+
+def told_slowly(catalog: Catalog, evidence: Evidence, feature: Feature, at: datetime) -> Value:
+    """What the feature is worth, worked out from nothing but standings and comparisons."""
+    values: list[Value] = []
+    for source in evidence.sources:
+        lines = [(source.product, 1)] if isinstance(source, Grant) else [(i.product, i.quantity) for i in source.items]
+        for code, quantity in lines:
+            product = catalog.products.get(code or "")
+            opens = product.opens.get(feature.code) if product else None
+            value: Value = 0
+            if isinstance(source, Grant) and source.feature == feature.code and fits(feature, source.value or 0):
+                value = source.value or 0
+            elif opens is not None:
+                value = opens.value * quantity if opens.per_seat else opens.value
+            period = standing(source, catalog.policy, product.lasts if product else None).period
+            if period and period.start <= at and (period.end is None or at < period.end):
+                values.append(value)
+    if feature.kind is Kind.SWITCH:
+        return any(values)
+    if "unlimited" in values:
+        return "unlimited"
+    return (sum if feature.combine is Combine.SUM else max)([0, *values])
+
+
+@LAW
+@given(evidence=evidences, policy=policies, at=days)
+def test_an_answer_is_what_counts_at_that_instant(
+    make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime
+) -> None:
+    """Cutting time into stretches gives the same values as judging each instant by itself."""
+    catalog = make.catalog(policy)
+    computed = compute(catalog, evidence, policy, at)
+    for code in FEATURES:
+        read, slowly = (
+            answer(computed, catalog.features[code], at),
+            told_slowly(catalog, evidence, catalog.features[code], at),
+        )
+        assert (read.value, read.allowed) == (slowly, bool(slowly))
+
+
+@LAW
+@given(evidence=evidences, policy=policies, at=days, later=days)
+def test_time_changes_nothing_that_was_not_foretold(
+    make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime, later: datetime
+) -> None:
+    """A snapshot read at a later instant answers as one computed then; until `next_change` it does not change."""
+    at, later = min(at, later), max(at, later)
+    catalog = make.catalog(policy)
+    early, late = (compute(catalog, evidence, policy, instant) for instant in (at, later))
+    assert late == tuple(one for one in early if one.period.end is None or later < one.period.end)
+    change = next_change(early, at)
+    for code in FEATURES:
+        feature = catalog.features[code]
+        now, then = answer(early, feature, at), answer(early, feature, later)
+        assert then == answer(late, feature, later)
+        if change is None or later < change:
+            assert now == then
+        if now.valid_until is None or later < now.valid_until:
+            assert (now.allowed, now.value) == (then.allowed, then.value)
+        elif later == now.valid_until:
+            assert (now.allowed, now.value) != (then.allowed, then.value)
+
+
+@LAW
+@given(source=subscriptions | grants() | purchases.map(lambda one: replace(one, items=one.items[:1])), policy=policies)
+def test_nothing_is_open_at_the_instant_it_ends(make: SimpleNamespace, source: Source, policy: Policy) -> None:
+    """What one source opens is open a microsecond before its end and closed at the end itself."""
+    catalog = make.catalog(policy)
+    evidence = Evidence(*([source] if isinstance(source, kind) else () for kind in (Subscription, Purchase, Grant)))
+    for stretch in compute(catalog, evidence, policy, datetime(2000, 1, 1, tzinfo=UTC)):
+        if stretch.period.end is not None:
+            feature, at = catalog.features[stretch.feature], stretch.period.end
+            assert answer([stretch], feature, at - timedelta(microseconds=1)).allowed
+            assert not answer(compute(catalog, evidence, policy, at), feature, at).allowed
+
+
+@LAW
+@given(evidence=evidences, policy=policies, at=days, random=st.randoms(use_true_random=False))
+def test_the_order_of_the_evidence_never_matters(
+    make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime, random: Random
+) -> None:
+    """Sources and their items may come in any order."""
+
+    def shuffled(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(random.sample(values, len(values)))
+
+    other = Evidence(
+        shuffled(tuple(replace(one, items=shuffled(one.items)) for one in evidence.subscriptions)),
+        shuffled(tuple(replace(one, items=shuffled(one.items)) for one in evidence.purchases)),
+        shuffled(evidence.grants),
+    )
+    catalog = make.catalog(policy)
+    assert compute(catalog, evidence, policy, at) == compute(catalog, other, policy, at)
+
+
+@LAW
+@given(evidence=evidences, more=grants() | purchases | subscriptions, policy=policies, at=days)
+def test_more_evidence_never_takes_anything_away(
+    make: SimpleNamespace, evidence: Evidence, more: Source, policy: Policy, at: datetime
+) -> None:
+    """A further source closes no feature, lowers no limit, and ends none sooner than it ended."""
+    added = replace(
+        evidence,
+        subscriptions=evidence.subscriptions + ((more,) if isinstance(more, Subscription) else ()),
+        purchases=evidence.purchases + ((more,) if isinstance(more, Purchase) else ()),
+        grants=evidence.grants + ((more,) if isinstance(more, Grant) else ()),
+    )
+    catalog = make.catalog(policy)
+    before, after = (compute(catalog, one, policy, at) for one in (evidence, added))
+    for code in FEATURES:
+        for instant in (at, *(one.period.start for one in after if one.period.start > at)):
+            less, greater = (answer(one, catalog.features[code], instant) for one in (before, after))
+            assert size(less.value) <= size(greater.value)
+
+
+@LAW
+@given(evidence=evidences, policy=policies, at=days)
+def test_explain_agrees(make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime) -> None:
+    """The verdict is the answer, and the sources that count make up its value and hold its rule."""
+    catalog = make.catalog(policy)
+    computed = compute(catalog, evidence, policy, at)
+    for code in FEATURES:
+        feature = catalog.features[code]
+        told, read = explain(catalog, evidence, feature, at), answer(computed, feature, at)
+        assert (told.allowed, told.value, told.valid_until, told.rule) == (
+            read.allowed, read.value, read.valid_until, read.reason,
+        )  # fmt: skip
+        counting = [source for source in told.sources if source.counts]
+        assert merge(feature, [source.value for source in counting]) == read.value
+        assert not read.allowed or (read.source, read.reason) in {(source.id, source.rule) for source in counting}
+        assert {source.id for source in told.sources} == {
+            one.id for one in evidence.sources if getattr(one, "items", 1)
+        }
+
+
+@LAW
+@given(evidence=evidences, other=evidences, policy=policies, at=days)
+def test_diff_tells_exactly_what_is_different(
+    make: SimpleNamespace, evidence: Evidence, other: Evidence, policy: Policy, at: datetime
+) -> None:
+    """Nothing differs from itself, and every feature whose answer differs is told of."""
+    catalog = make.catalog(policy)
+    before, after = (compute(catalog, one, policy, at) for one in (evidence, other))
+    assert diff(before, before, at) == ()
+    differing = set()
+    for code in FEATURES:
+        old, new = (answer(one, catalog.features[code], at) for one in (before, after))
+        if (old.value, old.valid_until) != (new.value, new.valid_until):
+            differing.add(code)
+    assert {change.feature for change in diff(before, after, at)} == differing
+
+
+@LAW
+@given(evidence=evidences, policy=policies, at=days)
+def test_a_snapshot_survives_being_stored(
+    make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime
+) -> None:
+    """What is read back from JSON is what was stored."""
+    computed = compute(make.catalog(policy), evidence, policy, at)
+    assert load(json.loads(json.dumps(dump(computed)))) == computed
+
+
+@LAW
+@given(evidence=evidences, policy=policies, at=days)
+def test_stretches_are_disjoint_ordered_and_no_longer_than_needed(
+    make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime
+) -> None:
+    """Of one feature, each stretch begins where or after the last one ended, and differs from it where they touch."""
+    computed = compute(make.catalog(policy), evidence, policy, at)
+    assert [one.feature for one in computed] == sorted(one.feature for one in computed)
+    for before, after in pairwise(computed):
+        if before.feature == after.feature:
+            assert before.period.end is not None
+            assert before.period.end <= after.period.start
+            assert before.period.end < after.period.start or (before.value, before.reasons) != (
+                after.value,
+                after.reasons,
+            )
+
+
+LIMITS = st.integers(0, 9) | st.just("unlimited")
+
+
+@LAW
+@given(values=st.lists(LIMITS, max_size=4), others=st.lists(LIMITS, max_size=4), combine=st.sampled_from(Combine))
+def test_merging_minds_neither_order_nor_grouping(values: list[Value], others: list[Value], combine: Combine) -> None:
+    """Merging is commutative and associative, and a further value lowers nothing."""
+    feature = Feature("pages", "Pages", Kind.LIMIT, combine)
+    merged = merge(feature, values + others)
+    assert merged == merge(feature, others + values)
+    assert merged == merge(feature, [merge(feature, values), merge(feature, others)])
+    assert size(merged) >= size(merge(feature, values))
