@@ -1,19 +1,17 @@
 """The whole stack as `tollhouse dev` starts it, and Debian's Chromium in front of it."""
 
+import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -30,55 +28,50 @@ QUIET = [
 ]
 
 
-@dataclass(frozen=True)
-class Stack:
-    """Where the running parts are found."""
-
-    demo_url: str
-    sandbox_url: str
-    server_url: str
-
-
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def stack() -> Iterator[dict[str, str]]:
     """`tollhouse dev` on free ports with a data directory of its own; ended by Ctrl-C, which must succeed."""
-    server, sandbox, demo = (f"{port}" for port in _free_ports(3))
-    stack = Stack(*(f"http://127.0.0.1:{port}" for port in (demo, sandbox, server)))
-    ports = {"APP_HOST_PORT": server, "SANDBOX_HOST_PORT": sandbox, "DEMO_HOST_PORT": demo}
     with tempfile.TemporaryDirectory(prefix="tollhouse-demo-") as directory:
-        log = Path(directory, "dev.log")
-        command = [sys.executable, "-m", "tollhouse_server.cli", "dev", "--data", f"{directory}/data"]
+        ready, log = Path(directory, "ready.json"), Path(directory, "dev.log")
+        options = ["--data-dir", f"{directory}/data", "--ready-file", str(ready)]
+        command = [sys.executable, "-m", "tollhouse_server.cli", "dev", *options]
         with log.open("w") as output:
-            process = subprocess.Popen(command, env=os.environ | ports, stdout=output, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                command, cwd=directory, env=_own_environment(), stdout=output, stderr=subprocess.STDOUT
+            )
         try:
-            _wait_until_up(process, [stack.demo_url, f"{stack.server_url}/readyz", stack.sandbox_url], log)
-            yield stack
+            yield _wait_for(ready, process, log)
         finally:
             process.send_signal(signal.SIGINT)
             exit_code = process.wait(timeout=30)
         assert exit_code == 0, log.read_text()[-3000:]
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listening.getsockname()[1] for listening in sockets]
-    for listening in sockets:
-        listening.close()
-    return ports
+@pytest.fixture(scope="session")
+def demo_url(stack: dict[str, str]) -> str:
+    return stack["demo"]
 
 
-def _wait_until_up(process: subprocess.Popen[bytes], urls: list[str], log: Path) -> None:
+@pytest.fixture(scope="session")
+def sandbox_url(stack: dict[str, str]) -> str:
+    return stack["sandbox"]
+
+
+def _own_environment() -> dict[str, str]:
+    """Ours, without what would lead to somebody's own database or Stripe account; port 0 is any free one."""
+    leading_elsewhere = ("STRIPE_", "DATABASE_URL", "REDIS_URL", "ADMIN_API_KEY")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(leading_elsewhere)}
+    return kept | {"APP_HOST_PORT": "0", "SANDBOX_HOST_PORT": "0", "DEMO_HOST_PORT": "0"}
+
+
+def _wait_for(ready: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, str]:
     deadline = time.monotonic() + 60
-    while urls:
+    while not ready.exists():
         assert process.poll() is None, f"tollhouse dev ended:\n{log.read_text()[-3000:]}"
-        assert time.monotonic() < deadline, f"{urls[0]} does not answer:\n{log.read_text()[-3000:]}"
-        try:
-            if httpx.get(urls[0], timeout=5).is_success:
-                urls = urls[1:]
-                continue
-        except httpx.TransportError:
-            pass
+        assert time.monotonic() < deadline, f"tollhouse dev is not ready:\n{log.read_text()[-3000:]}"
         time.sleep(0.1)
+    running: dict[str, str] = json.loads(ready.read_text())
+    return running
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ from playwright.sync_api import Page, expect
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120), pytest.mark.xdist_group("browser")]
 
 
-def test_a_person_upgrades_and_cancels(page: Page, stack) -> None:
+def test_a_person_upgrades_and_cancels(page: Page, demo_url: str) -> None:
     """A declined card is told, a good one unlocks the app at once, and a cancellation says until when it stays open."""
-    sign_in(page, stack.demo_url, "Ada")
-    page.goto(f"{stack.demo_url}/pdf")
+    sign_in(page, demo_url, "Ada")
+    page.goto(f"{demo_url}/pdf")
     expect(page.get_by_text("Locked")).to_be_visible()
     picture(page, "pdf-locked")
 
@@ -44,29 +44,29 @@ def test_a_person_upgrades_and_cancels(page: Page, stack) -> None:
     picture(page, "pdf-cancelled")
 
 
-def test_a_locked_button_leads_to_the_plans(page: Page, stack) -> None:
+def test_a_locked_button_leads_to_the_plans(page: Page, demo_url: str) -> None:
     """Pressing what is locked does nothing but show what opens it."""
-    sign_in(page, stack.demo_url, "Alan")
-    page.goto(f"{stack.demo_url}/pdf")
+    sign_in(page, demo_url, "Alan")
+    page.goto(f"{demo_url}/pdf")
     page.get_by_role("button", name="Premium export").click()
-    expect(page).to_have_url(f"{stack.demo_url}/pdf#plans")
+    expect(page).to_have_url(f"{demo_url}/pdf#plans")
     expect(page.get_by_text("Locked")).to_be_visible()
 
 
-def test_a_bank_debit_opens_when_it_arrives(page: Page, stack) -> None:
+def test_a_bank_debit_opens_when_it_arrives(page: Page, demo_url: str, sandbox_url: str) -> None:
     """A lifetime licence paid by debit is on its way, stays locked, and opens by itself once the bank has paid."""
-    sign_in(page, stack.demo_url, "Katherine")
-    page.goto(f"{stack.demo_url}/pdf")
+    sign_in(page, demo_url, "Katherine")
+    page.goto(f"{demo_url}/pdf")
     page.locator("form", has_text="Lifetime").get_by_role("button", name="Buy").click()
     pay(page, "SEPA debit, arrives days later", "Pay €199.00")
     expect(page.get_by_role("status")).to_contain_text("on its way")
     expect(page.get_by_text("Locked")).to_be_visible()
     picture(page, "pdf-on-its-way")
 
-    page.goto(stack.sandbox_url)
+    page.goto(sandbox_url)
     page.get_by_role("button", name="+1 week").click()
     picture(page, "control-desk")
-    page.goto(f"{stack.demo_url}/pdf")
+    page.goto(f"{demo_url}/pdf")
     for _ in range(50):
         if page.get_by_text("Unlocked").is_visible():
             break
@@ -75,10 +75,10 @@ def test_a_bank_debit_opens_when_it_arrives(page: Page, stack) -> None:
     expect(page.get_by_text("Yours for good")).to_be_visible()
 
 
-def test_the_bank_asks_who_it_is(page: Page, stack) -> None:
+def test_the_bank_asks_who_it_is(page: Page, demo_url: str) -> None:
     """A card with 3-D Secure: failing the bank's question keeps the page open, answering it finishes the purchase."""
-    sign_in(page, stack.demo_url, "Grace")
-    page.goto(f"{stack.demo_url}/pdf")
+    sign_in(page, demo_url, "Grace")
+    page.goto(f"{demo_url}/pdf")
     page.locator("form", has_text="per year").get_by_role("button", name="Upgrade").click()
     pay(page, "Asks for 3-D Secure on the page", "Subscribe")
     picture(page, "3-d-secure")
@@ -89,10 +89,10 @@ def test_the_bank_asks_who_it_is(page: Page, stack) -> None:
     expect(page.get_by_text("Unlocked")).to_be_visible()
 
 
-def test_premium_is_for_one_server(page: Page, stack) -> None:
+def test_premium_is_for_one_server(page: Page, demo_url: str) -> None:
     """Paying for one server opens its commands and leaves the other server as it was."""
-    sign_in(page, stack.demo_url, "Ada")
-    page.goto(f"{stack.demo_url}/bot")
+    sign_in(page, demo_url, "Ada")
+    page.goto(f"{demo_url}/bot")
     cellar, pioneers = (
         page.get_by_role("article", name="The Chess Cellar"),
         page.get_by_role("article", name="Pixel Pioneers"),
