@@ -56,7 +56,7 @@ def running(clone: Path, *, stop_with: signal.Signals) -> Iterator[dict[str, Any
         os.kill(place["pid"], stop_with)
         code = make.wait(STOP_SECONDS)
         require(stop_with is not signal.SIGINT or code == 0, f"after Ctrl-C, `make run` ended with {code}")
-        wait_until(lambda: not processes_of(clone), STOP_SECONDS, f"still there: {processes_of(clone)}")
+        wait_until(lambda: not processes_of(clone), STOP_SECONDS, "some of its processes are still there")
         ready_file.unlink(missing_ok=True)
         say(f"after {stop_with.name} every process is gone")
     finally:
