@@ -18,31 +18,31 @@ Json = dict[str, Any]
 
 def control_routes(sandbox: Sandbox) -> list[Route]:
     async def show(_: Request) -> Response:
-        return _desk(await sandbox.overview())
+        return _desk(await sandbox.overview(), _due(sandbox))
 
     async def forward(request: Request) -> Response:
-        overview = await sandbox.overview()
-        target = _target((await posted(request)).get("to", ""), overview)
-        await sandbox.advance(max(target - overview["now"], 0))
+        now = sandbox.account.clock.now()
+        target = _target((await posted(request)).get("to", ""), now, _due(sandbox))
+        await sandbox.advance(max(target - now, 0))
         return RedirectResponse("/", status_code=303)
 
     return [Route("/", show), Route("/control/clock", forward, methods=["POST"])]
 
 
-def _target(step: str, overview: Json) -> float:
+def _target(step: str, now: float, due: tuple[float, str] | None) -> float:
     """Where a fast-forward button leads, in Unix seconds; an unknown step leads nowhere."""
-    now = datetime.fromtimestamp(overview["now"], UTC)
+    at = datetime.fromtimestamp(now, UTC)
     match step:
         case "day":
-            return (now + timedelta(days=1)).timestamp()
+            return (at + timedelta(days=1)).timestamp()
         case "week":
-            return (now + timedelta(weeks=1)).timestamp()
+            return (at + timedelta(weeks=1)).timestamp()
         case "month":
-            return _a_month_after(now).timestamp()
-        case "next":
-            return next_due(overview) or now.timestamp()
+            return _a_month_after(at).timestamp()
+        case "next" if due:
+            return due[0]
         case _:
-            return now.timestamp()
+            return now
 
 
 def _a_month_after(at: datetime) -> datetime:
@@ -52,30 +52,26 @@ def _a_month_after(at: datetime) -> datetime:
     return at.replace(year=year, month=month + 1, day=min(at.day, last))
 
 
-def next_due(overview: Json) -> float | None:
-    """The first instant after now at which a subscription turns or a delivery is tried again, in Unix seconds."""
-    instants = [at for subscription in overview["subscriptions"] for at in _turns(subscription)]
-    instants += [delivery["next_attempt"] for entry in overview["events"] for delivery in entry["deliveries"]]
-    return min((at for at in instants if at and at > overview["now"]), default=None)
-
-
-def _turns(subscription: Json) -> Iterable[float | None]:
-    if subscription["status"] in {"canceled", "incomplete_expired"}:
-        return []
-    return [subscription["cancel_at"], _period_end(subscription)]
+def _due(sandbox: Sandbox) -> tuple[float, str] | None:
+    """What time brings next: when, in Unix seconds, and what it is ("subscription: renew")."""
+    noted, delivery_at = sandbox.timetable.next(), sandbox.deliveries.next_due()
+    due = [(float(delivery_at), "delivery: try again")] if delivery_at is not None else []
+    if noted:
+        at, body, action = noted
+        due.append((float(at), f"{body['object']}: {action}".replace("_", " ").replace(".", " ")))
+    return min(due, default=None)
 
 
 def _period_end(subscription: Json) -> float:
     return max(float(item["current_period_end"]) for item in subscription["items"]["data"])
 
 
-def _desk(overview: Json) -> Response:
-    due = next_due(overview)
+def _desk(overview: Json, due: tuple[float, str] | None) -> Response:
     return page(
         "control.html",
         now=moment(overview["now"]),
         clock_sentence=_clock_sentence(overview),
-        next_due=moment(due) if due else "",
+        next_due=f"{moment(due[0])} ({due[1]})" if due else "",
         customers=[_customer(customer, overview["subscriptions"]) for customer in overview["customers"]],
         checkouts=[session for session in overview["checkout_sessions"] if session["status"] == "open"],
         events=[_event(entry) for entry in overview["events"]],
