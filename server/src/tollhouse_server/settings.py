@@ -21,42 +21,55 @@ class Settings(BaseSettings):
     )
     stripe_secret_key: SecretStr = Field(description="The account's secret key, `sk_test_…` or `sk_live_…`.")
     stripe_webhook_secret: SecretStr | None = Field(
-        None, description="The webhook endpoint's signing secret, `whsec_…`. `tollhouse serve` refuses to start without."
+        None,
+        description="The webhook endpoint's signing secret, `whsec_…`. `tollhouse serve` refuses to start without.",
     )
     stripe_webhook_secret_previous: SecretStr | None = Field(
         None, description="The secret before a rotation; accepted beside the new one while it is set."
     )
-    stripe_api_base: str = Field("https://api.stripe.com", description="Where Stripe answers; the sandbox in development.")
+    stripe_api_base: str = Field(
+        "https://api.stripe.com", description="Where Stripe answers; the sandbox in development."
+    )
     admin_api_key: SecretStr | None = Field(
-        None, description="What operators authenticate with, at least 24 characters. Absent: the operator API is closed."
+        None,
+        description="What operators authenticate with, at least 24 characters. Absent: the operator API is closed.",
     )
     app_host: str = Field("127.0.0.1", description="The address `tollhouse serve` listens on.")
     app_host_port: int = Field(8900, ge=0, le=65535, description="The port `tollhouse serve` listens on.")
     sandbox_host_port: int = Field(8901, ge=0, le=65535, description="`tollhouse dev`: the port of the Stripe sandbox.")
     demo_host_port: int = Field(8903, ge=0, le=65535, description="`tollhouse dev`: the port of the demo app.")
     database_pool_size: int = Field(10, ge=1, le=200, description="Connections to PostgreSQL that each process keeps.")
-    worker_concurrency: int = Field(4, ge=1, le=64, description="Customers that one `tollhouse work` re-reads at a time.")
+    worker_concurrency: int = Field(
+        4, ge=1, le=64, description="Customers that one `tollhouse work` re-reads at a time."
+    )
     event_max_attempts: int = Field(
         12, ge=1, le=100, description="Tries before an event is buried; with the back-off about 24 hours at 12."
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
-    log_format: str = Field("json", pattern="^(json|console)$", description="`json` for machines, `console` for people.")
+    log_format: str = Field(
+        "json", pattern="^(json|console)$", description="`json` for machines, `console` for people."
+    )
     follow_sandbox_clock: bool = Field(
-        False, description="Development only: take the time from the sandbox at STRIPE_API_BASE, so that a fast-forward is felt here."
+        False,
+        description="Development only: take the time from the sandbox, so that a fast-forward there is felt here.",
     )
 
     @field_validator("stripe_secret_key")
     @classmethod
     def _key_names_its_mode(cls, key: SecretStr) -> SecretStr:
         if not key.get_secret_value().startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
-            raise ValueError("must begin with sk_test_ or sk_live_ (or rk_…): copy it from Stripe's dashboard, Developers › API keys")
+            raise ValueError(
+                "must begin with sk_test_ or sk_live_ (or rk_…): copy it from Stripe's dashboard, Developers › API keys"
+            )
         return key
 
     @field_validator("stripe_webhook_secret", "stripe_webhook_secret_previous")
     @classmethod
     def _secret_is_one(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is not None and len(secret.get_secret_value().strip()) < 24:
-            raise ValueError("is too short to be a signing secret: an empty or guessable one would let anybody forge events")
+            raise ValueError(
+                "is too short to be a signing secret: an empty or guessable one would let anybody forge events"
+            )
         return secret
 
     @field_validator("admin_api_key")
@@ -94,7 +107,10 @@ def load_settings() -> Settings:
     try:
         return Settings()  # type: ignore[call-arg]  # pydantic-settings fills the fields from the environment
     except ValidationError as invalid:
-        lines = [f"{'_'.join(map(str, e['loc'])).upper() or 'SETTINGS'}: {_advice(e['type'], e['msg'])}" for e in invalid.errors()]
+        lines = [
+            f"{'_'.join(map(str, e['loc'])).upper() or 'SETTINGS'}: {_advice(e['type'], e['msg'])}"
+            for e in invalid.errors()
+        ]
         raise SettingsInvalid("\n".join(lines)) from None
 
 

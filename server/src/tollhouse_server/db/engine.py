@@ -1,6 +1,6 @@
 """Opens transactions. Nothing else in the service commits."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from sqlalchemy import URL, make_url, text
@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 Tx = AsyncConnection
 """A connection inside a transaction that somebody else commits."""
 
+_LATER = "tollhouse_after_commit"
+
 STATEMENT_TIMEOUT_MS = 5_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
 
@@ -16,6 +18,16 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
 def psycopg_url(url: str) -> URL:
     """`url` with psycopg 3 as its driver, whatever driver or none it names."""
     return make_url(url).set(drivername="postgresql+psycopg")
+
+
+def conninfo(url: str) -> str:
+    """`url` as psycopg itself takes it, for a connection that is not SQLAlchemy's."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def after_commit(tx: Tx, call: Callable[[], Awaitable[None]]) -> None:
+    """Leaves `call` for the moment after the commit of `tx`; never made if it rolls back. It must not raise."""
+    tx.info[_LATER].append(call)
 
 
 class Database:
@@ -39,9 +51,13 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
-        """Commits when the block ends, rolls back when it raises."""
+        """Commits when the block ends, rolls back when it raises. Then does what was left for after the commit."""
         async with self.engine.begin() as tx:
+            later: list[Callable[[], Awaitable[None]]] = []
+            tx.info[_LATER] = later
             yield tx
+        for call in later:
+            await call()
 
     async def ping(self) -> None:
         """Raises what SQLAlchemy raises when the database does not answer."""

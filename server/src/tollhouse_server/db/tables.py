@@ -21,7 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from .columns import Instant, Json, customer_column, project_column, uuid_key
+from ..domain.evidence import Purchase, Subscription
+from .columns import Instant, Json, Value, customer_column, project_column, uuid_key
 
 metadata = MetaData(
     naming_convention={
@@ -80,9 +81,9 @@ price = Table(
     Column("lookup_key", Text, nullable=False),
     Column("product", Text, nullable=False),
     Column("stripe_product_id", Text, nullable=False),
-    Column("fingerprint", Text, nullable=False),
-    Column("active", Boolean, nullable=False),
-    Index("price_active_lookup_key", "lookup_key", unique=True, postgresql_where=text("active")),
+    Column("current", Boolean, nullable=False),  # the one that the catalog sells under its lookup key
+    Column("active", Boolean, nullable=False),  # as Stripe has it: an archived price or product cannot be bought
+    Index("price_current_lookup_key_key", "lookup_key", unique=True, postgresql_where=text("current")),
     Index(None, "project_id"),
 )
 
@@ -108,7 +109,7 @@ subscription = Table(
     project_column(),
     customer_column(),
     Column("status", Text, nullable=False),
-    Column("evidence", Json, nullable=False),
+    Column("evidence", Value(Subscription), nullable=False),
     Index(None, "customer_id"),
 )
 
@@ -119,7 +120,7 @@ purchase = Table(
     project_column(),
     customer_column(),
     Column("payment_status", Text, nullable=False),
-    Column("evidence", Json, nullable=False),
+    Column("evidence", Value(Purchase), nullable=False),
     Index(None, "customer_id"),
 )
 
@@ -169,7 +170,9 @@ checkout = Table(
     project_column(),
     customer_column(),
     Column("lookup_key", Text, nullable=False),
-    Column("plan_group", Text),
+    # Checkouts of one group exclude each other, as the plans do that they sell.
+    Column("group", Text, nullable=False),
+    Column("asked", Json, nullable=False),  # by the app
     # Everything Stripe is asked with: a request that is tried again must be the same to the letter.
     Column("request", Json, nullable=False),
     Column("state", Text, nullable=False),

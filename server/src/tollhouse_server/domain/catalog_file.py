@@ -50,14 +50,17 @@ def parse_catalog(document: Mapping[str, object], version: int) -> Catalog:
     errors: list[dict[str, str]] = []
     top = Table(document, "", errors, CATALOG_KEYS)
     project = top.code("project")
-    features = {code: _feature(code, table) for code, table in top.entries("features", FEATURE_KEYS)}
+    features: dict[str, Feature] = {}
+    kinds: dict[str, Kind | None] = {}  # None where the feature cannot be read, so that its mistake is told only once
+    for code, table in top.entries("features", FEATURE_KEYS):
+        features[code] = _feature(code, table)
+        kinds[code] = None if table.mistaken else features[code].kind
     products: dict[str, Product] = {}
     prices: dict[str, Price] = {}
     for code, table in top.entries("products", PRODUCT_KEYS):
         sold = {price.lookup_key: price for price in _prices(project, code, table)}
-        products[code] = _product(
-            code, table, features, one_time=any(price.interval is None for price in sold.values())
-        )
+        one_time = any(price.interval is None for price in sold.values())
+        products[code] = _product(code, table, kinds, one_time=one_time)
         prices |= sold
     catalog = Catalog(
         project, version, features, products, prices,
@@ -91,13 +94,14 @@ def _feature(code: str, table: Table) -> Feature:
     return Feature(code, table.text("name", code), kind, table.choice("combine", Combine.MAX))
 
 
-def _product(code: str, table: Table, features: Mapping[str, Feature], *, one_time: bool) -> Product:
+def _product(code: str, table: Table, kinds: Mapping[str, Kind | None], *, one_time: bool) -> Product:
     opens = {}
     written = table.table("opens")
     for feature_code, value in written.content.items():
-        if feature_code in features:
-            opens[feature_code] = _opens(written, feature_code, value, features[feature_code].kind)
-        else:
+        kind = kinds.get(feature_code)
+        if kind is not None:
+            opens[feature_code] = _opens(written, feature_code, value, kind)
+        elif feature_code not in kinds:
             written.wrong(feature_code, "no such feature: declare it under features, or delete this")
     if "lasts" in table and not one_time:
         table.wrong("lasts", "bounds one-time purchases, and this product has no one-time price: delete it")
@@ -153,7 +157,7 @@ def _price(lookup_key: str, product: str, table: Table) -> Price:
     interval = _interval(table)
     if interval is None:
         for key in ("interval_count", "trial_days"):
-            if key in table:
+            if key in table and not table.mistaken:
                 table.wrong(key, "needs an interval: this is a one-time price, so add one or delete this")
         return Price(lookup_key, product, money)
     count = table.whole("interval_count", 1, 1, LONGEST_INTERVAL[interval], f"{interval}s")

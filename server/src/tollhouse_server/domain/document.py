@@ -22,7 +22,7 @@ class Table:
     def __init__(self, content: object, pointer: str, errors: list[dict[str, str]], keys: Sequence[str] = ()) -> None:
         """`pointer` says where the table stands (RFC 6901); `keys` which keys it may have, none meaning any."""
         self.content: Mapping[str, object] = content if isinstance(content, Mapping) else {}
-        self._pointer, self._errors = pointer, errors
+        self._pointer, self._errors, self._earlier = pointer, errors, len(errors)
         if not isinstance(content, Mapping):
             self.wrong(None, f"must be a table, not {what(content)}")
         for key in self.content if keys else ():
@@ -35,6 +35,11 @@ class Table:
     def wrong(self, key: str | None, detail: str) -> None:
         """Note a mistake at `key`, or with the table itself."""
         self._errors.append({"pointer": self._pointer if key is None else self._below(key), "detail": detail})
+
+    @property
+    def mistaken(self) -> bool:
+        """Whether reading has noted a mistake since it came to this table."""
+        return len(self._errors) > self._earlier
 
     def table(self, key: str, keys: Sequence[str] = ()) -> "Table":
         """The table at `key`; an absent one is empty."""

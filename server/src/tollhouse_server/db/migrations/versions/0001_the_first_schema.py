@@ -118,12 +118,14 @@ def upgrade() -> None:
         sa.Column("lookup_key", sa.Text(), nullable=False),
         sa.Column("product", sa.Text(), nullable=False),
         sa.Column("stripe_product_id", sa.Text(), nullable=False),
-        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("current", sa.Boolean(), nullable=False),
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("price_project_id_fkey")),
         sa.PrimaryKeyConstraint("stripe_price_id", name=op.f("price_pkey")),
     )
-    op.create_index("price_active_lookup_key", "price", ["lookup_key"], unique=True, postgresql_where=sa.text("active"))
+    op.create_index(
+        "price_current_lookup_key_key", "price", ["lookup_key"], unique=True, postgresql_where=sa.text("current")
+    )
     op.create_index(op.f("price_project_id_idx"), "price", ["project_id"], unique=False)
     op.create_table(
         "access_grant",
@@ -176,7 +178,8 @@ def upgrade() -> None:
         sa.Column("project_id", sa.Uuid(), nullable=False),
         sa.Column("customer_id", sa.Uuid(), nullable=False),
         sa.Column("lookup_key", sa.Text(), nullable=False),
-        sa.Column("plan_group", sa.Text(), nullable=True),
+        sa.Column("group", sa.Text(), nullable=False),
+        sa.Column("asked", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
         sa.Column("request", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("payment_status", sa.Text(), server_default=sa.text("'unpaid'"), nullable=False),
@@ -197,7 +200,7 @@ def upgrade() -> None:
         sa.Column("project_id", sa.Uuid(), nullable=False),
         sa.Column("customer_id", sa.Uuid(), nullable=False),
         sa.Column("payment_status", sa.Text(), nullable=False),
-        sa.Column("evidence", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+        sa.Column("evidence", postgresql.JSONB(none_as_null=True), nullable=False),
         sa.ForeignKeyConstraint(["customer_id"], ["customer.id"], name=op.f("purchase_customer_id_fkey")),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("purchase_project_id_fkey")),
         sa.PrimaryKeyConstraint("id", name=op.f("purchase_pkey")),
@@ -231,7 +234,7 @@ def upgrade() -> None:
         sa.Column("project_id", sa.Uuid(), nullable=False),
         sa.Column("customer_id", sa.Uuid(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
-        sa.Column("evidence", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+        sa.Column("evidence", postgresql.JSONB(none_as_null=True), nullable=False),
         sa.ForeignKeyConstraint(["customer_id"], ["customer.id"], name=op.f("subscription_customer_id_fkey")),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("subscription_project_id_fkey")),
         sa.PrimaryKeyConstraint("id", name=op.f("subscription_pkey")),

@@ -1,0 +1,1 @@
+"""The HTTP API. `v1.py` is its table of contents."""

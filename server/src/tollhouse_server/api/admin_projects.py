@@ -1,0 +1,231 @@
+"""Operators: the projects, their keys and catalogs."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends
+from pydantic import Field
+from sqlalchemy import select
+
+from ..catalogs import Project, document_of, project_by_slug
+from ..commands.issue_key import issue_key, revoke_key
+from ..commands.publish_catalog import CatalogConflict, publish_catalog
+from ..commands.register_project import ProjectExists, ProjectInvalid, register_project
+from ..db.engine import Tx
+from ..db.tables import api_key, project
+from ..domain.errors import CatalogInvalid
+from ..stripe_gateway import StripeRefused, StripeUnavailable
+from . import types
+from .authentication import ActingOperator, OperatorRequired, Unauthenticated, require_operator
+from .context import Ctx
+from .entitlements import example
+from .problems import MalformedJson, NotFound, StoreUnavailable, ValidationFailed, documented
+from .types import Answer, Instant, Text
+
+router = APIRouter(prefix="/admin/projects", tags=["Operators: projects"], dependencies=[Depends(require_operator)])
+
+Slug = Annotated[Text, Field(max_length=63, examples=["pdf-tool"])]
+
+
+class RegisterProject(types.Body):
+    slug: Slug
+    name: Annotated[Text, Field(min_length=1, max_length=200, examples=["PDF Tool"])]
+    redirect_origins: list[Text] = Field(default_factory=list, examples=[["https://pdf.example.com"]], max_length=100)
+
+
+class ProjectState(Answer):
+    slug: str
+    name: str
+    redirect_origins: list[str]
+    catalog_version: int
+    created_at: Instant
+
+
+class IssueKey(types.Body):
+    name: Annotated[Text, Field(min_length=1, max_length=100, description="Where it is used.", examples=["web"])]
+
+
+class Key(Answer):
+    id: str
+    name: str
+    created_at: Instant
+    last_used_at: Instant | None = Field(description="To the minute.")
+    revoked_at: Instant | None
+
+
+class NewKey(Answer):
+    id: str
+    name: str
+    key: str = Field(description="Shown once: only its hash is stored.")
+    created_at: Instant
+
+
+class Projects(Answer):
+    data: list[ProjectState]
+
+
+class Keys(Answer):
+    data: list[Key]
+
+
+class PublishedCatalog(Answer):
+    project: str
+    version: int
+    changes: list[str] = Field(description="What was done; empty where everything was so already.")
+
+
+EXAMPLE_PROJECT = {
+    "slug": "pdf-tool",
+    "name": "PDF Tool",
+    "redirect_origins": ["https://pdf.example.com"],
+    "catalog_version": 3,
+    "created_at": "2026-11-22T09:00:00Z",
+}
+EXAMPLE_KEY = {"id": "aB3dE5fG7hJ9", "name": "web", "created_at": "2026-11-22T09:00:00Z"}
+EXAMPLE_DOCUMENT: dict[str, Any] = {
+    "project": "pdf-tool",
+    "name": "PDF Tool",
+    "redirect_origins": ["https://pdf.example.com"],
+    "features": {"premium_export": {"name": "Premium export"}},
+    "products": {
+        "pro": {
+            "name": "PDF Tool Pro",
+            "plan_group": "plan",
+            "opens": {"premium_export": True},
+            "prices": {"monthly": {"amount": 900, "currency": "eur", "interval": "month"}},
+        }
+    },
+}
+OPERATORS = (Unauthenticated, StoreUnavailable)
+CHANGES = (*OPERATORS, OperatorRequired, MalformedJson, ValidationFailed)
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Register a project",
+    responses={
+        201: {"content": {"application/json": {"example": EXAMPLE_PROJECT}}},
+        **documented(*CHANGES, ProjectExists, ProjectInvalid),
+    },
+)
+async def register(body: RegisterProject, ctx: Ctx, why: ActingOperator) -> ProjectState:
+    """Publishing a catalog registers its project too; this is for a project that sells nothing yet."""
+    async with ctx.database.transaction() as tx:
+        await register_project(tx, body.slug, body.name, body.redirect_origins, why, at=ctx.clock.now())
+        return await _state(tx, body.slug)
+
+
+@router.get(
+    "", summary="List the projects", responses={**example({"data": [EXAMPLE_PROJECT]}), **documented(*OPERATORS)}
+)
+async def list_projects(ctx: Ctx) -> Projects:
+    """By slug."""
+    async with ctx.database.transaction() as tx:
+        rows = await tx.execute(select(project).order_by(project.c.slug))
+        return Projects(data=[ProjectState.model_validate(row) for row in rows])
+
+
+@router.get(
+    "/{slug}", summary="One project", responses={**example(EXAMPLE_PROJECT), **documented(*OPERATORS, NotFound)}
+)
+async def read_project(slug: Slug, ctx: Ctx) -> ProjectState:
+    """404 for a slug that nobody registered."""
+    async with ctx.database.transaction() as tx:
+        return await _state(tx, slug)
+
+
+@router.post(
+    "/{slug}/keys",
+    status_code=201,
+    summary="Issue a key",
+    responses={
+        201: {"content": {"application/json": {"example": {**EXAMPLE_KEY, "key": "tollhouse_aB3dE5fG7hJ9_…"}}}},
+        **documented(*CHANGES, NotFound),
+    },
+)
+async def issue(slug: Slug, body: IssueKey, ctx: Ctx, why: ActingOperator) -> NewKey:
+    """The keys that the project has go on working: issue, deploy, then revoke the old one."""
+    async with ctx.database.transaction() as tx:
+        owner = await find_project(tx, slug)
+        return NewKey.model_validate(await issue_key(tx, owner, body.name, why, at=ctx.clock.now()))
+
+
+@router.get(
+    "/{slug}/keys",
+    summary="List a project's keys",
+    responses={
+        **example({"data": [{**EXAMPLE_KEY, "last_used_at": None, "revoked_at": None}]}),
+        **documented(*OPERATORS, NotFound),
+    },
+)
+async def list_keys(slug: Slug, ctx: Ctx) -> Keys:
+    """Without the keys themselves, which nobody can show again."""
+    async with ctx.database.transaction() as tx:
+        owner = await find_project(tx, slug)
+        rows = await tx.execute(
+            select(api_key).where(api_key.c.project_id == owner.id).order_by(api_key.c.created_at.desc())
+        )
+        return Keys(data=[Key.model_validate(row) for row in rows])
+
+
+@router.delete(
+    "/{slug}/keys/{id}",
+    status_code=204,
+    summary="Revoke a key",
+    responses=documented(*OPERATORS, OperatorRequired, NotFound),
+)
+async def revoke(slug: Slug, id: Text, ctx: Ctx, why: ActingOperator) -> None:  # noqa: A002
+    """At once."""
+    async with ctx.database.transaction() as tx:
+        if not await revoke_key(tx, await find_project(tx, slug), id, why, at=ctx.clock.now()):
+            raise NotFound("The project has no key of this id in use.")
+
+
+@router.put(
+    "/{slug}/catalog",
+    summary="Publish a catalog",
+    responses={
+        **example({"project": "pdf-tool", "version": 3, "changes": ["created price pdf-tool.pro.monthly"]}),
+        **documented(*CHANGES, CatalogInvalid, CatalogConflict, StripeRefused, StripeUnavailable),
+    },
+)
+async def publish(
+    slug: Slug,
+    document: Annotated[
+        dict[str, Any],
+        Body(description="The catalog file as JSON.", openapi_examples={"plain": {"value": EXAMPLE_DOCUMENT}}),
+    ],
+    ctx: Ctx,
+    why: ActingOperator,
+) -> PublishedCatalog:
+    """Makes features, products and prices in Stripe, then the next version here. The same again changes nothing."""
+    published = await publish_catalog(ctx.database, ctx.stripe, document, why, at=ctx.clock.now(), slug=slug)
+    return PublishedCatalog(project=published.project, version=published.version, changes=list(published.changes))
+
+
+@router.get(
+    "/{slug}/catalog",
+    summary="The published catalog",
+    response_model=dict[str, Any],
+    responses={**example(EXAMPLE_DOCUMENT), **documented(*OPERATORS, NotFound)},
+)
+async def read_document(slug: Slug, ctx: Ctx) -> dict[str, Any]:
+    """As it was published; 404 before the first."""
+    async with ctx.database.transaction() as tx:
+        document = await document_of(tx, await find_project(tx, slug))
+    if document is None:
+        raise NotFound("No catalog was published to this project yet.")
+    return document
+
+
+async def find_project(tx: Tx, slug: str) -> Project:
+    """Raises NotFound."""
+    found = await project_by_slug(tx, slug)
+    if found is None:
+        raise NotFound("No project is registered under this slug.")
+    return found
+
+
+async def _state(tx: Tx, slug: str) -> ProjectState:
+    await find_project(tx, slug)
+    return ProjectState.model_validate((await tx.execute(select(project).where(project.c.slug == slug))).one())

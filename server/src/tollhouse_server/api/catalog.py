@@ -1,0 +1,119 @@
+"""What the project sells."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from ..catalogs import current_catalog
+from ..domain.catalog import Catalog, Product
+from .authentication import CallingProject, Unauthenticated
+from .context import Ctx
+from .entitlements import example
+from .problems import StoreUnavailable, documented
+from .types import Answer, FeatureValue
+
+router = APIRouter(tags=["Catalog"])
+
+
+class FeatureInCatalog(Answer):
+    code: str
+    name: str
+    kind: str
+    combine: str
+
+
+class PriceInCatalog(Answer):
+    lookup_key: str
+    amount: int = Field(description="Minor units (cents).")
+    currency: str
+    interval: str | None = Field(description="day, week, month or year; null for a one-time price.")
+    interval_count: int
+    trial_days: int | None
+
+
+class ProductInCatalog(Answer):
+    code: str
+    name: str
+    plan_group: str | None = Field(description="Products of one group exclude each other for one user.")
+    opens: dict[str, FeatureValue]
+    per_seat: list[str] = Field(description="The limits among them that the quantity multiplies.")
+    lasts_days: int | None = Field(description="How long a one-time purchase lasts; null: for life.")
+    prices: list[PriceInCatalog]
+
+
+class CatalogState(Answer):
+    project: str
+    version: int
+    features: list[FeatureInCatalog]
+    products: list[ProductInCatalog]
+
+
+EXAMPLE_CATALOG: dict[str, Any] = {
+    "project": "pdf-tool",
+    "version": 3,
+    "features": [{"code": "premium_export", "name": "Premium export", "kind": "switch", "combine": "max"}],
+    "products": [
+        {
+            "code": "pro",
+            "name": "PDF Tool Pro",
+            "plan_group": "plan",
+            "opens": {"premium_export": True},
+            "per_seat": [],
+            "lasts_days": None,
+            "prices": [
+                {
+                    "lookup_key": "pdf-tool.pro.monthly",
+                    "amount": 900,
+                    "currency": "eur",
+                    "interval": "month",
+                    "interval_count": 1,
+                    "trial_days": None,
+                }
+            ],
+        }
+    ],
+}
+
+
+@router.get(
+    "/catalog",
+    summary="What can be bought?",
+    responses={**example(EXAMPLE_CATALOG), **documented(Unauthenticated, StoreUnavailable)},
+)
+async def read_catalog(project: CallingProject, ctx: Ctx) -> CatalogState:
+    """For the pricing page. Empty, version 0, before a catalog is published."""
+    async with ctx.database.transaction() as tx:
+        return catalog_state(await current_catalog(tx, project))
+
+
+def catalog_state(catalog: Catalog) -> CatalogState:
+    return CatalogState(
+        project=catalog.project,
+        version=catalog.version,
+        features=[FeatureInCatalog.model_validate(feature) for feature in catalog.features.values()],
+        products=[_product(catalog, product) for product in catalog.products.values()],
+    )
+
+
+def _product(catalog: Catalog, product: Product) -> ProductInCatalog:
+    return ProductInCatalog(
+        code=product.code,
+        name=product.name,
+        plan_group=product.plan_group,
+        opens={code: opens.value for code, opens in product.opens.items()},
+        per_seat=[code for code, opens in product.opens.items() if opens.per_seat],
+        lasts_days=product.lasts.days if product.lasts else None,
+        prices=[
+            PriceInCatalog(
+                lookup_key=price.lookup_key,
+                amount=price.money.amount,
+                currency=price.money.currency,
+                interval=price.interval,
+                interval_count=price.interval_count,
+                trial_days=price.trial_days,
+            )
+            for price in catalog.prices.values()
+            if price.product == product.code
+        ],
+    )

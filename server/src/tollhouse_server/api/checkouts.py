@@ -1,0 +1,184 @@
+"""Opening a payment page, and what became of it."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+from sqlalchemy import Row, select
+
+from ..audit import Cause
+from ..catalogs import Project
+from ..commands.open_checkout import CheckoutRequest, PriceNotFound, UrlNotAllowed
+from ..db.engine import Tx
+from ..db.tables import checkout, customer
+from ..domain.errors import Problem
+from ..stripe_gateway import StripeRefused, StripeUnavailable
+from .authentication import CallingProject, Unauthenticated
+from .context import Ctx
+from .customers import EXAMPLE_CUSTOMER, CustomerState, customer_state
+from .entitlements import example
+from .problems import MalformedJson, StoreUnavailable, ValidationFailed, documented
+from .types import Answer, Body, Instant, Text, UserId
+
+router = APIRouter(tags=["Checkouts"])
+
+Url = Annotated[Text, Field(max_length=2048, examples=["https://pdf.example.com/welcome"])]
+
+
+class CheckoutNotFound(Problem):
+    """The project has no checkout of this id."""
+
+    status = 404
+    code = "checkout-not-found"
+
+
+class OpenCheckout(Body):
+    """What is bought, by whom, and where the person goes afterwards."""
+
+    user_id: UserId
+    price: Annotated[Text, Field(max_length=200, description="The lookup key.", examples=["pdf-tool.pro.monthly"])]
+    quantity: Annotated[int, Field(ge=1, le=999_999, strict=True)] = 1
+    success_url: Url = Field(description="Gets `checkout_id=chk_…` added: sync that checkout there.")
+    cancel_url: Url
+    trial_days: Annotated[int, Field(ge=0, le=730, strict=True)] | None = Field(
+        None, description="Overrides the price's own trial; 0 is none."
+    )
+    allow_promotion_codes: bool = False
+    email: Annotated[Text, Field(max_length=320)] | None = Field(None, description="Fills in the payment page.")
+
+
+class OpenedCheckout(Answer):
+    """Where to send the person; `id` and `url` are null exactly where nothing is left to buy (`already_owned`)."""
+
+    id: str | None
+    url: str | None
+    outcome: Literal["new", "pending", "already_owned"]
+    expires_at: Instant | None
+
+
+class CheckoutState(Answer):
+    id: str
+    user_id: str
+    price: str
+    quantity: int
+    state: Literal["open", "complete", "expired"]
+    payment_status: Literal["unpaid", "paid", "no_payment_required"] = Field(
+        description="A bank debit is complete, yet unpaid for days."
+    )
+    url: str | None
+    created_at: Instant
+    expires_at: Instant
+
+
+class SyncedCheckout(Answer):
+    checkout: CheckoutState
+    customer: CustomerState
+
+
+EXAMPLE_OPENED = {
+    "id": "chk_9fKx2mQ0aTz1",
+    "url": "https://checkout.stripe.com/c/pay/cs_test_a1…",
+    "outcome": "new",
+    "expires_at": "2026-11-23T08:00:00Z",
+}
+EXAMPLE_CHECKOUT = {
+    "id": "chk_9fKx2mQ0aTz1",
+    "user_id": "ada",
+    "price": "pdf-tool.pro.monthly",
+    "quantity": 1,
+    "state": "complete",
+    "payment_status": "paid",
+    "url": None,
+    "created_at": "2026-11-22T09:00:00Z",
+    "expires_at": "2026-11-23T08:00:00Z",
+}
+
+
+@router.post(
+    "/checkouts",
+    status_code=201,
+    summary="Open a checkout",
+    responses={
+        201: {"content": {"application/json": {"example": EXAMPLE_OPENED}}},
+        200: {
+            "model": OpenedCheckout,
+            "description": "`pending`: the same request is open already; or `already_owned`.",
+        },
+        **documented(
+            MalformedJson,
+            Unauthenticated,
+            PriceNotFound,
+            UrlNotAllowed,
+            ValidationFailed,
+            StripeRefused,
+            StripeUnavailable,
+            StoreUnavailable,
+        ),
+    },
+)
+async def open_checkout(body: OpenCheckout, project: CallingProject, ctx: Ctx, response: Response) -> OpenedCheckout:
+    """Asking twice gives the same page. Asking for another plan of the group closes the page before.
+
+    Who has the thing already is told so (`already_owned`) and pays nothing: send them to the portal.
+    """
+    opened = await ctx.checkout_desk.open(project, CheckoutRequest(**body.model_dump()), at=ctx.clock.now())
+    if opened.outcome != "new":
+        response.status_code = 200
+    return OpenedCheckout.model_validate(opened)
+
+
+@router.get(
+    "/checkouts/{id}",
+    summary="What became of a checkout?",
+    responses={**example(EXAMPLE_CHECKOUT), **documented(Unauthenticated, CheckoutNotFound, StoreUnavailable)},
+)
+async def read_checkout(id: str, project: CallingProject, ctx: Ctx) -> CheckoutState:  # noqa: A002
+    """As far as we know now; `sync` asks Stripe."""
+    async with ctx.database.transaction() as tx:
+        return _state(await _find(tx, project, id))
+
+
+@router.post(
+    "/checkouts/{id}/sync",
+    summary="Read Stripe again for this checkout's customer",
+    responses={
+        **example({"checkout": EXAMPLE_CHECKOUT, "customer": EXAMPLE_CUSTOMER}),
+        **documented(Unauthenticated, CheckoutNotFound, StripeRefused, StripeUnavailable, StoreUnavailable),
+    },
+)
+async def sync_checkout(id: str, project: CallingProject, ctx: Ctx) -> SyncedCheckout:  # noqa: A002
+    """For the page people return to, which may come before the webhook. Answers with what is true now."""
+    async with ctx.database.transaction() as tx:
+        row = await _find(tx, project, id)
+    await ctx.pipeline.sync(row.stripe_customer_id, Cause("app", f"sync of checkout {id}"))
+    async with ctx.database.transaction() as tx:
+        return SyncedCheckout(
+            checkout=_state(await _find(tx, project, id)),
+            customer=await customer_state(tx, project, row.user_id, at=ctx.clock.now()),
+        )
+
+
+async def _find(tx: Tx, project: Project, checkout_id: str) -> Row[tuple[object, ...]]:
+    query = (
+        select(checkout, customer.c.user_id, customer.c.stripe_customer_id)
+        .join(customer, customer.c.id == checkout.c.customer_id)
+        .where(checkout.c.project_id == project.id, checkout.c.id == checkout_id.replace("\x00", ""))
+    )
+    row = (await tx.execute(query)).one_or_none()
+    if row is None:
+        raise CheckoutNotFound("The project has no checkout of this id: use the id that opening it answered with.")
+    return row
+
+
+def _state(row: Row[tuple[object, ...]]) -> CheckoutState:
+    return CheckoutState(
+        id=row.id,
+        user_id=row.user_id,
+        price=row.lookup_key,
+        quantity=row.asked["quantity"],
+        state="open" if row.state == "opening" else row.state,
+        payment_status=row.payment_status,
+        url=row.url if row.state == "open" else None,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+    )

@@ -1,0 +1,39 @@
+"""What the routes are given: made once by app.py, found on every request."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ..cache import Cache
+from ..clock import Clock
+from ..commands.open_checkout import CheckoutDesk
+from ..db.engine import Database
+from ..pipeline import Pipeline
+from ..refresh import Refresh
+from ..stripe_gateway import StripeClient
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    database: Database
+    cache: Cache
+    stripe: StripeClient
+    pipeline: Pipeline
+    clock: Clock
+    refresh: Refresh
+    webhook_secrets: tuple[str, ...]
+    livemode: bool
+    admin_api_key: str | None
+
+    @property
+    def checkout_desk(self) -> CheckoutDesk:
+        return CheckoutDesk(self.database, self.stripe, self.pipeline)
+
+
+def _context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+Ctx = Annotated[Context, Depends(_context)]

@@ -1,0 +1,294 @@
+"""The state of a customer, and why it is so."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from .. import snapshot
+from ..catalogs import Project, current_catalog
+from ..db.engine import Tx
+from ..domain.catalog import Policy
+from ..domain.evidence import Grant, Purchase, Subscription, SubscriptionStatus
+from ..domain.explain import Explanation, explain
+from ..domain.owning import OVER
+from ..domain.standing import scheduled_end
+from .authentication import CallingProject, Unauthenticated
+from .context import Ctx
+from .entitlements import (
+    EXAMPLE_ENTITLEMENTS,
+    FeatureAnswer,
+    FeatureNotFound,
+    example,
+    features_at,
+    find_feature,
+)
+from .problems import StoreUnavailable, ValidationFailed, documented
+from .types import Answer, FeatureCode, FeatureValue, Instant, UserIdInPath
+
+router = APIRouter(tags=["Customers"])
+
+
+class SubscriptionState(Answer):
+    id: str
+    product: str | None = Field(description="Null for a price that the catalog has never sold.")
+    price: str | None = Field(description="The lookup key.")
+    quantity: int
+    status: str = Field(description="As Stripe has it.")
+    renews: bool = Field(description="Whether it will be billed again, as things stand.")
+    ends_at: Instant | None = Field(description="When it is scheduled to end, or ended.")
+    current_period_end: Instant
+    trial_end: Instant | None
+    billing_issue: bool = Field(description="A payment failed: ask the user to look into the portal.")
+
+
+class PurchaseState(Answer):
+    id: str
+    product: str | None
+    price: str | None
+    quantity: int
+    payment_status: str
+    purchased_at: Instant
+    amount: int = Field(description="Minor units (cents) that were paid; 0 for a free order.")
+    refunded: int = Field(description="Minor units given back so far.")
+    currency: str | None
+
+
+class GrantState(Answer):
+    id: str
+    feature: str | None
+    product: str | None
+    value: FeatureValue | None
+    starts_at: Instant
+    ends_at: Instant | None
+    reason: str
+
+
+class CustomerState(Answer):
+    """Everything an app may want to show about one user."""
+
+    user_id: str
+    version: int
+    checked_at: Instant
+    features: dict[str, FeatureAnswer]
+    subscriptions: list[SubscriptionState]
+    purchases: list[PurchaseState]
+    grants: list[GrantState]
+
+
+class PolicyState(Answer):
+    grace_days: float
+    renewal_leeway_days: float
+    on_pause: str
+    on_full_refund: str
+    on_partial_refund: str
+    on_dispute: str
+
+
+class SourceState(Answer):
+    kind: str
+    id: str
+    products: list[str]
+    counts: bool
+    value: FeatureValue
+    starts: Instant | None = Field(serialization_alias="from")
+    until: Instant | None
+    rule: str
+    sentence: str
+    stripe_ids: list[str]
+
+
+class ExplanationState(Answer):
+    """Why a feature is open or closed."""
+
+    feature: str
+    at: Instant
+    allowed: bool
+    value: FeatureValue
+    valid_until: Instant | None
+    rule: str
+    sentence: str
+    next_change_at: Instant | None
+    policy: PolicyState
+    sources: list[SourceState]
+
+
+EXAMPLE_CUSTOMER = {
+    **EXAMPLE_ENTITLEMENTS,
+    "subscriptions": [
+        {
+            "id": "sub_1SXaBcDeFgHiJk",
+            "product": "pro",
+            "price": "pdf-tool.pro.monthly",
+            "quantity": 1,
+            "status": "active",
+            "renews": True,
+            "ends_at": None,
+            "current_period_end": "2026-12-22T09:00:00Z",
+            "trial_end": None,
+            "billing_issue": False,
+        }
+    ],
+    "purchases": [],
+    "grants": [],
+}
+EXAMPLE_EXPLANATION = {
+    "feature": "premium_export",
+    "at": "2026-11-22T09:00:00Z",
+    "allowed": True,
+    "value": True,
+    "valid_until": "2026-12-25T09:00:00Z",
+    "rule": "subscription-active",
+    "sentence": "Allowed until 25 Dec 2026. Active: the period ends on 22 Dec 2026; a renewal has time to arrive.",
+    "next_change_at": "2026-12-25T09:00:00Z",
+    "policy": {
+        "grace_days": 7,
+        "renewal_leeway_days": 3,
+        "on_pause": "keep_paid",
+        "on_full_refund": "end",
+        "on_partial_refund": "keep",
+        "on_dispute": "suspend",
+    },
+    "sources": [
+        {
+            "kind": "subscription",
+            "id": "sub_1SXaBcDeFgHiJk",
+            "products": ["pro"],
+            "counts": True,
+            "value": True,
+            "from": "2026-11-22T08:59:00Z",
+            "until": "2026-12-25T09:00:00Z",
+            "rule": "subscription-active",
+            "sentence": "Active: the period ends on 22 Dec 2026.",
+            "stripe_ids": ["sub_1SXaBcDeFgHiJk", "price_1SXaBc"],
+        }
+    ],
+}
+
+
+@router.get(
+    "/customers/{user_id}",
+    summary="Everything about this user",
+    responses={**example(EXAMPLE_CUSTOMER), **documented(Unauthenticated, ValidationFailed, StoreUnavailable)},
+)
+async def read_customer(user_id: UserIdInPath, project: CallingProject, ctx: Ctx) -> CustomerState:
+    """Features, subscriptions, purchases and grants. A user of whom nothing is known has none; that is no error."""
+    async with ctx.database.transaction() as tx:
+        return await customer_state(tx, project, user_id, at=ctx.clock.now())
+
+
+@router.get(
+    "/customers/{user_id}/explain",
+    summary="Why is a feature open or closed?",
+    responses={
+        **example(EXAMPLE_EXPLANATION),
+        **documented(Unauthenticated, FeatureNotFound, ValidationFailed, StoreUnavailable),
+    },
+)
+async def explain_feature(
+    user_id: UserIdInPath,
+    feature: Annotated[FeatureCode, Query(description="The feature's code.")],
+    project: CallingProject,
+    ctx: Ctx,
+    at: Annotated[Instant | None, Query(description="At which instant; now if absent.")] = None,
+) -> ExplanationState:
+    """Every source that was considered, the rule by which it counts or not, and when that next changes."""
+    async with ctx.database.transaction() as tx:
+        catalog = await current_catalog(tx, project)
+        known = find_feature(catalog, feature)
+        return explanation_state(
+            explain(catalog, await snapshot.evidence_of(tx, project.id, user_id), known, at or ctx.clock.now())
+        )
+
+
+async def customer_state(tx: Tx, project: Project, user_id: str, *, at: datetime) -> CustomerState:
+    """The state object, read from PostgreSQL in the caller's transaction."""
+    catalog = await current_catalog(tx, project)
+    stored = await snapshot.read(tx, project.id, user_id)
+    evidence = await snapshot.evidence_of(tx, project.id, user_id)
+    return CustomerState(
+        user_id=user_id,
+        version=stored.version,
+        checked_at=at,
+        features=features_at(catalog, stored.entitlements, at),
+        subscriptions=[_subscription(one) for one in evidence.subscriptions],
+        purchases=[_purchase(one) for one in evidence.purchases],
+        grants=[_grant(one) for one in evidence.grants if one.revoked_at is None],
+    )
+
+
+def explanation_state(explained: Explanation) -> ExplanationState:
+    return ExplanationState(
+        feature=explained.feature,
+        at=explained.at,
+        allowed=explained.allowed,
+        value=explained.value,
+        valid_until=explained.valid_until,
+        rule=explained.rule,
+        sentence=explained.sentence,
+        next_change_at=explained.next_change_at,
+        policy=_policy(explained.policy),
+        sources=[
+            SourceState(
+                kind=source.kind,
+                id=source.id,
+                products=list(source.products),
+                counts=source.counts,
+                value=source.value,
+                starts=source.period.start if source.period else None,
+                until=source.period.end if source.period else None,
+                rule=source.rule,
+                sentence=source.sentence,
+                stripe_ids=list(source.stripe_ids),
+            )
+            for source in explained.sources
+        ],
+    )
+
+
+def _subscription(one: Subscription) -> SubscriptionState:
+    ends_at = one.ended_at or scheduled_end(one)
+    item = one.items[0] if one.items else None
+    return SubscriptionState(
+        id=one.id,
+        product=item.product if item else None,
+        price=item.lookup_key if item else None,
+        quantity=item.quantity if item else 0,
+        status=one.status,
+        renews=ends_at is None and one.status not in OVER,
+        ends_at=ends_at,
+        current_period_end=one.period_end,
+        trial_end=one.trial_end,
+        billing_issue=one.status in (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID),
+    )
+
+
+def _purchase(one: Purchase) -> PurchaseState:
+    item = one.items[0] if one.items else None
+    return PurchaseState(
+        id=one.id,
+        product=item.product if item else None,
+        price=item.lookup_key if item else None,
+        quantity=item.quantity if item else 0,
+        payment_status=one.payment_status,
+        purchased_at=one.since,
+        amount=one.payment.money.amount if one.payment else 0,
+        refunded=one.payment.refunded if one.payment else 0,
+        currency=one.payment.money.currency if one.payment else None,
+    )
+
+
+def _grant(one: Grant) -> GrantState:
+    return GrantState.model_validate(one)
+
+
+def _policy(policy: Policy) -> PolicyState:
+    return PolicyState(
+        grace_days=policy.grace.total_seconds() / 86_400,
+        renewal_leeway_days=policy.renewal_leeway.total_seconds() / 86_400,
+        on_pause=policy.on_pause,
+        on_full_refund=policy.on_full_refund,
+        on_partial_refund=policy.on_partial_refund,
+        on_dispute=policy.on_dispute,
+    )

@@ -1,0 +1,201 @@
+"""Every error as problem+json (RFC 9457): a stable code, and a sentence that says what to do."""
+
+from typing import Any, ClassVar
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from ..domain.errors import Problem
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS = 50
+
+
+class MalformedJson(Problem):
+    """The body is not JSON.
+
+    Send UTF-8 encoded JSON with Content-Type: application/json.
+    """
+
+    code = "malformed-json"
+
+
+class ValidationFailed(Problem):
+    """The request does not have the form this call takes; each entry of `errors` names a place."""
+
+    status = 422
+    code = "validation-failed"
+
+
+class NotFound(Problem):
+    """There is nothing here: look at the path, or the thing is of another project.
+
+    The two look the same on purpose.
+    """
+
+    status = 404
+    code = "not-found"
+
+
+class MethodNotAllowed(Problem):
+    """The path is right, the method is not; the Allow header names those that are."""
+
+    status = 405
+    code = "method-not-allowed"
+
+
+class UnsupportedMediaType(Problem):
+    """The body is of a type this call does not take.
+
+    Send Content-Type: application/json.
+    """
+
+    status = 415
+    code = "unsupported-media-type"
+
+
+class TooLarge(Problem):
+    """The body is larger than 256 KiB."""
+
+    status = 413
+    code = "too-large"
+
+
+class StoreUnavailable(Problem):
+    """The database does not answer now; nothing was done.
+
+    Try again in a moment.
+    """
+
+    status = 503
+    code = "store-unavailable"
+
+
+class Internal(Problem):
+    """Something went wrong on our side.
+
+    Nothing is half done. Tell the operators the request id.
+    """
+
+    status = 500
+    code = "internal"
+
+
+class ErrorAt(BaseModel):
+    pointer: str = Field(description="JSON pointer into the body, or the parameter's name.")
+    detail: str
+
+
+class ProblemBody(BaseModel):
+    """An error, as RFC 9457 has it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:tollhouse:problem:price-not-found",
+                "title": "The project's catalog sells nothing under this lookup key",
+                "status": 404,
+                "code": "price-not-found",
+                "detail": "The catalog sells nothing as 'pdf-tool.pro.weekly'; it sells pdf-tool.pro.monthly.",
+                "instance": "req_6b1f0c1e2d3a4b5c",
+            }
+        }
+    )
+    types: ClassVar[str] = "urn:tollhouse:problem:"
+
+    type: str = Field(description="`urn:tollhouse:problem:` and the code.")
+    title: str
+    status: int
+    code: str = Field(description="Stable; programs may depend on it.")
+    detail: str = Field(description="What is wrong and what to do.")
+    instance: str = Field(description="The request id, as in X-Request-Id.")
+    errors: list[ErrorAt] | None = None
+
+
+def answer(problem: Problem, request_id: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The problem as a response."""
+    body: dict[str, Any] = {
+        "type": f"{ProblemBody.types}{problem.code}",
+        "title": problem.title(),
+        "status": problem.status,
+        "code": problem.code,
+        "detail": problem.detail,
+        "instance": request_id,
+    }
+    if problem.errors:
+        body["errors"] = problem.errors[:MOST_ERRORS]
+    extra = dict(headers or {})
+    if problem.status == 503:
+        extra.setdefault("Retry-After", "1")
+    return JSONResponse(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=extra)
+
+
+def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route for OpenAPI."""
+    by_status: dict[int | str, list[type[Problem]]] = {}
+    for problem in problems:
+        by_status.setdefault(problem.status, []).append(problem)
+    return {
+        status: {
+            "description": "; ".join(f"`{one.code}`: {one.title()}" for one in group),
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
+        }
+        for status, group in by_status.items()
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Makes `app` answer every error as a problem."""
+
+    @app.exception_handler(Problem)
+    async def problem(request: Request, error: Problem) -> JSONResponse:
+        return answer(error, request.state.request_id)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(_invalid(error), request.state.request_id)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        return answer(_http(error), request.state.request_id, dict(error.headers or {}))
+
+    @app.exception_handler(DBAPIError)
+    @app.exception_handler(PoolTimeout)
+    async def database(request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, (OperationalError, PoolTimeout)) or getattr(error, "connection_invalidated", False):
+            log.error("the database does not answer", error=type(error).__name__)
+            return answer(StoreUnavailable("The database does not answer now: try again."), request.state.request_id)
+        raise error
+
+
+def _invalid(error: RequestValidationError) -> Problem:
+    found = error.errors()
+    if any(one["type"] == "json_invalid" for one in found):
+        return MalformedJson("The body is not JSON: send UTF-8 encoded JSON.")
+    errors = [{"pointer": _pointer(one["loc"]), "detail": one["msg"].removeprefix("Value error, ")} for one in found]
+    places = ", ".join(dict.fromkeys(one["pointer"] for one in errors[:5]))
+    return ValidationFailed(f"Look at {places}.", errors=errors)
+
+
+def _pointer(loc: tuple[int | str, ...]) -> str:
+    """A JSON pointer for what is in the body, the bare name for a parameter."""
+    where, *path = loc
+    return "/" + "/".join(map(str, path)) if where == "body" else str(path[-1] if path else where)
+
+
+def _http(error: HTTPException) -> Problem:
+    if error.status_code == 404:
+        return NotFound("There is nothing at this path: see /docs for what there is.")
+    if error.status_code == 405:
+        return MethodNotAllowed("This path takes another method: see the Allow header.")
+    if error.status_code == 415:
+        return UnsupportedMediaType("Send Content-Type: application/json.")
+    return MalformedJson("The body cannot be read as JSON: send UTF-8 encoded JSON.")

@@ -1,0 +1,98 @@
+"""Where Stripe posts its events: verified, stored, committed, and only then answered."""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request
+
+from .. import inbox
+from ..domain.errors import Problem
+from ..domain.time import from_timestamp
+from ..inbox import Event
+from ..projection import concerning
+from ..stripe_gateway.signature import BadSignature, verify
+from ..telemetry import WEBHOOKS
+from .context import Context, Ctx
+from .problems import MalformedJson, StoreUnavailable, TooLarge, documented
+
+router = APIRouter(tags=["Stripe"])
+
+
+class WrongMode(Problem):
+    """The event is of the other mode: a live one on a service with test keys, or the reverse.
+
+    Give the endpoint of each mode its own Tollhouse.
+    """
+
+    code = "wrong-mode"
+
+
+@router.post(
+    "/stripe/webhook",
+    summary="Stripe's events arrive here",
+    responses={
+        200: {"content": {"application/json": {"example": {"outcome": "stored"}}}},
+        **documented(BadSignature, WrongMode, MalformedJson, TooLarge, StoreUnavailable),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"type": "object"}, "example": {"id": "evt_1", "type": "invoice.paid"}}
+            },
+        }
+    },
+)
+async def receive_event(
+    request: Request,
+    ctx: Ctx,
+    stripe_signature: Annotated[str | None, Header(alias="Stripe-Signature")] = None,
+) -> dict[str, str]:
+    """200 means stored: what comes twice, is of no type we handle or about somebody else's objects is stored too."""
+    try:
+        outcome = await _receive(ctx, await request.body(), stripe_signature)
+    except Problem as refused:
+        WEBHOOKS.labels(refused.code).inc()
+        raise
+    WEBHOOKS.labels(outcome).inc()
+    return {"outcome": outcome}
+
+
+async def _receive(ctx: Context, body: bytes, signature: str | None) -> str:
+    verify(body, signature, ctx.webhook_secrets)
+    event, livemode = _parse(body, ctx.clock.now())
+    if livemode != ctx.livemode:
+        mine, theirs = ("live", "test") if ctx.livemode else ("test", "live")
+        raise WrongMode(f"This is a {theirs} event and STRIPE_SECRET_KEY is a {mine} key: nothing was stored.")
+    # Committed before the answer: what Stripe hears 200 for is never lost.
+    async with ctx.database.transaction() as tx:
+        stored = await inbox.receive(tx, event)
+    if not stored:
+        return "duplicate"
+    return "stored" if event.subject is not None else inbox.NOT_HANDLED
+
+
+def _parse(body: bytes, now: datetime) -> tuple[Event, bool]:
+    """The event and its livemode. Only what routes it is read: the truth is read from Stripe again."""
+    try:
+        text = body.decode()
+        raw: Any = json.loads(text)
+        id_, type_ = raw["id"], raw["type"]
+        if not (isinstance(id_, str) and isinstance(type_, str)):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise MalformedJson("The body is signed, but it is not an event of Stripe's.") from None
+    data = raw.get("data")
+    obj = data.get("object") if isinstance(data, dict) else None
+    created = raw.get("created")
+    event = Event(
+        id=id_,
+        type=type_,
+        api_version=raw.get("api_version") if isinstance(raw.get("api_version"), str) else None,
+        # A thin event says it in another form; when it occurred is for people only, so now will do.
+        occurred_at=from_timestamp(created) if isinstance(created, int) else now,
+        body=text,
+        subject=concerning(type_, obj) if isinstance(obj, dict) else None,
+    )
+    return event, raw.get("livemode") is True

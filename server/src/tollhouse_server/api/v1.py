@@ -1,0 +1,30 @@
+"""The API, version 1: its table of contents."""
+
+from fastapi import APIRouter
+
+from . import (
+    admin_events,
+    admin_grants,
+    admin_projects,
+    catalog,
+    checkouts,
+    customers,
+    entitlements,
+    portal_sessions,
+    stripe_webhook,
+)
+
+routes = APIRouter(prefix="/v1")
+
+# A project's key
+routes.include_router(entitlements.router)
+routes.include_router(customers.router)
+routes.include_router(checkouts.router)
+routes.include_router(portal_sessions.router)
+routes.include_router(catalog.router)
+# An operator's key
+routes.include_router(admin_projects.router)
+routes.include_router(admin_grants.router)
+routes.include_router(admin_events.router)
+# Stripe's signature
+routes.include_router(stripe_webhook.router)

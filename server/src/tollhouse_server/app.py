@@ -1,0 +1,59 @@
+"""Builds the ASGI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from .api import problems, service, v1
+from .api.context import Context
+from .api.envelope import Envelope
+from .clock import Clock
+from .resources import Resources, open_resources
+from .settings import Settings
+
+DESCRIPTION = """One place for money and access of a fleet of apps.
+
+An app makes four calls with its project's key: open a checkout, open the portal, ask what a user may do, read what it
+sells. Every error is `application/problem+json` with a stable `code` and a sentence that says what to do.
+"""
+
+
+def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
+    """The service. Raises SettingsInvalid at once where it could not be served safely. `clock` is for tests."""
+    secrets = settings.webhook_secrets
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_resources(settings, clock=clock) as resources:
+            app.state.context = _context(resources, secrets)
+            yield
+
+    app = FastAPI(
+        title="Tollhouse",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.install(app)
+    app.include_router(v1.routes)
+    app.include_router(service.router)
+    service.serve_docs(app)
+    return Envelope(app)
+
+
+def _context(resources: Resources, secrets: tuple[str, ...]) -> Context:
+    admin = resources.settings.admin_api_key
+    return Context(
+        database=resources.database,
+        cache=resources.cache,
+        stripe=resources.stripe,
+        pipeline=resources.pipeline,
+        clock=resources.clock,
+        refresh=resources.refresh,
+        webhook_secrets=secrets,
+        livemode=resources.settings.livemode,
+        admin_api_key=admin.get_secret_value() if admin else None,
+    )

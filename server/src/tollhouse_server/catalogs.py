@@ -1,0 +1,76 @@
+"""The catalogs that were published: each version is written once and never changes, so a process may keep it."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, and_, select
+
+from .db.engine import Tx
+from .db.tables import catalog, price, project
+from .domain.catalog import Catalog
+from .domain.catalog_file import parse_catalog
+
+_KEPT = 256
+_parsed: dict[tuple[uuid.UUID, int], Catalog] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A micro-app, as every request needs it."""
+
+    id: uuid.UUID
+    slug: str
+    redirect_origins: tuple[str, ...]
+    catalog_version: int
+
+
+def as_project(row: Row[Any]) -> Project:
+    """From a row with the project's columns."""
+    return Project(row.id, row.slug, tuple(row.redirect_origins), row.catalog_version)
+
+
+async def project_by_slug(tx: Tx, slug: str, *, lock: bool = False) -> Project | None:
+    query = select(project).where(project.c.slug == slug)
+    row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
+    return None if row is None else as_project(row)
+
+
+async def project_by_id(tx: Tx, project_id: uuid.UUID) -> Project:
+    return as_project((await tx.execute(select(project).where(project.c.id == project_id))).one())
+
+
+async def current_catalog(tx: Tx, owner: Project) -> Catalog:
+    """What the project sells now; an empty catalog, version 0, before the first one is published."""
+    key = owner.id, owner.catalog_version
+    if key not in _parsed:
+        parsed = await _load(tx, owner)
+        if len(_parsed) >= _KEPT:
+            _parsed.pop(next(iter(_parsed)))
+        _parsed[key] = parsed
+    return _parsed[key]
+
+
+async def document_of(tx: Tx, owner: Project) -> dict[str, Any] | None:
+    """The published document as it was written; None before the first."""
+    document: dict[str, Any] | None = await tx.scalar(
+        select(catalog.c.document).where(
+            and_(catalog.c.project_id == owner.id, catalog.c.version == owner.catalog_version)
+        )
+    )
+    return document
+
+
+async def products_by_stripe_price(tx: Tx, project_id: uuid.UUID) -> dict[str, tuple[str, str]]:
+    """Stripe price id → (product code, lookup key), for every price the project has ever sold."""
+    rows = await tx.execute(
+        select(price.c.stripe_price_id, price.c.product, price.c.lookup_key).where(price.c.project_id == project_id)
+    )
+    return {row.stripe_price_id: (row.product, row.lookup_key) for row in rows}
+
+
+async def _load(tx: Tx, owner: Project) -> Catalog:
+    document = await document_of(tx, owner)
+    if document is None:
+        return Catalog(owner.slug, 0, {}, {}, {})
+    return parse_catalog(document, owner.catalog_version)

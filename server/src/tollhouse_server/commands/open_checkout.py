@@ -1,0 +1,286 @@
+"""Opens a payment page, or says why none is needed.
+
+The intent is a row before Stripe hears of it, and its id is Stripe's idempotency key: whoever dies between two steps,
+the same request asked again goes on where it stopped. For one customer and plan group one page at most can be paid on.
+"""
+
+import secrets
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from sqlalchemy import Result, Row, insert, select, update
+
+from .. import snapshot
+from ..audit import Cause
+from ..catalogs import Project, current_catalog
+from ..db.engine import Database, Tx
+from ..db.tables import checkout, customer, price
+from ..domain.catalog import Catalog, Price, Product
+from ..domain.errors import Problem
+from ..domain.owning import holder
+from ..pipeline import Pipeline
+from ..stripe_gateway import StripeClient, StripeRefused
+from ..stripe_gateway.sessions import (
+    OpenSession,
+    checkout_parameters,
+    create_checkout,
+    create_customer,
+    expire_checkout,
+)
+from .give_grant import ensure_customer
+from .register_project import origin_of
+
+LASTS = timedelta(hours=23)
+"""How long a page may be paid on; Stripe allows 24 hours at most, by its own clock."""
+
+
+class PriceNotFound(Problem):
+    """The project's catalog sells nothing under this lookup key."""
+
+    status = 404
+    code = "price-not-found"
+
+
+class UrlNotAllowed(Problem):
+    """The project does not allow people to be sent there.
+
+    Add the URL's origin to the catalog's redirect_origins and publish it.
+    """
+
+    status = 422
+    code = "url-not-allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutRequest:
+    """What the app asks for. `trial_days=None` is the price's own; 0 is none."""
+
+    user_id: str
+    price: str
+    quantity: int
+    success_url: str
+    cancel_url: str
+    trial_days: int | None = None
+    allow_promotion_codes: bool = False
+    email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedCheckout:
+    """`id` and `url` are None exactly where the outcome is `already_owned`: there is nothing to pay."""
+
+    id: str | None
+    url: str | None
+    outcome: Literal["new", "pending", "already_owned"]
+    expires_at: datetime | None
+
+
+ALREADY_OWNED = OpenedCheckout(None, None, "already_owned", None)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutDesk:
+    """What opening a checkout needs from outside."""
+
+    database: Database
+    stripe: StripeClient
+    pipeline: Pipeline
+
+    async def open(self, owner: Project, wanted: CheckoutRequest, *, at: datetime) -> OpenedCheckout:
+        """Raises PriceNotFound, UrlNotAllowed, StripeUnavailable, StripeRefused."""
+        async with self.database.transaction() as tx:
+            catalog = await current_catalog(tx, owner)
+            offer = await _offer(tx, owner, catalog, wanted)
+            check_url(owner, wanted.success_url, "/success_url")
+            check_url(owner, wanted.cancel_url, "/cancel_url")
+        buyer = await self._buyer(owner, wanted)
+        async with self.database.transaction() as tx:
+            intent, rivals = await _intent(tx, owner, catalog, offer, buyer, wanted, at)
+        if intent is None:
+            return ALREADY_OWNED
+        if intent.state == "open":
+            return OpenedCheckout(intent.id, intent.url, "pending", intent.expires_at)
+        if not await self._close(rivals, buyer):
+            # One of them was paid while we looked: whether that is the same thing, the fresh evidence tells.
+            await self._forget(intent)
+            return await self.open(owner, wanted, at=at)
+        session = await self._session(intent)
+        return OpenedCheckout(intent.id, session.url, "new", session.expires_at)
+
+    async def _buyer(self, owner: Project, wanted: CheckoutRequest) -> "Buyer":
+        """Our customer with a Stripe customer: its row is there first, and the row's id makes the second one."""
+        async with self.database.transaction() as tx:
+            customer_id = await ensure_customer(tx, owner, wanted.user_id)
+            known = await tx.scalar(select(customer.c.stripe_customer_id).where(customer.c.id == customer_id))
+        if known is not None:
+            return Buyer(customer_id, known)
+        made = await create_customer(
+            self.stripe, customer_id, project=owner.slug, user_id=wanted.user_id, email=wanted.email
+        )
+        async with self.database.transaction() as tx:
+            await tx.execute(
+                update(customer)
+                .where(customer.c.id == customer_id, customer.c.stripe_customer_id.is_(None))
+                .values(stripe_customer_id=made)
+            )
+        return Buyer(customer_id, made)
+
+    async def _session(self, intent: Row[Any]) -> OpenSession:
+        try:
+            session = await create_checkout(self.stripe, intent.id, intent.request)
+        except StripeRefused:
+            await self._forget(intent)
+            raise
+        async with self.database.transaction() as tx:
+            await tx.execute(
+                update(checkout)
+                .where(checkout.c.id == intent.id, checkout.c.state == "opening")
+                .values(
+                    state="open",
+                    stripe_session_id=session.session_id,
+                    url=session.url,
+                    expires_at=session.expires_at,
+                )
+            )
+        return session
+
+    async def _close(self, rivals: list[Row[Any]], buyer: "Buyer") -> bool:
+        """Makes sure that nobody can pay on the rivals any more; False where one was paid already."""
+        closed = True
+        for rival in rivals:
+            session_id = rival.stripe_session_id or (await self._session(rival)).session_id
+            closed = await expire_checkout(self.stripe, session_id) and closed
+        if rivals:
+            await self.pipeline.sync(buyer.stripe_customer_id, Cause("app", "another checkout was opened"))
+        return closed
+
+    async def _forget(self, intent: Row[Any]) -> None:
+        async with self.database.transaction() as tx:
+            await tx.execute(update(checkout).where(checkout.c.id == intent.id).values(state="expired"))
+
+
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    customer_id: uuid.UUID
+    stripe_customer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    price: Price
+    product: Product
+    stripe_price_id: str
+
+    @property
+    def group(self) -> str:
+        """What excludes each other: the plans of a group, else the product itself."""
+        return f"group {self.product.plan_group}" if self.product.plan_group else f"product {self.product.code}"
+
+
+def check_url(owner: Project, url: str, pointer: str) -> None:
+    """Raises UrlNotAllowed unless the URL is at one of the project's redirect origins: no open redirects."""
+    if origin_of(url) not in owner.redirect_origins:
+        raise UrlNotAllowed(
+            f"{pointer[1:]} is at none of the project's redirect origins: add its origin to redirect_origins in the "
+            "catalog and publish it.",
+            errors=[{"pointer": pointer, "detail": "Its origin is not allowed."}],
+        )
+
+
+def returning_to(success_url: str, checkout_id: str) -> str:
+    """The app's page with `checkout_id=` added, so that it can sync; `{CHECKOUT_SESSION_ID}` stays for Stripe."""
+    parts = urlsplit(success_url)
+    query = "&".join(filter(None, (parts.query, f"checkout_id={checkout_id}")))
+    return urlunsplit(parts._replace(query=query))
+
+
+async def _offer(tx: Tx, owner: Project, catalog: Catalog, wanted: CheckoutRequest) -> _Offer:
+    sold = catalog.prices.get(wanted.price)
+    if sold is None:
+        known = ", ".join(sorted(catalog.prices)) or "nothing yet"
+        raise PriceNotFound(f"The catalog sells nothing as {wanted.price[:200]!r}; it sells {known}.")
+    row = (
+        await tx.execute(
+            select(price).where(
+                price.c.project_id == owner.id, price.c.lookup_key == wanted.price, price.c.current, price.c.active
+            )
+        )
+    ).one_or_none()
+    if row is None:
+        raise PriceNotFound(f"{wanted.price} was archived in Stripe: publish the catalog again to sell it.")
+    return _Offer(sold, catalog.products[sold.product], row.stripe_price_id)
+
+
+async def _intent(
+    tx: Tx,
+    owner: Project,
+    catalog: Catalog,
+    offer: _Offer,
+    buyer: Buyer,
+    wanted: CheckoutRequest,
+    at: datetime,
+) -> tuple[Row[Any] | None, list[Row[Any]]]:
+    """The row of this checkout, and the other open ones of its group. None: what it would sell is owned already."""
+    await tx.execute(select(customer.c.id).where(customer.c.id == buyer.customer_id).with_for_update(key_share=True))
+    evidence = await snapshot.gather(tx, buyer.customer_id, owner.id)
+    if holder(catalog, evidence, offer.product, at) is not None:
+        return None, []
+    rows = await tx.execute(
+        select(checkout).where(
+            checkout.c.customer_id == buyer.customer_id,
+            checkout.c.group == offer.group,
+            checkout.c.state.in_(("opening", "open")),
+            checkout.c.expires_at > at,
+        )
+    )
+    asked = asdict(wanted)
+    same, rivals = None, []
+    for row in rows:
+        if same is None and row.asked == asked:
+            same = row
+        else:
+            rivals.append(row)
+    if same is None:
+        same = await _new_intent(tx, owner, offer, buyer, wanted, at)
+    return same, rivals
+
+
+async def _new_intent(
+    tx: Tx, owner: Project, offer: _Offer, buyer: Buyer, wanted: CheckoutRequest, at: datetime
+) -> Row[Any]:
+    checkout_id = f"chk_{secrets.token_urlsafe(18)}"
+    recurring = offer.price.interval is not None
+    request = checkout_parameters(
+        checkout_id=checkout_id,
+        stripe_customer_id=buyer.stripe_customer_id,
+        stripe_price_id=offer.stripe_price_id,
+        quantity=wanted.quantity,
+        recurring=recurring,
+        success_url=returning_to(wanted.success_url, checkout_id),
+        cancel_url=wanted.cancel_url,
+        expires_at=at + LASTS,
+        trial_days=offer.price.trial_days if wanted.trial_days is None else wanted.trial_days,
+        allow_promotion_codes=wanted.allow_promotion_codes,
+        project=owner.slug,
+        user_id=wanted.user_id,
+    )
+    made: Result[Any] = await tx.execute(
+        insert(checkout)
+        .values(
+            id=checkout_id,
+            project_id=owner.id,
+            customer_id=buyer.customer_id,
+            lookup_key=wanted.price,
+            group=offer.group,
+            asked=asdict(wanted),
+            request=request,
+            state="opening",
+            created_at=at,
+            expires_at=at + LASTS,
+        )
+        .returning(checkout)
+    )
+    return made.one()

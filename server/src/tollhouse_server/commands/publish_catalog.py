@@ -1,0 +1,129 @@
+"""Publishes what a project sells: in Stripe first, then as the next version here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from .. import audit
+from ..catalogs import Project, current_catalog, document_of, project_by_slug
+from ..db.engine import Database, Tx
+from ..db.tables import catalog, price, project
+from ..domain.catalog import Catalog
+from ..domain.catalog_file import differences, parse_catalog
+from ..domain.errors import CatalogInvalid, Problem
+from ..stripe_gateway import StripeClient
+from ..stripe_gateway.catalog import StripePrice, apply_catalog, archive_prices
+from .register_project import describe_project, register_project
+
+
+class CatalogConflict(Problem):
+    """Somebody else published a catalog of this project meanwhile.
+
+    Look at what they published and publish again.
+    """
+
+    status = 409
+    code = "catalog-conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The version now in force and what was done to get there; nothing done: everything was so already."""
+
+    project: str
+    version: int
+    changes: tuple[str, ...]
+
+
+async def publish_catalog(
+    database: Database,
+    stripe: StripeClient,
+    document: Mapping[str, Any],
+    why: audit.Cause,
+    *,
+    at: datetime,
+    slug: str | None = None,
+) -> Published:
+    """Applies a catalog document; registers its project where it is new. May be run again after any failure.
+
+    `slug` is the project the caller means, where the document alone must not decide. Raises CatalogInvalid,
+    CatalogConflict, ProjectInvalid, StripeUnavailable, StripeRefused.
+    """
+    draft = parse_catalog(document, 0)
+    if slug is not None and draft.project != slug:
+        wrong = {"pointer": "/project", "detail": f"This is project {slug!r}: write project = {slug!r}."}
+        raise CatalogInvalid("The catalog is of another project.", errors=[wrong])
+    async with database.transaction() as tx:
+        owner, described = await _owner(tx, document, why, at)
+        before = await current_catalog(tx, owner) if owner.catalog_version else None
+        same = await document_of(tx, owner) == document
+    applied = await apply_catalog(stripe, draft)
+    async with database.transaction() as tx:
+        locked = await project_by_slug(tx, owner.slug, lock=True)
+        if locked is None or locked.catalog_version != owner.catalog_version:
+            raise CatalogConflict("Somebody else published a catalog of this project meanwhile: publish again.")
+        retired = await _write_prices(tx, owner, draft, applied.prices)
+        version = owner.catalog_version if same else await _write_version(tx, owner, document, why, at)
+    # Last, as until the commit the old catalog sells them.
+    await archive_prices(stripe, retired)
+    said = differences(before, parse_catalog(document, version)) if not same else []
+    archived = [f"archived price {price_id}: it is sold no longer" for price_id in retired]
+    return Published(owner.slug, version, (*described, *said, *applied.done, *archived))
+
+
+async def _owner(
+    tx: Tx, document: Mapping[str, Any], why: audit.Cause, at: datetime
+) -> tuple[Project, tuple[str, ...]]:
+    slug, name, origins = document["project"], document["name"], document.get("redirect_origins", [])
+    owner = await project_by_slug(tx, slug)
+    if owner is None:
+        return await register_project(tx, slug, name, origins, why, at=at), (f"registered project {slug}",)
+    changed = await describe_project(tx, owner, name, origins, why, at=at)
+    return owner, (f"changed the name or redirect origins of project {slug}",) if changed else ()
+
+
+async def _write_prices(tx: Tx, owner: Project, new: Catalog, prices: tuple[StripePrice, ...]) -> list[str]:
+    """Points the lookup keys at Stripe's prices; returns the price ids that the catalog no longer sells."""
+    selling = [one.price_id for one in prices]
+    retired = await tx.scalars(
+        update(price)
+        .where(price.c.project_id == owner.id, price.c.current, price.c.stripe_price_id.not_in(selling))
+        .values(current=False, active=False)
+        .returning(price.c.stripe_price_id)
+    )
+    gone = list(retired)
+    for one in prices:
+        values = {
+            "lookup_key": one.lookup_key,
+            "product": new.prices[one.lookup_key].product,
+            "stripe_product_id": one.product_id,
+            "current": True,
+            "active": True,
+        }
+        await tx.execute(
+            upsert(price)
+            .values(stripe_price_id=one.price_id, project_id=owner.id, **values)
+            .on_conflict_do_update(index_elements=[price.c.stripe_price_id], set_=values)
+        )
+    return gone
+
+
+async def _write_version(tx: Tx, owner: Project, document: Mapping[str, Any], why: audit.Cause, at: datetime) -> int:
+    version = owner.catalog_version + 1
+    before = await tx.scalar(
+        select(catalog.c.document).where(catalog.c.project_id == owner.id, catalog.c.version == owner.catalog_version)
+    )
+    await tx.execute(
+        insert(catalog).values(
+            project_id=owner.id, version=version, document=document, published_by=why.actor, published_at=at
+        )
+    )
+    await tx.execute(update(project).where(project.c.id == owner.id).values(catalog_version=version))
+    await audit.record(
+        tx, "catalog.published", why, at=at, project_id=owner.id, before=before, after={"version": version, **document}
+    )
+    return version

@@ -1,0 +1,43 @@
+"""What Stripe says, as read: the values that stripe_gateway parses and projection writes."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from .evidence import PaymentStatus, Purchase, Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutFacts:
+    """The state of one Stripe checkout session (`cs_…`)."""
+
+    session_id: str
+    state: Literal["open", "complete", "expired"]
+    payment_status: PaymentStatus
+    url: str | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerFacts:
+    """Everything of one Stripe customer (`cus_…`) that money or access depends on, from one read.
+
+    `project` and `user_id` are what Tollhouse stamped on the customer's metadata; None on a customer that is not ours.
+    """
+
+    id: str
+    deleted: bool = False
+    email: str | None = None
+    project: str | None = None
+    user_id: str | None = None
+    subscriptions: tuple[Subscription, ...] = ()
+    purchases: tuple[Purchase, ...] = ()
+    checkouts: tuple[CheckoutFacts, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class PriceFacts:
+    """A Stripe price (`price_…`): all of it that can change after it was made."""
+
+    id: str
+    active: bool

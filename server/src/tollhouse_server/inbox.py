@@ -1,0 +1,245 @@
+"""Stripe's events as work: stored once, claimed a customer at a time, settled with the change they led to.
+
+received ──► settled                      the change, if any, is committed
+    └──────► deferred ──► settled         an error is kept in the row; tried again later
+                 └──────► buried          given up, visible, and open to `replay`
+"""
+
+import random
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Exists, Row, Select, and_, delete, exists, func, literal, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from .db.engine import Tx
+from .db.tables import inbox, read_number
+
+CHANNEL = "tollhouse_inbox"
+"""The NOTIFY channel on which a stored event wakes the workers."""
+
+LEASE = timedelta(seconds=60)
+"""How long a worker may take for one customer before another takes over; longer than Stripe may take to answer."""
+
+BACKOFF_FIRST = timedelta(seconds=2)
+BACKOFF_LONGEST = timedelta(hours=4)
+ERROR_LENGTH = 2_000
+_CLAIM_LOCK = 7_263_002
+
+NOT_HANDLED = "not-handled"
+"""The outcome of an event of a type that changes nothing of ours."""
+APPLIED = "applied"
+FOREIGN = "foreign"
+"""The outcome of an event about an object of somebody else on the same Stripe account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A webhook event as it arrived. `body` is the raw JSON text; `subject` is what it says is dirty."""
+
+    id: str
+    type: str
+    api_version: str | None
+    occurred_at: datetime
+    body: str
+    subject: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """All pending events of one subject, under a lease. `read` numbers the read that follows."""
+
+    lease: uuid.UUID
+    subject: str
+    read: int
+    event_ids: tuple[str, ...]
+    attempts: int
+    """How often the oldest of them has been tried before."""
+
+
+async def receive(tx: Tx, event: Event) -> bool:
+    """Stores the event, once; False where it had been stored before. Wakes the workers when the transaction commits."""
+    pending = event.subject is not None
+    stored = await tx.scalar(
+        insert(inbox)
+        .values(
+            event_id=event.id,
+            type=event.type,
+            api_version=event.api_version,
+            subject=event.subject,
+            body=event.body,
+            occurred_at=event.occurred_at,
+            state="received" if pending else "settled",
+            outcome=None if pending else NOT_HANDLED,
+            next_attempt_at=func.now() if pending else None,
+            settled_at=None if pending else func.now(),
+        )
+        .on_conflict_do_nothing(index_elements=[inbox.c.event_id])
+        .returning(inbox.c.id)
+    )
+    if stored is None:
+        return False
+    if pending:
+        await tx.execute(text(f"NOTIFY {CHANNEL}"))
+    return True
+
+
+async def claim(tx: Tx, *, lease: timedelta = LEASE) -> Claim | None:
+    """The subject that has waited longest, with all its pending events, for `lease`; None where nothing is due.
+
+    A subject that another worker holds is passed over, so that one customer never has two workers.
+    """
+    passed: list[str] = []
+    while (subject := await tx.scalar(_longest_waiting(passed))) is not None:
+        # Two workers may have locked two rows of one subject; this lock, held to the commit, lets only one go on.
+        alone = await tx.scalar(select(func.pg_try_advisory_xact_lock(_CLAIM_LOCK, func.hashtext(subject))))
+        # Asked again in a statement of its own: the first one may not have seen a lease committed meanwhile.
+        if alone and not await tx.scalar(select(_is_held(literal(subject)))):
+            return await _lease(tx, subject, lease)
+        passed.append(subject)
+    return None
+
+
+def _longest_waiting(passed: Sequence[str]) -> Select[Any]:
+    return (
+        select(inbox.c.subject)
+        .where(
+            inbox.c.next_attempt_at <= func.clock_timestamp(),
+            inbox.c.subject.not_in(passed),
+            ~_is_held(inbox.c.subject),
+        )
+        .order_by(inbox.c.next_attempt_at)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=inbox)
+    )
+
+
+def _is_held(subject: ColumnElement[str | None]) -> Exists:
+    held = inbox.alias("held")
+    return exists().where(
+        held.c.subject == subject,
+        held.c.next_attempt_at.is_not(None),  # lets the partial index of pending subjects serve
+        held.c.lease_until > func.clock_timestamp(),
+    )
+
+
+async def _lease(tx: Tx, subject: str, lease: timedelta) -> Claim:
+    token = uuid.uuid4()
+    rows = await tx.execute(
+        update(inbox)
+        .where(inbox.c.subject == subject, inbox.c.next_attempt_at.is_not(None))
+        .values(lease=token, lease_until=func.clock_timestamp() + lease)
+        .returning(inbox.c.event_id, inbox.c.attempts)
+    )
+    events = rows.all()
+    return Claim(
+        lease=token,
+        subject=subject,
+        read=await next_read(tx),
+        event_ids=tuple(row.event_id for row in events),
+        attempts=max(row.attempts for row in events),
+    )
+
+
+async def next_read(tx: Tx) -> int:
+    """A number larger than that of every read of Stripe that has begun before."""
+    return (await tx.execute(select(read_number.next_value()))).scalar_one()
+
+
+async def settle(tx: Tx, done: Claim, outcome: str, *, project_id: uuid.UUID | None = None) -> None:
+    """Marks the claim's events as done, in the transaction of the change they led to."""
+    await tx.execute(
+        _mine(done).values(
+            state="settled",
+            outcome=outcome,
+            project_id=project_id,
+            attempts=inbox.c.attempts + 1,
+            settled_at=func.now(),
+            next_attempt_at=None,
+            lease=None,
+            lease_until=None,
+            error=None,
+        )
+    )
+
+
+async def defer(tx: Tx, failed: Claim, error: BaseException) -> None:
+    """Keeps the error and tries again later: at about 2 s, 4 s, 8 s … 4 h, spread by half so that a herd disperses."""
+    wait = min(BACKOFF_FIRST * 2 ** min(failed.attempts, 20), BACKOFF_LONGEST) * random.uniform(0.5, 1)  # noqa: S311
+    await tx.execute(
+        _mine(failed).values(
+            state="deferred",
+            attempts=inbox.c.attempts + 1,
+            next_attempt_at=func.now() + wait,
+            lease=None,
+            lease_until=None,
+            error=_text(error),
+        )
+    )
+
+
+async def bury(tx: Tx, failed: Claim, error: BaseException) -> None:
+    """Gives the claim's events up, visibly: they stay until an operator replays them."""
+    await tx.execute(
+        _mine(failed).values(
+            state="buried",
+            attempts=inbox.c.attempts + 1,
+            next_attempt_at=None,
+            lease=None,
+            lease_until=None,
+            error=_text(error),
+        )
+    )
+
+
+async def replay(tx: Tx, event_id: str) -> bool:
+    """Makes a stored event pending again, whatever became of it; False where none is stored under this id.
+
+    Safe at any time: the event only says which customer to read again.
+    """
+    row = await tx.scalar(
+        update(inbox)
+        .where(inbox.c.event_id == event_id, inbox.c.subject.is_not(None))
+        .values(state="received", outcome=None, settled_at=None, attempts=0, next_attempt_at=func.now())
+        .returning(inbox.c.id)
+    )
+    if row is not None:
+        await tx.execute(text(f"NOTIFY {CHANNEL}"))
+    return row is not None
+
+
+async def get(tx: Tx, event_id: str) -> Row[Any] | None:
+    """The stored event (`evt_…`) with its state and error."""
+    return (await tx.execute(select(inbox).where(inbox.c.event_id == event_id))).one_or_none()
+
+
+async def listing(
+    tx: Tx, *, state: str | None = None, type_: str | None = None, before: int | None = None, limit: int = 50
+) -> Sequence[Row[Any]]:
+    """Stored events without their bodies, newest first; `before` is the `id` at which the page before ended."""
+    conditions = [
+        column == wanted for column, wanted in ((inbox.c.state, state), (inbox.c.type, type_)) if wanted is not None
+    ]
+    if before is not None:
+        conditions.append(inbox.c.id < before)
+    columns = [column for column in inbox.c if column.name != "body"]
+    return (
+        await tx.execute(select(*columns).where(and_(True, *conditions)).order_by(inbox.c.id.desc()).limit(limit))
+    ).all()
+
+
+async def prune(tx: Tx, keep: timedelta) -> None:
+    """Forgets events that were settled longer than `keep` ago."""
+    await tx.execute(delete(inbox).where(inbox.c.state == "settled", inbox.c.settled_at < func.now() - keep))
+
+
+def _mine(held: Claim) -> Any:
+    """The claim's events, as far as no other worker has taken them over since."""
+    return update(inbox).where(inbox.c.lease == held.lease, inbox.c.event_id.in_(held.event_ids))
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".replace("\x00", "")[:ERROR_LENGTH]

@@ -1,0 +1,121 @@
+"""One customer's events, from the inbox to the entitlements: the architecture in one function."""
+
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from . import inbox, projection
+from .audit import Cause
+from .clock import Clock
+from .db.engine import Database, Tx
+from .domain.errors import UnknownStatus
+from .domain.facts import CustomerFacts
+from .inbox import Claim
+from .projection import Owner
+from .refresh import Refresh
+from .stripe_gateway import StripeClient
+from .stripe_gateway.fetch import fetch_customer, fetch_customer_of_charge, fetch_prices
+from .stripe_gateway.parse import UnexpectedShape
+from .telemetry import APPLY_SECONDS, EVENTS
+
+log = structlog.get_logger(__name__)
+
+
+class LostCustomer(Exception):
+    """Stripe does not know a customer that our books hold: another account's key, or a mode mixed up."""
+
+
+PARKED = (UnexpectedShape, UnknownStatus, LostCustomer)
+"""What a further try cannot mend: the event is buried at once and the last known state stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What the work needs from outside."""
+
+    database: Database
+    stripe: StripeClient
+    clock: Clock
+    refresh: Refresh
+    max_attempts: int
+
+    async def process_next(self) -> bool:
+        """Does all pending work of the customer that has waited longest; False where nothing is due.
+
+        Every way it can end leaves a trace in the inbox; killed anywhere, the lease runs out and another takes over.
+        """
+        async with self.database.transaction() as tx:
+            claim = await inbox.claim(tx)
+        if claim is None:
+            return False
+        started = time.perf_counter()
+        try:
+            outcome = await self._apply(claim)
+        except PARKED as error:
+            outcome = await self._give_up(claim, error)
+        except Exception as error:  # whatever it is, it belongs into the row, not into a log alone
+            outcome = await (self._give_up if claim.attempts + 1 >= self.max_attempts else self._try_later)(
+                claim, error
+            )
+        EVENTS.labels(outcome).inc(len(claim.event_ids))
+        APPLY_SECONDS.observe(time.perf_counter() - started)
+        log.info("events worked on", subject=claim.subject, events=claim.event_ids, outcome=outcome)
+        return True
+
+    async def _apply(self, claim: Claim) -> str:
+        """Reads Stripe with no transaction open; then the change and the settling are one transaction."""
+        if claim.subject.startswith(("price_", "prod_")):
+            prices = await fetch_prices(self.stripe, claim.subject)
+            async with self.database.transaction() as tx:
+                ours = await projection.write_prices(tx, claim.subject, prices)
+                outcome = inbox.APPLIED if ours else inbox.FOREIGN
+                await inbox.settle(tx, claim, outcome)
+            return outcome
+        facts = await self._read(claim.subject)
+        async with self.database.transaction() as tx:
+            owner = await self._write(tx, facts, claim.read, Cause("stripe", ", ".join(claim.event_ids)))
+            outcome = inbox.APPLIED if owner else inbox.FOREIGN
+            await inbox.settle(tx, claim, outcome, project_id=owner.project_id if owner else None)
+        return outcome
+
+    async def sync(self, stripe_customer_id: str, why: Cause) -> None:
+        """The same for one customer now, with or without an event."""
+        async with self.database.transaction() as tx:
+            read = await inbox.next_read(tx)
+        facts = await self._read(stripe_customer_id)
+        async with self.database.transaction() as tx:
+            await self._write(tx, facts, read, why)
+
+    async def _read(self, subject: str) -> CustomerFacts | None:
+        customer_id: str | None = subject
+        if not subject.startswith("cus_"):
+            customer_id = await fetch_customer_of_charge(self.stripe, subject)
+        if customer_id is None:
+            return None
+        facts = await fetch_customer(self.stripe, customer_id)
+        if facts is None:
+            async with self.database.transaction() as tx:
+                if await projection.holds(tx, customer_id):
+                    raise LostCustomer(
+                        f"Stripe does not know {customer_id}; is STRIPE_SECRET_KEY of the account that made it?"
+                    )
+        return facts
+
+    async def _write(self, tx: Tx, facts: CustomerFacts | None, read: int, why: Cause) -> Owner | None:
+        owner = await projection.write(tx, facts, read) if facts else None
+        if owner:
+            await self.refresh(tx, owner.customer_id, why, at=self.clock.now())
+        return owner
+
+    async def _give_up(self, claim: Claim, error: Exception) -> str:
+        async with self.database.transaction() as tx:
+            await inbox.bury(tx, claim, error)
+        log.error("events buried", subject=claim.subject, events=claim.event_ids, error=str(error))
+        return "buried"
+
+    async def _try_later(self, claim: Claim, error: Exception) -> str:
+        async with self.database.transaction() as tx:
+            await inbox.defer(tx, claim, error)
+        log.warning("events deferred", subject=claim.subject, events=claim.event_ids, error=str(error))
+        return "deferred"

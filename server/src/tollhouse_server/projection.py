@@ -1,0 +1,146 @@
+"""What an event says is dirty, and what we hold of Stripe's objects: newer reads win."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, exists, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from .db.engine import Tx
+from .db.tables import checkout, customer, price, project, purchase, subscription
+from .domain.facts import CustomerFacts, PriceFacts
+
+
+def concerning(type_: str, obj: Mapping[str, Any]) -> str | None:
+    """Which Stripe object to read again, by its id, after an event of this type about `obj`; None for none of ours.
+
+    A customer (`cus_…`) wherever the object names one, else the charge that leads to it; a price or a product.
+    """
+    match type_.split("."):
+        case ["customer", "updated" | "deleted"]:
+            return _id(obj.get("id"))
+        case ["customer", "subscription", _]:
+            return _id(obj.get("customer"))
+        case ["checkout", "session", "completed" | "async_payment_succeeded" | "async_payment_failed" | "expired"]:
+            return _id(obj.get("customer"))
+        case ["invoice", "paid" | "payment_succeeded" | "payment_failed" | "payment_action_required"]:
+            return _id(obj.get("customer"))
+        case ["invoice", "voided" | "marked_uncollectible"]:
+            return _id(obj.get("customer"))
+        case ["charge", "refunded"]:
+            return _id(obj.get("customer")) or _id(obj.get("id"))
+        case ["charge", "refund", "updated"] | ["refund", _]:
+            return _id(obj.get("customer")) or _id(obj.get("charge"))
+        case ["charge", "dispute", *_]:
+            return _id(obj.get("charge"))
+        case ["price" | "product", _]:
+            return _id(obj.get("id"))
+        case _:
+            return None
+
+
+def _id(reference: object) -> str | None:
+    """The id, whether Stripe sent it bare or expanded."""
+    if isinstance(reference, Mapping):
+        reference = reference.get("id")
+    return reference if isinstance(reference, str) and reference else None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The customer of ours whose projection was written."""
+
+    customer_id: uuid.UUID
+    project_id: uuid.UUID
+
+
+async def write(tx: Tx, facts: CustomerFacts, read: int) -> Owner | None:
+    """Writes one read of a customer's facts, unless a read that began later is there already. None: nobody of ours.
+
+    Locks the customer's row until the transaction ends.
+    """
+    row = await _lock(tx, facts)
+    if row is None:
+        return None
+    owner = Owner(row.id, row.project_id)
+    if row.read_number < read:
+        await tx.execute(
+            update(customer)
+            .where(customer.c.id == row.id)
+            .values(read_number=read, email=facts.email or row.email, stripe_customer_id=facts.id)
+        )
+        await _write_subscriptions(tx, owner, facts)
+        await _write_purchases(tx, owner, facts)
+        await _write_checkouts(tx, owner, facts)
+    return owner
+
+
+async def holds(tx: Tx, stripe_customer_id: str) -> bool:
+    """Whether the Stripe customer is one of ours."""
+    return bool(await tx.scalar(select(exists().where(customer.c.stripe_customer_id == stripe_customer_id))))
+
+
+async def write_prices(tx: Tx, subject: str, facts: Sequence[PriceFacts]) -> bool:
+    """Marks the catalogs' prices of `subject`, a price or a product, as Stripe has them; False where it is nobody's."""
+    ours = or_(price.c.stripe_price_id == subject, price.c.stripe_product_id == subject)
+    active = [one.id for one in facts if one.active]
+    written = await tx.execute(update(price).where(ours).values(active=price.c.stripe_price_id.in_(active)))
+    return written.rowcount > 0
+
+
+async def _lock(tx: Tx, facts: CustomerFacts) -> Row[Any] | None:
+    """The customer's row, locked: by Stripe's id, else by what Tollhouse stamped on the customer in Stripe."""
+    row = (
+        await tx.execute(
+            select(customer).where(customer.c.stripe_customer_id == facts.id).with_for_update(key_share=True)
+        )
+    ).one_or_none()
+    if row is not None or facts.project is None or facts.user_id is None:
+        return row
+    # Made by us, yet not in our books: a restored backup, or a crash between Stripe's answer and our commit.
+    project_id = await tx.scalar(select(project.c.id).where(project.c.slug == facts.project))
+    if project_id is None:
+        return None
+    await tx.execute(
+        insert(customer)
+        .values(id=uuid.uuid4(), project_id=project_id, user_id=facts.user_id, stripe_customer_id=facts.id)
+        .on_conflict_do_nothing()
+    )
+    row = (
+        await tx.execute(
+            select(customer)
+            .where(customer.c.project_id == project_id, customer.c.user_id == facts.user_id)
+            .with_for_update(key_share=True)
+        )
+    ).one()
+    # A user has one Stripe customer: a second one with the same stamp is not silently taken for the first.
+    return row if row.stripe_customer_id in (None, facts.id) else None
+
+
+async def _write_subscriptions(tx: Tx, owner: Owner, facts: CustomerFacts) -> None:
+    for one in facts.subscriptions:
+        await _upsert(tx, subscription, owner, one.id, {"status": one.status.value, "evidence": one})
+
+
+async def _write_purchases(tx: Tx, owner: Owner, facts: CustomerFacts) -> None:
+    for one in facts.purchases:
+        await _upsert(tx, purchase, owner, one.id, {"payment_status": one.payment_status.value, "evidence": one})
+
+
+async def _upsert(tx: Tx, table: Any, owner: Owner, id_: str, values: dict[str, Any]) -> None:
+    await tx.execute(
+        insert(table)
+        .values(id=id_, project_id=owner.project_id, customer_id=owner.customer_id, **values)
+        .on_conflict_do_update(index_elements=[table.c.id], set_=values)
+    )
+
+
+async def _write_checkouts(tx: Tx, owner: Owner, facts: CustomerFacts) -> None:
+    for one in facts.checkouts:
+        await tx.execute(
+            update(checkout)
+            .where(checkout.c.stripe_session_id == one.session_id, checkout.c.customer_id == owner.customer_id)
+            .values(state=one.state, payment_status=one.payment_status.value, url=one.url, expires_at=one.expires_at)
+        )

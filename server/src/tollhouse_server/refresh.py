@@ -1,0 +1,50 @@
+"""The only way an entitlement changes: lock the customer, gather, compute, store, tell what changed."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import select, update
+
+from . import audit, snapshot
+from .cache import Cache
+from .catalogs import current_catalog, project_by_id
+from .db.engine import Tx, after_commit
+from .db.tables import customer
+from .domain.changes import diff
+from .domain.entitlements import compute, dump
+from .snapshot import Snapshot
+
+
+class Refresh:
+    """Computes a customer's entitlements anew, in the caller's transaction."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    async def __call__(self, tx: Tx, customer_id: uuid.UUID, why: audit.Cause, *, at: datetime) -> Snapshot:
+        """What the customer may do now. A change gets the next version and an audit entry, all in this transaction."""
+        owner = (
+            await tx.execute(select(customer).where(customer.c.id == customer_id).with_for_update(key_share=True))
+        ).one()
+        catalog = await current_catalog(tx, await project_by_id(tx, owner.project_id))
+        before = await snapshot.read(tx, owner.project_id, owner.user_id)
+        evidence = await snapshot.gather(tx, customer_id, owner.project_id)
+        entitlements = compute(catalog, evidence, catalog.policy, at)
+        # Against what was told when it was told: then what time alone opened or closed since is a change too.
+        changes = diff(before.entitlements, entitlements, at, since=before.computed_at)
+        after = Snapshot(before.version + bool(changes), catalog.version, entitlements, at)
+        await snapshot.write(tx, owner, after, at)
+        if changes:
+            await tx.execute(update(customer).where(customer.c.id == customer_id).values(version=after.version))
+            await audit.record(
+                tx,
+                "entitlements.changed",
+                why,
+                at=at,
+                project_id=owner.project_id,
+                customer_id=customer_id,
+                before=dump(before.entitlements),
+                after=dump(entitlements),
+            )
+            after_commit(tx, lambda: self._cache.floor(owner.project_id, owner.user_id, after.version))
+        return after

@@ -1,0 +1,60 @@
+"""Opens what the processes need and closes it again: the one place where everything is put together."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from .cache import Cache
+from .clock import Clock, SandboxClock, SystemClock
+from .db.engine import Database
+from .pipeline import Pipeline
+from .refresh import Refresh
+from .settings import Settings
+from .stripe_gateway import StripeClient
+from .stripe_gateway.client import close_client, open_client
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    settings: Settings
+    database: Database
+    cache: Cache
+    stripe: StripeClient
+    clock: Clock
+    refresh: Refresh
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return Pipeline(self.database, self.stripe, self.clock, self.refresh, self.settings.event_max_attempts)
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Resources]:
+    """Everything open; closed when the block ends. `clock` replaces the one the settings name."""
+    async with contextlib.AsyncExitStack() as stack:
+        database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+        stack.push_async_callback(database.close)
+        cache = Cache(settings.redis_url.get_secret_value() if settings.redis_url else None)
+        stack.push_async_callback(cache.close)
+        stripe = open_client(settings.stripe_secret_key.get_secret_value(), settings.stripe_api_base)
+        stack.push_async_callback(close_client, stripe)
+        if clock is None:
+            clock = await stack.enter_async_context(_clock(settings))
+        yield Resources(settings, database, cache, stripe, clock, Refresh(cache))
+
+
+@asynccontextmanager
+async def _clock(settings: Settings) -> AsyncIterator[Clock]:
+    if not settings.follow_sandbox_clock:
+        yield SystemClock()
+        return
+    clock = SandboxClock(settings.stripe_api_base)
+    following = asyncio.create_task(clock.follow())
+    try:
+        yield clock
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following

@@ -1,0 +1,121 @@
+"""What one customer may do, as stored: gathered from evidence, read in one row, kept current by refresh."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Row, and_, or_, select
+from sqlalchemy.dialects.postgresql import insert
+
+from .catalogs import products_by_stripe_price
+from .db.engine import Tx
+from .db.tables import customer, grant, project, purchase, snapshot, subscription
+from .domain.entitlements import Entitlement, dump, load, next_change
+from .domain.evidence import Evidence, Grant, PurchaseItem, SubscriptionItem
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A customer's entitlements as stored. `version` only grows; 0 is a user of whom nothing was ever stored."""
+
+    version: int
+    catalog_version: int
+    entitlements: tuple[Entitlement, ...]
+    computed_at: datetime | None = None
+    """None: never."""
+
+
+Item = TypeVar("Item", SubscriptionItem, PurchaseItem)
+
+NOTHING = Snapshot(0, 0, ())
+
+
+async def gather(tx: Tx, customer_id: uuid.UUID, project_id: uuid.UUID) -> Evidence:
+    """All evidence of the customer, each price led back to its product."""
+    known = await products_by_stripe_price(tx, project_id)
+    subscriptions = await tx.scalars(
+        select(subscription.c.evidence).where(subscription.c.customer_id == customer_id).order_by(subscription.c.id)
+    )
+    purchases = await tx.scalars(
+        select(purchase.c.evidence).where(purchase.c.customer_id == customer_id).order_by(purchase.c.id)
+    )
+    grants = await tx.execute(select(grant).where(grant.c.customer_id == customer_id).order_by(grant.c.id))
+    return Evidence(
+        subscriptions=tuple(replace(one, items=_with_products(one.items, known)) for one in subscriptions),
+        purchases=tuple(replace(one, items=_with_products(one.items, known)) for one in purchases),
+        grants=tuple(_grant(row) for row in grants),
+    )
+
+
+def _with_products(items: Sequence[Item], known: dict[str, tuple[str, str]]) -> tuple[Item, ...]:
+    return tuple(_with_product(item, known) for item in items)
+
+
+def _with_product(item: Item, known: dict[str, tuple[str, str]]) -> Item:
+    product, lookup_key = known.get(item.stripe_price, (None, item.lookup_key))
+    return replace(item, product=product, lookup_key=lookup_key)
+
+
+def _grant(row: Row[Any]) -> Grant:
+    return Grant(
+        id=row.id,
+        starts_at=row.starts_at,
+        reason=row.reason,
+        operator=row.operator,
+        feature=row.feature,
+        value=row.value,
+        product=row.product,
+        ends_at=row.ends_at,
+        revoked_at=row.revoked_at,
+    )
+
+
+async def read(tx: Tx, project_id: uuid.UUID, user_id: str) -> Snapshot:
+    """The stored snapshot by its primary key; NOTHING for a user we have never met."""
+    row = (
+        await tx.execute(
+            select(
+                snapshot.c.version, snapshot.c.catalog_version, snapshot.c.entitlements, snapshot.c.computed_at
+            ).where(snapshot.c.project_id == project_id, snapshot.c.user_id == user_id)
+        )
+    ).one_or_none()
+    if row is None:
+        return NOTHING
+    return Snapshot(row.version, row.catalog_version, load(row.entitlements), row.computed_at)
+
+
+async def write(tx: Tx, owner: Row[Any], new: Snapshot, at: datetime) -> None:
+    """Stores the snapshot of the customer whose row, locked, is `owner`."""
+    values = {
+        "version": new.version,
+        "catalog_version": new.catalog_version,
+        "entitlements": dump(new.entitlements),
+        "computed_at": at,
+        "next_change_at": next_change(new.entitlements, at),
+    }
+    await tx.execute(
+        insert(snapshot)
+        .values(project_id=owner.project_id, user_id=owner.user_id, customer_id=owner.id, **values)
+        .on_conflict_do_update(index_elements=[snapshot.c.project_id, snapshot.c.user_id], set_=values)
+    )
+
+
+async def outdated(tx: Tx, at: datetime, *, limit: int) -> list[uuid.UUID]:
+    """Customers whose snapshot time or a newer catalog has overtaken."""
+    rows = await tx.scalars(
+        select(snapshot.c.customer_id)
+        .join(project, project.c.id == snapshot.c.project_id)
+        .where(or_(snapshot.c.next_change_at <= at, snapshot.c.catalog_version < project.c.catalog_version))
+        .limit(limit)
+    )
+    return list(rows)
+
+
+async def evidence_of(tx: Tx, project_id: uuid.UUID, user_id: str) -> Evidence:
+    """What is known of the app's user; nothing of one who never became a customer."""
+    found = await tx.scalar(
+        select(customer.c.id).where(and_(customer.c.project_id == project_id, customer.c.user_id == user_id))
+    )
+    return Evidence() if found is None else await gather(tx, found, project_id)

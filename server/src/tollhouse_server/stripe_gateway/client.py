@@ -1,0 +1,72 @@
+"""Opens the connection to Stripe and tells its errors apart."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import stripe
+from stripe import StripeClient as StripeClient
+
+from ..domain.errors import Problem
+
+API_VERSION = stripe.api_version
+"""The version of Stripe's API that the installed library pins; webhook endpoints should be made with it."""
+
+MAX_NETWORK_RETRIES = 2
+TIMEOUT_SECONDS = 20
+
+
+class StripeUnavailable(Problem):
+    """Stripe cannot be reached or cannot answer now.
+
+    Nothing was lost: try again in a moment.
+    """
+
+    status = 503
+    code = "upstream-unavailable"
+
+
+class StripeRefused(Problem):
+    """Stripe understood the request and refused it; trying again as it is will not help.
+
+    The detail is Stripe's own sentence.
+    """
+
+    status = 502
+    code = "upstream-refused"
+
+    def __init__(self, message: str, stripe_code: str | None) -> None:
+        super().__init__(f"Stripe refused: {message}")
+        self.stripe_code = stripe_code
+
+
+def open_client(secret_key: str, api_base: str) -> stripe.StripeClient:
+    """The account's client. The caller closes its transport with `close_client`."""
+    return stripe.StripeClient(
+        secret_key,
+        base_addresses={"api": api_base},
+        # Its default is 0; and a client made without it never retries even a reset connection.
+        max_network_retries=MAX_NETWORK_RETRIES,
+        http_client=stripe.HTTPXClient(timeout=TIMEOUT_SECONDS),
+    )
+
+
+async def close_client(client: stripe.StripeClient) -> None:
+    await client._requestor._get_http_client().close_async()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def stripe_errors() -> Iterator[None]:
+    """Turns the library's errors into ours: StripeUnavailable is worth another try, StripeRefused is not."""
+    try:
+        yield
+    except stripe.RateLimitError as limited:
+        raise StripeUnavailable("Stripe limits the rate of requests; try again in a moment.") from limited
+    except (
+        stripe.InvalidRequestError,
+        stripe.CardError,
+        stripe.AuthenticationError,
+        stripe.PermissionError,
+    ) as refused:
+        raise StripeRefused(refused.user_message or str(refused), refused.code) from refused
+    except stripe.StripeError as failed:
+        raise StripeUnavailable("Stripe does not answer now; nothing was lost, try again in a moment.") from failed

@@ -1,0 +1,126 @@
+"""Reads a customer's whole truth from Stripe: every list to its last page."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, cast
+
+import stripe
+
+from ..domain.facts import CustomerFacts, PriceFacts
+from .client import StripeRefused, stripe_errors
+from .parse import parse_customer, parse_price
+
+PAGE = 100
+
+Row = dict[str, Any]
+
+
+async def fetch_customer(client: stripe.StripeClient, customer_id: str) -> CustomerFacts | None:
+    """Everything of the customer that money or access depends on; None where Stripe knows no such customer.
+
+    Six requests at once, a further one for each charge refunded or disputed. Raises StripeUnavailable, StripeRefused,
+    UnexpectedShape, UnknownStatus.
+    """
+    v1 = client.v1
+    try:
+        with stripe_errors():
+            customer, subscriptions, invoices, sessions, charges = await _together(
+                v1.customers.retrieve_async(customer_id),
+                _subscriptions(client, customer_id),
+                _invoices(client, customer_id),
+                _sessions(client, customer_id),
+                _everything(v1.charges.list_async({"customer": customer_id, "limit": PAGE})),
+            )
+            refunds, disputes = await _what_became_of(client, charges)
+    except StripeRefused as refused:
+        if refused.stripe_code == "resource_missing":
+            return None
+        raise
+    return parse_customer(customer.to_dict(), subscriptions, invoices, sessions, charges, refunds, disputes)
+
+
+async def _what_became_of(client: stripe.StripeClient, charges: list[Row]) -> tuple[list[Row], list[Row]]:
+    """The refunds and the disputes of the charges that have any."""
+    v1 = client.v1
+    refunded = [
+        v1.refunds.list_async({"charge": one["id"], "limit": PAGE}) for one in charges if one["amount_refunded"]
+    ]
+    disputed = [v1.disputes.list_async({"charge": one["id"], "limit": PAGE}) for one in charges if one["disputed"]]
+    refunds = [row for listed in refunded for row in await _everything(listed)]
+    return refunds, [row for listed in disputed for row in await _everything(listed)]
+
+
+async def _together(*reads: Awaitable[Any]) -> list[Any]:
+    """The reads' answers, made at once; the first error ends them all."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_answer(read)) for read in reads]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _answer(read: Awaitable[Any]) -> Any:
+    return await read
+
+
+async def fetch_customer_of_charge(client: stripe.StripeClient, charge_id: str) -> str | None:
+    """The customer (`cus_…`) whom a charge belongs to; None for a charge of nobody's, or none."""
+    try:
+        with stripe_errors():
+            charge = await client.v1.charges.retrieve_async(charge_id)
+    except StripeRefused as refused:
+        if refused.stripe_code == "resource_missing":
+            return None
+        raise
+    return charge.customer if isinstance(charge.customer, str) else None
+
+
+async def fetch_prices(client: stripe.StripeClient, subject: str) -> list[PriceFacts]:
+    """The price, or all prices of the product, as they are now; none where they are gone."""
+    try:
+        with stripe_errors():
+            if subject.startswith("price_"):
+                return [
+                    parse_price((await client.v1.prices.retrieve_async(subject, {"expand": ["product"]})).to_dict())
+                ]
+            listed = client.v1.prices.list_async({"product": subject, "limit": PAGE, "expand": ["data.product"]})
+            return [parse_price(row) for row in await _everything(listed)]
+    except StripeRefused as refused:
+        if refused.stripe_code == "resource_missing":
+            return []
+        raise
+
+
+async def _subscriptions(client: stripe.StripeClient, customer_id: str) -> list[Row]:
+    listed = client.v1.subscriptions.list_async({"customer": customer_id, "status": "all", "limit": PAGE})
+    return [await _with_whole(one, "items") for one in await _objects(listed)]
+
+
+async def _invoices(client: stripe.StripeClient, customer_id: str) -> list[Row]:
+    listed = client.v1.invoices.list_async({"customer": customer_id, "limit": PAGE, "expand": ["data.payments"]})
+    return [await _with_whole(one, "lines", "payments") for one in await _objects(listed)]
+
+
+async def _sessions(client: stripe.StripeClient, customer_id: str) -> list[Row]:
+    listed = client.v1.checkout.sessions.list_async(
+        {"customer": customer_id, "limit": PAGE, "expand": ["data.line_items"]}
+    )
+    return [await _with_whole(one, "line_items") for one in await _objects(listed)]
+
+
+async def _objects(listed: Any) -> list[stripe.StripeObject]:
+    return [one async for one in (await listed).auto_paging_iter()]
+
+
+async def _everything(listed: Any) -> list[Row]:
+    return [one.to_dict() for one in await _objects(listed)]
+
+
+async def _with_whole(one: stripe.StripeObject, *lists: str) -> Row:
+    """The object as a dictionary whose embedded lists are whole: Stripe embeds ten rows and says `has_more`."""
+    whole: Row = one.to_dict()
+    for name in lists:
+        embedded = cast("stripe.ListObject[Any]", one[name])
+        whole[name] = [row.to_dict() async for row in embedded.auto_paging_iter()]
+    return whole

@@ -1,0 +1,317 @@
+"""Where Stripe's field names live: its objects, at the pinned version, as evidence. A missing field raises."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..domain.evidence import (
+    DisputeStatus,
+    Payment,
+    PaymentStatus,
+    Purchase,
+    PurchaseItem,
+    Subscription,
+    SubscriptionItem,
+    SubscriptionStatus,
+)
+from ..domain.facts import CheckoutFacts, CustomerFacts, PriceFacts
+from ..domain.money import Money
+from ..domain.time import from_timestamp
+
+PROJECT = "tollhouse_project"
+USER = "tollhouse_user_id"
+CHECKOUT = "tollhouse_checkout"
+"""Metadata keys that Tollhouse stamps on what it makes in Stripe."""
+
+
+class UnexpectedShape(Exception):
+    """Stripe sent an object that lacks what the pinned API version promises."""
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class _Price(_Shape):
+    id: str
+    lookup_key: str | None
+
+
+class _Product(_Shape):
+    active: bool = False  # a deleted one says nothing else
+
+
+class _WholePrice(_Shape):
+    id: str
+    active: bool
+    product: _Product
+
+
+class _Item(_Shape):
+    price: _Price
+    quantity: int | None = None
+    current_period_start: int
+    current_period_end: int
+
+
+class _Subscription(_Shape):
+    id: str
+    status: str
+    start_date: int
+    trial_end: int | None
+    cancel_at: int | None
+    cancel_at_period_end: bool
+    pause_collection: dict[str, Any] | None
+    ended_at: int | None
+
+
+class _LinePeriod(_Shape):
+    start: int
+    end: int
+
+
+class _LineParent(_Shape):
+    type: str
+
+
+class _Line(_Shape):
+    period: _LinePeriod
+    parent: _LineParent | None
+
+
+class _SubscriptionDetails(_Shape):
+    subscription: str
+
+
+class _InvoiceParent(_Shape):
+    subscription_details: _SubscriptionDetails | None
+
+
+class _PaymentOfInvoice(_Shape):
+    payment_intent: str | None = None
+
+
+class _InvoicePayment(_Shape):
+    status: str
+    payment: _PaymentOfInvoice
+
+
+class _Invoice(_Shape):
+    id: str
+    created: int
+    status: str | None
+    billing_reason: str | None
+    parent: _InvoiceParent | None
+
+    @property
+    def subscription(self) -> str | None:
+        details = self.parent.subscription_details if self.parent else None
+        return details.subscription if details else None
+
+
+class _Charge(_Shape):
+    id: str
+    created: int
+    amount: int
+    amount_refunded: int
+    currency: str
+    status: str
+    payment_intent: str | None
+
+
+class _Refund(_Shape):
+    charge: str | None
+    created: int
+    status: str | None
+
+
+class _Dispute(_Shape):
+    charge: str
+    created: int
+    status: str
+
+
+class _Session(_Shape):
+    id: str
+    created: int
+    mode: str
+    status: str
+    payment_status: str
+    payment_intent: str | None
+    url: str | None
+    expires_at: int
+
+
+class _LineItem(_Shape):
+    price: _Price | None
+    quantity: int | None
+
+
+class _Customer(_Shape):
+    id: str
+    deleted: bool = False
+    email: str | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+
+Raw = Mapping[str, Any]
+"""A Stripe object as plain dictionaries, its lists already paged to the end."""
+
+
+def parse_customer(
+    customer: Raw,
+    subscriptions: Sequence[Raw],
+    invoices: Sequence[Raw],
+    sessions: Sequence[Raw],
+    charges: Sequence[Raw],
+    refunds: Sequence[Raw],
+    disputes: Sequence[Raw],
+) -> CustomerFacts:
+    """One customer's facts. Raises UnexpectedShape or UnknownStatus; then nothing of the read may be used."""
+    try:
+        payments = _payments(charges, refunds, disputes)
+        owner = _Customer.model_validate(customer)
+        return CustomerFacts(
+            id=owner.id,
+            deleted=owner.deleted,
+            email=owner.email,
+            project=owner.metadata.get(PROJECT),
+            user_id=owner.metadata.get(USER),
+            subscriptions=tuple(_subscription(raw, invoices, payments) for raw in subscriptions),
+            purchases=tuple(
+                _purchase(raw, payments) for raw in sessions if raw["mode"] == "payment" and raw["status"] == "complete"
+            ),
+            checkouts=tuple(_checkout(raw) for raw in sessions),
+        )
+    except (ValidationError, KeyError) as wrong:
+        raise UnexpectedShape(f"Stripe's objects of {customer.get('id')} are not as expected: {wrong}") from wrong
+
+
+def parse_price(raw: Raw) -> PriceFacts:
+    """A price's facts; its product must be expanded, as a price of an archived product cannot be bought either."""
+    try:
+        shape = _WholePrice.model_validate(raw)
+    except ValidationError as wrong:
+        raise UnexpectedShape(f"Stripe's price {raw.get('id')} is not as expected: {wrong}") from wrong
+    return PriceFacts(id=shape.id, active=shape.active and shape.product.active)
+
+
+def _payments(
+    charges: Sequence[Raw], refunds: Sequence[Raw], disputes: Sequence[Raw]
+) -> dict[str, tuple[_Charge, Payment]]:
+    """Each payment intent's successful charge, and what became of the money."""
+    refunded_at: dict[str, int] = {}
+    for refund in map(_Refund.model_validate, refunds):
+        if refund.charge and refund.status in ("succeeded", "pending", "requires_action"):
+            refunded_at[refund.charge] = max(refund.created, refunded_at.get(refund.charge, 0))
+    latest_dispute = {d.charge: d for d in sorted(map(_Dispute.model_validate, disputes), key=lambda d: d.created)}
+    payments = {}
+    for charge in map(_Charge.model_validate, charges):
+        if charge.payment_intent is None or charge.status != "succeeded":
+            continue
+        dispute = latest_dispute.get(charge.id)
+        payments[charge.payment_intent] = (
+            charge,
+            Payment(
+                money=Money(charge.amount, charge.currency),
+                refunded=charge.amount_refunded,
+                refunded_at=from_timestamp(refunded_at.get(charge.id, charge.created))
+                if charge.amount_refunded
+                else None,
+                dispute=DisputeStatus.parse(dispute.status) if dispute else None,
+                disputed_at=from_timestamp(dispute.created) if dispute else None,
+            ),
+        )
+    return payments
+
+
+def _subscription(raw: Raw, invoices: Sequence[Raw], payments: Mapping[str, tuple[_Charge, Payment]]) -> Subscription:
+    shape = _Subscription.model_validate(raw)
+    items = tuple(_item(item) for item in raw["items"])
+    mine = [(bill, one) for one in invoices if (bill := _Invoice.model_validate(one)).subscription == shape.id]
+    paid = [(bill, one) for bill, one in mine if bill.status == "paid"]
+    last_paid = max((bill.created for bill, _ in paid), default=0)
+    owed = [bill.created for bill, _ in mine if bill.status in ("open", "uncollectible") and bill.created > last_paid]
+    paid_through = max((end for _, one in paid for end in _period_ends(one)), default=None)
+    turned = max((item.current_period_start for item in items), default=from_timestamp(0))
+    return Subscription(
+        id=shape.id,
+        status=SubscriptionStatus.parse(shape.status),
+        items=items,
+        started_at=from_timestamp(shape.start_date),
+        trial_end=from_timestamp(shape.trial_end) if shape.trial_end else None,
+        cancel_at=from_timestamp(shape.cancel_at) if shape.cancel_at else None,
+        cancel_at_period_end=shape.cancel_at_period_end,
+        collection_paused=shape.pause_collection is not None,
+        paid_through=from_timestamp(paid_through) if paid_through else None,
+        unpaid_since=from_timestamp(min(owed)) if owed else None,
+        payment=_payment_of_period(paid, payments) if paid_through and from_timestamp(paid_through) > turned else None,
+        ended_at=from_timestamp(shape.ended_at) if shape.ended_at else None,
+    )
+
+
+def _item(raw: Raw) -> SubscriptionItem:
+    item = _Item.model_validate(raw)
+    return SubscriptionItem(
+        stripe_price=item.price.id,
+        product=None,  # the catalog knows; see snapshot.gather
+        lookup_key=item.price.lookup_key,
+        quantity=1 if item.quantity is None else item.quantity,
+        current_period_start=from_timestamp(item.current_period_start),
+        current_period_end=from_timestamp(item.current_period_end),
+    )
+
+
+def _period_ends(invoice: Raw) -> Iterable[int]:
+    """The ends of the periods that an invoice's subscription lines cover; prorations are lines of another parent."""
+    for line in map(_Line.model_validate, invoice["lines"]):
+        if line.parent is not None and line.parent.type == "subscription_item_details":
+            yield line.period.end
+
+
+def _payment_of_period(
+    paid: Sequence[tuple[_Invoice, Raw]], payments: Mapping[str, tuple[_Charge, Payment]]
+) -> Payment | None:
+    """The payment of the latest invoice that pays for a period: refunding that of an upgrade ends nothing."""
+    periods = [
+        (bill, raw) for bill, raw in paid if bill.billing_reason in ("subscription_create", "subscription_cycle")
+    ]
+    if not periods:
+        return None
+    _, raw = max(periods, key=lambda pair: pair[0].created)
+    for one in map(_InvoicePayment.model_validate, raw["payments"]):
+        intent = one.payment.payment_intent
+        if one.status == "paid" and intent is not None and intent in payments:
+            return payments[intent][1]
+    return None
+
+
+def _purchase(raw: Raw, payments: Mapping[str, tuple[_Charge, Payment]]) -> Purchase:
+    session = _Session.model_validate(raw)
+    charge, payment = payments.get(session.payment_intent or "", (None, None))
+    lines = [_LineItem.model_validate(line) for line in raw["line_items"]]
+    return Purchase(
+        id=session.id,
+        payment_status=PaymentStatus.parse(session.payment_status),
+        items=tuple(
+            PurchaseItem(line.price.id, None, line.price.lookup_key, 1 if line.quantity is None else line.quantity)
+            for line in lines
+            if line.price is not None
+        ),
+        since=from_timestamp(charge.created if charge else session.created),
+        payment=payment,
+    )
+
+
+def _checkout(raw: Raw) -> CheckoutFacts:
+    session = _Session.model_validate(raw)
+    if session.status not in ("open", "complete", "expired"):
+        raise UnexpectedShape(f"checkout session {session.id} has the unknown status {session.status!r}")
+    return CheckoutFacts(
+        session_id=session.id,
+        state=session.status,  # type: ignore[arg-type]  # narrowed above
+        payment_status=PaymentStatus.parse(session.payment_status),
+        url=session.url,
+        expires_at=from_timestamp(session.expires_at),
+    )

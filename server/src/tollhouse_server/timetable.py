@@ -1,0 +1,61 @@
+"""What runs when. Each job may run in several replicas at once: the rows they lock keep them from harm."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import delete, func
+from sqlalchemy.dialects.postgresql import insert
+
+from . import inbox, snapshot
+from .audit import Cause
+from .clock import Clock
+from .db.engine import Database
+from .db.tables import worker
+from .refresh import Refresh
+
+REFRESH_EVERY = timedelta(seconds=1)
+HEARTBEAT_EVERY = timedelta(seconds=5)
+PRUNE_EVERY = timedelta(hours=6)
+
+WORKER_IS_ALIVE = timedelta(seconds=30)
+"""A worker that was not seen for longer does not work."""
+KEEP_SETTLED = timedelta(days=90)
+"""How long a settled event is kept: three times what Stripe lists."""
+
+BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    database: Database
+    clock: Clock
+    refresh: Refresh
+
+    async def refresh_outdated(self) -> int:
+        """Refreshes the customers whose time has come or whose catalog has changed; returns how many.
+
+        Answers are right without it, as reading evaluates the instant: it gives the change its version and audit entry.
+        """
+        at = self.clock.now()
+        async with self.database.transaction() as tx:
+            customers = await snapshot.outdated(tx, at, limit=BATCH)
+        for customer_id in customers:
+            async with self.database.transaction() as tx:
+                await self.refresh(tx, customer_id, Cause("timetable", "time passed or the catalog changed"), at=at)
+        return len(customers)
+
+    async def heartbeat(self, worker_id: str) -> None:
+        """Tells /readyz that this worker is alive."""
+        async with self.database.transaction() as tx:
+            seen = {"seen_at": func.now()}
+            await tx.execute(
+                insert(worker)
+                .values(id=worker_id, **seen)
+                .on_conflict_do_update(index_elements=[worker.c.id], set_=seen)
+            )
+
+    async def prune(self) -> None:
+        """Forgets what nobody asks for any more."""
+        async with self.database.transaction() as tx:
+            await inbox.prune(tx, KEEP_SETTLED)
+            await tx.execute(delete(worker).where(worker.c.seen_at < func.now() - WORKER_IS_ALIVE * 120))

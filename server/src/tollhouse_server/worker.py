@@ -1,0 +1,95 @@
+"""Runs the loops until told to stop: the pipeline, the timetable, and the ear on PostgreSQL that wakes them."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import psycopg
+import structlog
+
+from .db.engine import conninfo
+from .inbox import CHANNEL
+from .pipeline import Pipeline
+from .resources import Resources
+from .timetable import HEARTBEAT_EVERY, PRUNE_EVERY, REFRESH_EVERY, Timetable
+
+log = structlog.get_logger(__name__)
+
+POLL_EVERY = timedelta(seconds=1)
+"""How long a missed NOTIFY can delay work."""
+AFTER_ERROR = timedelta(seconds=1)
+
+
+class Worker:
+    """One process' work. `stop()` lets the work in hand finish."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._pipeline = resources.pipeline
+        self._timetable = Timetable(resources.database, resources.clock, resources.refresh)
+        self._id = f"{socket.gethostname()}-{os.getpid()}"
+        self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Returns after `stop()`, once everything in hand is committed."""
+        ear = asyncio.create_task(self._listen())
+        try:
+            async with asyncio.TaskGroup() as loops:
+                for _ in range(self._resources.settings.worker_concurrency):
+                    loops.create_task(self._drain(self._pipeline))
+                loops.create_task(self._every(REFRESH_EVERY, self._timetable.refresh_outdated))
+                loops.create_task(self._every(HEARTBEAT_EVERY, lambda: self._timetable.heartbeat(self._id)))
+                loops.create_task(self._every(PRUNE_EVERY, self._timetable.prune))
+        finally:
+            ear.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ear
+
+    async def _drain(self, pipeline: Pipeline) -> None:
+        """Works while there is work, then waits to be woken."""
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                if await pipeline.process_next():
+                    continue
+                pause = POLL_EVERY
+            except Exception:  # the database is away: what is claimed comes free when its lease ends
+                log.exception("the pipeline cannot work")
+                pause = AFTER_ERROR
+            await self._wait(self._wake, pause)
+
+    async def _every(self, interval: timedelta, job: Callable[[], Awaitable[object]]) -> None:
+        while not self._stopping.is_set():
+            try:
+                await job()
+            except Exception:  # one failed turn must not end the timetable
+                log.exception("a job of the timetable failed", job=getattr(job, "__name__", "heartbeat"))
+            await self._wait(self._stopping, interval)
+
+    async def _listen(self) -> None:
+        """Hears NOTIFY; where it cannot, polling goes on without it."""
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(
+                    conninfo(self._resources.settings.database_url.get_secret_value()), autocommit=True
+                ) as connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    self._wake.set()  # for what came while nobody listened
+                    async for _ in connection.notifies():
+                        self._wake.set()
+            except psycopg.Error as error:
+                log.warning("cannot listen for new events; polling instead", error=str(error))
+                await asyncio.sleep(AFTER_ERROR.total_seconds())
+
+    @staticmethod
+    async def _wait(event: asyncio.Event, longest: timedelta) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), longest.total_seconds())
