@@ -199,7 +199,7 @@ def examples() -> dict[str, Any]:
     price = {"lookup_key": "pdf-tool.pro.monthly", "amount": 900, "currency": "eur", "interval": "month"}
     price |= {"interval_count": 1, "trial_days": 14}
     product = {"code": "pro", "name": "PDF Tool Pro", "plan_group": "plan", "lasts_days": None, "prices": [price]}
-    product |= {"opens": {"premium_export": True, "pages_per_day": "unlimited"}}
+    product |= {"opens": {"premium_export": True, "pages_per_day": "unlimited"}, "per_seat": ["pages_per_day"]}
     feature = {"code": "pages_per_day", "name": "Pages per day", "kind": "limit", "combine": "max"}
     return {
         "check": {"feature": "premium_export", **switch, "version": 7, "checked_at": at},

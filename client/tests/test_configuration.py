@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from tollhouse import ApiError, AsyncTollhouse, ConfigurationError, Invalid, Tollhouse, Unauthenticated, Unreachable
 
@@ -72,6 +73,24 @@ def test_impossible_limits_are_refused(kind: Kind, service: Any, key: str, limit
     """A limit that no call could meet is a mistake in the settings."""
     with pytest.raises(ConfigurationError):
         kind(service.url, key, **limits)
+
+
+def test_each_limit_bounds_what_it_says(key: str, examples: Any) -> None:
+    """Connecting, a check and any other call have separate bounds; connecting never outlasts the call."""
+    bounds: list[dict[str, float]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bounds.append(dict(request.extensions["timeout"]))
+        name = "check" if request.url.path.endswith("premium_export") else "customer"
+        return httpx.Response(200, json=examples[name])
+
+    limits = {"check_timeout": 0.5, "timeout": 7.0, "connect_timeout": 1.5}
+    with Tollhouse("http://tollhouse.test", key, **limits, transport=httpx.MockTransport(answer)) as client:
+        client.check("ada", "premium_export")
+        client.customer("ada")
+    check, customer = ({step: round(bound, 1) for step, bound in each.items()} for each in bounds)
+    assert check == {"connect": 0.5, "read": 0.5, "write": 0.5, "pool": 0.5}
+    assert customer == {"connect": 1.5, "read": 7.0, "write": 7.0, "pool": 7.0}
 
 
 def test_a_service_below_a_path(service: Any, connect: Callable[..., Any], examples: Any) -> None:

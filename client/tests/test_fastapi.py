@@ -94,9 +94,10 @@ def test_an_endpoint_may_have_its_own_upgrade_page(fake: Fake) -> None:
     assert get(app_with(fake), "/batch", user="ada").json()["upgrade_url"] == "/pricing?plan=team"
 
 
-def test_nobody_signed_in_is_401(fake: Fake) -> None:
+@pytest.mark.parametrize("nobody", [None, ""])
+def test_nobody_signed_in_is_401(fake: Fake, nobody: str | None) -> None:
     """A visitor is asked to sign in, not to pay."""
-    answer = get(app_with(fake), "/export")
+    answer = get(app_with(fake, user_id=lambda request: nobody), "/export")
     assert (answer.status_code, answer.json()["code"]) == (401, "signed-out")
 
 

@@ -97,22 +97,24 @@ def test_waiting_for_a_free_connection_counts(service: Any, examples: Any, key: 
     """Time spent in the pool's queue is part of the deadline, and the next call works again."""
     service.silence()
     transport = httpx.HTTPTransport(limits=httpx.Limits(max_connections=1))
-    with Tollhouse(service.url, key, check_timeout=0.2, retries=0, transport=transport) as client:
-        took: list[float] = []
+    with Tollhouse(service.url, key, timeout=0.2, check_timeout=0.3, retries=0, transport=transport) as client:
+        first_arrived = threading.Event()
+        hold = service.script[0]
+        service.script[:] = [lambda handler: (first_arrived.set(), hold(handler))]
 
-        def ask() -> None:
-            started = time.monotonic()
+        def occupy() -> None:
             with pytest.raises(Unreachable):
-                client.check("ada", "premium_export")
-            took.append(time.monotonic() - started)
+                client.customer("ada")
 
-        threads = [threading.Thread(target=ask) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(took) == 3
-        assert max(took) < 0.35
+        thread = threading.Thread(target=occupy)
+        thread.start()
+        assert first_arrived.wait(5)
+        started = time.monotonic()
+        with pytest.raises(Unreachable):
+            client.check("ada", "premium_export")
+        assert time.monotonic() - started < 0.45
+        thread.join()
+        assert len(service.seen) == 2
         service.script.clear()
         service.answer(examples["check"])
         assert client.check("ada", "premium_export")

@@ -90,8 +90,9 @@ class Subscription:
     """A running or past subscription; `status` is Stripe's."""
 
     id: str
-    product: str
-    price: str
+    product: str | None
+    """None where the catalog has never sold its price."""
+    price: str | None
     quantity: int
     status: str
     renews: bool
@@ -105,17 +106,18 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """A one-time purchase. `amount` and `refunded` are in minor units of `currency`."""
+    """A one-time purchase. `amount` (0 for a free order) and `refunded` are in minor units of `currency`."""
 
     id: str
-    product: str
-    price: str
+    product: str | None
+    """None where the catalog has never sold its price."""
+    price: str | None
     quantity: int
     payment_status: str
     purchased_at: datetime
     refunded: int
     amount: int
-    currency: str
+    currency: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,8 @@ class Product:
     lasts_days: int | None
     """How long a one-time purchase lasts; None is for life."""
     prices: tuple[Price, ...]
+    per_seat: tuple[str, ...] = ()
+    """The limits among `opens` that the quantity bought multiplies."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
@@ -122,7 +122,7 @@ class Requires:
 
     async def __call__(self, *, request: Request, user_id: UserId) -> Check:
         installed = _installed(request)
-        if user_id is None:
+        if user_id is None or user_id == "":
             raise Refused(401, "signed-out", "Nobody is signed in", "Sign in first.", feature=self.feature)
         check = await _check(installed.client, str(user_id), self.feature)
         if not check:
@@ -152,8 +152,8 @@ async def _check(client: Tollhouse | AsyncTollhouse, user_id: str, feature: str)
         raise Refused(503, "billing-unavailable", "Billing is unavailable", detail, feature=feature) from error
 
 
-async def _answer_refused(request: Request, refused: Exception) -> Response:
-    assert isinstance(refused, Refused)  # noqa: S101 — registered for nothing else
+async def _answer_refused(request: Request, error: Exception) -> Response:
+    refused = cast(Refused, error)  # the handler is registered for nothing else
     headers = {}
     if _installed(request).redirect_browsers and (upgrade_url := refused.problem.get("upgrade_url")):
         headers["Vary"] = "Accept"
