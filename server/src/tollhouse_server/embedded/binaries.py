@@ -83,14 +83,16 @@ def _has_postgres(bindir: Path) -> bool:
 
 def _runs_as(account: Account, bindir: Path) -> bool:
     """Whether both programs run, with the libraries they need: those may lie elsewhere."""
-    commands = [[bindir / program, "--version"] for program in ("postgres", "initdb")]
     try:
-        answers = [
-            subprocess.run(c, capture_output=True, check=False, cwd="/", **started_as(account)) for c in commands
-        ]
+        return all(
+            subprocess.run(
+                [bindir / program, "--version"], capture_output=True, check=False, cwd="/", **started_as(account)
+            ).returncode
+            == 0
+            for program in ("postgres", "initdb")
+        )
     except PermissionError:
         return False
-    return all(answer.returncode == 0 for answer in answers)
 
 
 def _readable_copy(bindir: Path, account: Account) -> Path:
