@@ -3,7 +3,8 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
 from functools import wraps
 from importlib.metadata import version
 from types import TracebackType
@@ -122,18 +123,11 @@ class Tollhouse:
 
         prepared.extensions["trace"] = tighten
         try:
-            response = self._http.send(prepared, stream=True)
-            try:
-                body = bytearray()
-                for part in response.iter_bytes():
-                    body += part
-                    if time.monotonic() > deadline:
-                        raise httpx.ReadTimeout("the answer was still arriving")
-            finally:
-                response.close()
+            with closing(self._http.send(prepared, stream=True)) as response:
+                body = b"".join(_until(deadline, response.iter_bytes()))
         except httpx.RequestError as error:
             return NoAnswer(error)
-        return Response(response.status_code, response.headers, bytes(body))
+        return Response(response.status_code, response.headers, body)
 
 
 class AsyncTollhouse:
@@ -200,6 +194,14 @@ class AsyncTollhouse:
         except (httpx.RequestError, TimeoutError) as error:
             return NoAnswer(error)
         return Response(response.status_code, response.headers, response.content)
+
+
+def _until(deadline: float, parts: Iterator[bytes]) -> Iterator[bytes]:
+    """The parts of an answer that keeps arriving, up to an instant of the monotonic clock."""
+    for part in parts:
+        if time.monotonic() > deadline:
+            raise httpx.ReadTimeout("the answer was still arriving")
+        yield part
 
 
 def _headers(key: str) -> dict[str, str]:
