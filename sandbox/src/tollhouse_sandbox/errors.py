@@ -6,9 +6,10 @@ from typing import Any
 class StripeError(Exception):
     """A refusal as Stripe words it.
 
-    `status` is the HTTP status; `type` one of `invalid_request_error`, `card_error`, `idempotency_error`, `api_error`.
-    `body()` is the JSON answer. Whether what happened before the error is kept is decided by `keeps_changes`: a decline
-    (402) is a fact that leaves a failed charge behind, every other error leaves no trace.
+    `status` is the HTTP status; `kind` is what Stripe calls the type: `invalid_request_error`, `card_error`,
+    `idempotency_error` or `api_error`.
+    `body()` is the JSON answer. An error leaves no trace, except where the failed attempt itself is a fact (a declined
+    payment of an open invoice): there `keeping` marks it.
     """
 
     def __init__(
@@ -16,7 +17,7 @@ class StripeError(Exception):
         message: str,
         *,
         status: int = 400,
-        type: str = "invalid_request_error",
+        kind: str = "invalid_request_error",
         code: str | None = None,
         param: str | None = None,
         **more: Any,
@@ -24,14 +25,16 @@ class StripeError(Exception):
         super().__init__(message)
         self.message = message
         self.status = status
-        self.type = type
+        self.type = kind
         self.code = code
         self.param = param
         self.more = more
+        self.keeps_changes = False
 
-    @property
-    def keeps_changes(self) -> bool:
-        return self.status == 402
+    def keeping(self) -> "StripeError":
+        """The same error; what happened before it stays."""
+        self.keeps_changes = True
+        return self
 
     def body(self) -> dict[str, Any]:
         fields = {"code": self.code, "param": self.param, **self.more, "message": self.message, "type": self.type}
@@ -47,13 +50,13 @@ class AuthenticationRequired(StripeError):
         super().__init__(
             "Your card was declined. This transaction requires authentication.",
             status=402,
-            type="card_error",
+            kind="card_error",
             code="authentication_required",
             decline_code="authentication_required",
             **more,
         )
 
 
-def missing(name: str, id: str, *, param: str = "id", status: int = 404) -> StripeError:
+def missing(name: str, object_id: str, *, param: str = "id", status: int = 404) -> StripeError:
     """No object of that id: 404 when it was named in the path, 400 when a parameter named it."""
-    return StripeError(f"No such {name}: '{id}'", status=status, code="resource_missing", param=param)
+    return StripeError(f"No such {name}: '{object_id}'", status=status, code="resource_missing", param=param)

@@ -1,26 +1,178 @@
-"""One local Stripe: an account's state, its clock, its deliveries, and what people do on the hosted pages."""
+"""One local Stripe: an account, its time, its deliveries, and what people do on the hosted pages."""
 
-from typing import Any
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-Json = dict[str, Any]
+from tollhouse_sandbox import checkout, hosted, timetable
+from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.clock import Clock
+from tollhouse_sandbox.delivery import Deliveries
+from tollhouse_sandbox.errors import StripeError
+from tollhouse_sandbox.faults import Faults
+from tollhouse_sandbox.idempotency import IdempotencyKeys
+from tollhouse_sandbox.store import Json, Store
+from tollhouse_sandbox.timetable import Timetable
+
+_log = logging.getLogger(__name__)
 
 
 class Sandbox:
-    """What the hosted pages call. Every method is safe to await from a route of the same event loop.
+    """Everything behind the HTTP surface.
 
-    Unknown ids raise `StripeError` with status 404. Money is in minor units, times are Unix seconds.
+    There is no lock, because every step (an API call, a page's button, a thing that is due) is one synchronous piece
+    of code on one event loop: `step` makes it durable or undoes it. Only deliveries are awaited, between steps, so an
+    endpoint may call the API while it is being called.
+
+    The coroutines below are what the hosted pages call; they may be awaited from any route. Unknown ids raise
+    `StripeError` with status 404. Money is in minor units, times are Unix seconds.
     """
+
+    def __init__(self, url: str = "http://127.0.0.1:8901", data: Path | None = None) -> None:
+        store = Store(data)
+        self.account = Account(store, Clock(), url)
+        self.timetable = Timetable(store)
+        self.deliveries = Deliveries(self.account)
+        self.keys = IdempotencyKeys(self.account)
+        self.faults = Faults()
+        self._wake = asyncio.Event()
+        self._moving = asyncio.Lock()
+        store.load()
+        self._recall()
+        self.deliveries.load()
+
+    def _recall(self) -> None:
+        saved = self.account.store.get("_state", "clock")
+        if saved:
+            self.account.clock.offset, self.account.clock.frozen_at = saved["offset"], saved["frozen_at"]
+            self.account.settings.update(saved["settings"])
+
+    def remember(self) -> None:
+        """Makes the clock and the settings part of what is durable."""
+        clock = self.account.clock
+        self.account.store.put(
+            {
+                "object": "_state",
+                "id": "clock",
+                "offset": clock.offset,
+                "frozen_at": clock.frozen_at,
+                "settings": self.account.settings,
+            }
+        )
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """One change of the account: committed at the end, or undone by an error that does not say it happened."""
+        try:
+            yield
+        except StripeError as error:
+            if error.keeps_changes:
+                self.account.store.commit()
+            else:
+                self.account.store.rollback()
+            raise
+        except Exception:
+            self.account.store.rollback()
+            raise
+        else:
+            self.account.store.commit()
+        finally:
+            self._wake.set()
+
+    # Time
+
+    async def run(self) -> None:
+        """Does what becomes due while real time passes; runs until it is cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                async with self._moving:
+                    self._perform_due()
+                    self.deliveries.start_due()
+            except Exception:
+                _log.exception("something due could not be done; trying again in a second")
+                await asyncio.sleep(1)
+            await self._sleep()
+
+    async def _sleep(self) -> None:
+        at = self._next_at()
+        if at is not None and at <= self.account.now:
+            return
+        delay = None if at is None or self.account.clock.frozen else at - self.account.clock.now()
+        try:
+            async with asyncio.timeout(delay):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _next_at(self) -> int | None:
+        noted = self.timetable.next()
+        moments = (noted[0] if noted else None, self.deliveries.next_due())
+        return min((at for at in moments if at is not None), default=None)
+
+    def _perform_due(self) -> None:
+        while (noted := self.timetable.next()) and noted[0] <= self.account.now:
+            _, body, action = noted
+            with self.step():
+                timetable.perform(self.account, body, action)
+
+    async def advance(self, seconds: float) -> None:
+        """Moves the clock and does everything due on the way, in order, deliveries included."""
+        await self.advance_to(self.account.clock.now() + seconds)
+
+    async def advance_to(self, moment: float) -> None:
+        """Moves the clock to a Unix time. It stops wherever something is due, and waits there for the deliveries."""
+        async with self._moving:
+            self._perform_due()
+            while (at := self._next_at()) is not None and at <= moment:
+                self.account.clock.move_to(at)
+                self._perform_due()
+                await self.deliveries.drain()
+            self.account.clock.move_to(moment)
+            with self.step():
+                self.remember()
+
+    async def drain(self) -> None:
+        """Returns once everything that is due now is done and every delivery that is due has been attempted."""
+        async with self._moving:
+            self._perform_due()
+            await self.deliveries.drain()
+
+    def freeze(self, frozen: bool) -> None:
+        """Stops the clock, or lets it run on."""
+        self.account.clock.freeze(frozen)
+        with self.step():
+            self.remember()
+
+    def reset(self) -> None:
+        """Empties the account and goes back to real time."""
+        self.account.store.clear()
+        self.timetable.clear()
+        self.deliveries.clear()
+        self.faults.clear()
+        self.account.clock.reset()
+        self.account.settings = {"after_dunning": "cancel"}
+        self._wake.set()
+
+    async def close(self) -> None:
+        await self.deliveries.close()
+        self.account.store.close()
+
+    # Hosted pages
 
     async def checkout_view(self, session_id: str) -> Json:
         """Everything the payment page shows.
 
-        `{"session": <checkout.session>, "status": "open"|"complete"|"expired", "mode": "payment"|"subscription"|"setup",
-        "merchant": str, "currency": str|None, "amount_total": int|None, "amount_due_today": int, "email": str|None,
+        `{"session": <checkout.session>, "status": "open"|"complete"|"expired",
+        "mode": "payment"|"subscription"|"setup", "merchant": str, "currency": str|None,
+        "amount_total": int|None, "amount_due_today": int, "email": str|None,
         "lines": [{"name", "description", "quantity", "unit_amount", "amount", "currency",
         "interval": str|None, "interval_count": int|None}], "trial_days": int|None, "trial_text": str|None,
         "cards": [{"card": "pm_card_…", "number", "label"}], "needs_card": bool}`.
         """
-        raise NotImplementedError
+        return hosted.checkout_view(self.account, session_id)
 
     async def pay(
         self, session_id: str, card: str = "pm_card_visa", email: str | None = None, *, authenticated: bool = False
@@ -30,11 +182,14 @@ class Sandbox:
         Raises `StripeError` 402 when the card is declined (the session stays open) and `AuthenticationRequired` for a
         card with 3-D Secure unless `authenticated`; 400 when the session is no longer open.
         """
-        raise NotImplementedError
+        with self.step():
+            session = checkout.open_session(self.account, session_id)
+            return checkout.redirect(checkout.pay(self.account, session, card, email, authenticated=authenticated))
 
     async def cancel_url(self, session_id: str) -> str | None:
         """Where the page's back link leads; None when the merchant gave none."""
-        raise NotImplementedError
+        url = self.account.require("checkout.session", session_id)["cancel_url"]
+        return str(url).replace("{CHECKOUT_SESSION_ID}", session_id) if url else None
 
     async def portal_view(self, portal_id: str) -> Json:
         """Everything the portal shows.
@@ -45,19 +200,22 @@ class Sandbox:
         "interval", "interval_count"}], "scheduled_end": int|None, "current_period_end": int}],
         "invoices": [<invoice>, …newest first], "cards": [{"card", "number", "label"}]}`.
         """
-        raise NotImplementedError
+        return hosted.portal_view(self.account, portal_id)
 
     async def portal_cancel(self, portal_id: str, subscription_id: str) -> None:
         """Schedules the end at the period's end, as Stripe's portal does: sets only `cancel_at`."""
-        raise NotImplementedError
+        with self.step():
+            hosted.portal_cancel(self.account, portal_id, subscription_id)
 
     async def portal_resume(self, portal_id: str, subscription_id: str) -> None:
         """Takes a scheduled end back."""
-        raise NotImplementedError
+        with self.step():
+            hosted.portal_resume(self.account, portal_id, subscription_id)
 
     async def portal_set_payment_method(self, portal_id: str, card: str) -> None:
         """Makes a new card the customer's default. Raises `StripeError` 402 when the card cannot be saved."""
-        raise NotImplementedError
+        with self.step():
+            hosted.portal_set_payment_method(self.account, portal_id, card)
 
     async def overview(self) -> Json:
         """What the control page shows, newest first and at most 20 of each.
@@ -68,8 +226,4 @@ class Sandbox:
         "next_attempt": int|None}]}], "endpoints": [<webhook_endpoint>], "customers": [<customer>],
         "subscriptions": [<subscription>], "checkout_sessions": [<checkout.session>]}`.
         """
-        raise NotImplementedError
-
-    async def advance(self, seconds: float) -> None:
-        """Moves the clock and does everything due on the way, in order, deliveries included."""
-        raise NotImplementedError
+        return hosted.overview(self.account)

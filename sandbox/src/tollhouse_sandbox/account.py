@@ -1,0 +1,44 @@
+"""The Stripe account: its objects, its clock, and its event log. Everything that happens happens to one of these."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tollhouse_sandbox import errors, ids
+from tollhouse_sandbox.clock import Clock
+from tollhouse_sandbox.store import Json, Store
+
+API_VERSION = "2026-10-28.endive"
+"""The version every object is written in: the one stripe-python 16.1 pins."""
+
+AUTOMATIC: Json = {"id": None, "idempotency_key": None}
+"""The `request` of an event that no API call caused."""
+
+
+@dataclass
+class Account:
+    """`url` is where people reach the hosted pages. `request` names the API call under way, for its events."""
+
+    store: Store
+    clock: Clock
+    url: str = "http://127.0.0.1:8901"
+    merchant: str = "Tollhouse sandbox"
+    request: Json = field(default_factory=lambda: AUTOMATIC)
+    settings: Json = field(default_factory=lambda: {"after_dunning": "cancel"})
+    on_event: Callable[[Json], None] = lambda _: None
+
+    @property
+    def now(self) -> int:
+        """The account's time in whole Unix seconds."""
+        return self.clock.second()
+
+    def require(self, kind: str, object_id: str, *, param: str = "id") -> Json:
+        """The object of that id. Raises 404 when it is unknown, or 400 when `param` names a parameter that held it."""
+        found = self.store.get(kind, object_id)
+        if found is None:
+            raise errors.missing(kind, object_id, param=param, status=404 if param == "id" else 400)
+        return found
+
+    def born(self, kind: str, **fields: Any) -> Json:
+        """Stores a new object with what all objects have: an id, its kind, its birth, `livemode` false."""
+        return self.store.put({"id": ids.new(kind), "object": kind, "created": self.now, "livemode": False, **fields})

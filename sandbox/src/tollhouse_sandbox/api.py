@@ -1,0 +1,131 @@
+"""Answers API calls: key, idempotency, parameters, handler, expansion, and errors in Stripe's shape."""
+
+import base64
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from tollhouse_sandbox import form, ids, rendering
+from tollhouse_sandbox.account import API_VERSION, AUTOMATIC
+from tollhouse_sandbox.errors import StripeError
+from tollhouse_sandbox.operations import Call, Operation, Page
+from tollhouse_sandbox.sandbox import Sandbox
+from tollhouse_sandbox.store import Json
+
+_log = logging.getLogger(__name__)
+
+METHODS = ("GET", "POST", "DELETE", "PUT", "PATCH")
+
+
+def routes(sandbox: Sandbox, operations: list[Operation]) -> list[BaseRoute]:
+    """One route per operation, and one that answers what there is not."""
+    known = [Route(each.path, _endpoint(sandbox, each), methods=[each.method]) for each in operations]
+    return [*known, Route("/v1/{rest:path}", _endpoint(sandbox, None), methods=list(METHODS))]
+
+
+def _endpoint(sandbox: Sandbox, operation: Operation | None) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        return await _answer(sandbox, operation, request)
+
+    return endpoint
+
+
+def _json(body: Any) -> str:
+    return json.dumps(body, separators=(",", ":"))
+
+
+async def _answer(sandbox: Sandbox, operation: Operation | None, request: Request) -> Response:
+    request_id = "req_" + ids.token(14)
+    headers = {"Request-Id": request_id, "Stripe-Version": API_VERSION, "Content-Type": "application/json"}
+    key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
+    if key:
+        headers["Idempotency-Key"] = key
+    try:
+        authenticate(request.headers.get("Authorization", ""))
+        if key:
+            sandbox.keys.enter(key)
+    except StripeError as error:
+        return Response(_json(error.body()), error.status, headers)
+    try:
+        # From here on the key is in flight, while the body is still arriving.
+        encoded = request.url.query if request.method == "GET" else (await request.body()).decode() or request.url.query
+        status, body = _carry_out(sandbox, operation, request, encoded, key, headers)
+    finally:
+        if key:
+            sandbox.keys.leave(key)
+    return Response(body, status, headers)
+
+
+def authenticate(header: str) -> None:
+    """Accepts every test-mode key, as Bearer or as the user name of Basic. Raises 401 otherwise."""
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            value = base64.b64decode(value).decode().partition(":")[0]
+        except ValueError:
+            value = ""
+    if not value:
+        raise StripeError(
+            "You did not provide an API key. You need to provide your API key in the Authorization header, using "
+            "Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
+            status=401,
+        )
+    if not value.startswith(("sk_test_", "rk_test_")):
+        raise StripeError(f"Invalid API Key provided: {value[:8]}{'*' * 8}{value[-4:]}", status=401)
+
+
+def _carry_out(
+    sandbox: Sandbox, operation: Operation | None, request: Request, encoded: str, key: str | None, headers: Json
+) -> tuple[int, str]:
+    """The status and body of the answer; what it does is one step of the sandbox."""
+    path, request_id = request.url.path, headers["Request-Id"]
+    raw: form.Nested = {}
+    try:
+        if operation is None:
+            raise StripeError(f"Unrecognized request URL ({request.method}: {path}).", status=404)
+        raw = form.parse(encoded)
+        replay = sandbox.keys.replay(key, path, raw) if key else None
+        if replay:
+            headers["Idempotent-Replayed"] = "true"
+            headers["Original-Request"] = replay.original_request
+            return replay.status, replay.body
+        sandbox.account.request = {"id": request_id, "idempotency_key": key}
+        with sandbox.step():
+            status, body = 200, _json(_perform(sandbox, operation, request, raw))
+    except StripeError as error:
+        error.more.setdefault("request_log_url", f"https://dashboard.stripe.com/test/logs/{request_id}")
+        status, body = error.status, _json(error.body())
+    except Exception:
+        _log.exception("%s %s failed", request.method, path)
+        status, body = 500, _json(StripeError("An unknown error occurred.", status=500, kind="api_error").body())
+    finally:
+        sandbox.account.request = AUTOMATIC
+    if key:
+        with sandbox.step():
+            sandbox.keys.store(key, path, raw, status, body, request_id)
+    return status, body
+
+
+def _perform(sandbox: Sandbox, operation: Operation, request: Request, raw: form.Nested) -> Json:
+    fault = sandbox.faults.take(request.method, request.url.path)
+    if fault and not fault.after:
+        raise fault.error()
+    given = operation.parse(raw)
+    call = Call(sandbox.account, dict(request.path_params), given)
+    shown = _shown(call, operation.handler(call), request.url.path)
+    rendering.expand(sandbox.account, shown, given.get("expand", []))
+    if fault:
+        raise fault.error().keeping()
+    return shown
+
+
+def _shown(call: Call, result: Json | Page, path: str) -> Json:
+    if isinstance(result, Page):
+        data = [rendering.public(call.account, body) for body in result.data]
+        return rendering.listed(data, path, has_more=result.has_more)
+    return rendering.public(call.account, result)

@@ -1,0 +1,253 @@
+"""Checkout: what happens when a hosted page is paid, expires, or its delayed debit settles."""
+
+from tollhouse_sandbox import cards, customers, events, ids, invoices, payment_methods, payments, subscriptions
+from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.cards import Card, Outcome
+from tollhouse_sandbox.errors import AuthenticationRequired, StripeError, missing
+from tollhouse_sandbox.events import Happening
+from tollhouse_sandbox.lifecycle import trial_end
+from tollhouse_sandbox.payments import Payment
+from tollhouse_sandbox.store import Json
+
+ANYBODY = "anybody@example.com"
+"""The address of a customer who gave none."""
+
+
+def trial_ends(account: Account, session: Json) -> int | None:
+    """When the trial of a subscription session would end if it were paid now."""
+    data = session["_subscription_data"]
+    if "trial_end" in data:
+        return int(data["trial_end"])
+    days = data.get("trial_period_days")
+    return trial_end(account.now, days) if days else None
+
+
+def due_today(account: Account, session: Json) -> int:
+    """What paying the page takes at once, in minor units."""
+    if session["mode"] == "setup" or (session["mode"] == "subscription" and trial_ends(account, session)):
+        return 0
+    return int(session["amount_total"])
+
+
+def needs_card(account: Account, session: Json) -> bool:
+    if due_today(account, session):
+        return True
+    return bool(session["mode"] != "payment" and session["payment_method_collection"] == "always")
+
+
+def open_session(account: Account, session_id: str, *, param: str = "id") -> Json:
+    """The session if it can still be paid. Raises 400 when it cannot."""
+    session = account.require("checkout.session", session_id, param=param)
+    if session["status"] != "open":
+        raise StripeError(f"This Checkout Session is {session['status']}: it can no longer be paid.")
+    return session
+
+
+def pay(
+    account: Account, session: Json, card_name: str, email: str | None = None, *, authenticated: bool = False
+) -> Json:
+    """Pays a page with a test card. Raises 402 when the card is refused, and then nothing has happened."""
+    card = cards.named(card_name)
+    if card is None:
+        raise missing("PaymentMethod", card_name, param="card", status=400)
+    _check(card, takes=due_today(account, session) > 0, authenticated=authenticated)
+    email = email or session["customer_email"]
+    customer = _customer(account, session, email)
+    email = email or (customer or {}).get("email") or ANYBODY
+    method = _method(account, session, card, customer, email)
+    if session["mode"] == "subscription":
+        assert customer
+        return _subscribe(account, session, customer, method)
+    if session["mode"] == "setup":
+        return _complete(account, session, customer, email, setup_intent=_set_up(account, customer, method)["id"])
+    return _pay_once(account, session, customer, method, email)
+
+
+def _check(card: Card, *, takes: int | bool, authenticated: bool) -> None:
+    """Asks the bank before anything exists: a refused page leaves no subscription behind."""
+    outcome = card.outcome(authenticated=authenticated, off_session=False)
+    if outcome is Outcome.NEEDS_AUTHENTICATION:
+        raise AuthenticationRequired()
+    if outcome is Outcome.DECLINED and (takes or card.refused_when_saved):
+        assert card.decline
+        raise payment_methods.card_error(card.decline)
+
+
+def _customer(account: Account, session: Json, email: str | None) -> Json | None:
+    if session["customer"]:
+        customer = account.require("customer", session["customer"])
+        if customer["email"] is None and email:
+            before = events.picture(account, customer)
+            customer = account.store.change(customer, email=email)
+            events.updated(account, "customer.updated", customer, before)
+        return customer
+    if session["mode"] == "subscription" or session["customer_creation"] == "always":
+        return customers.create(account, email=email or ANYBODY)
+    return None
+
+
+def _method(account: Account, session: Json, card: Card, customer: Json | None, email: str) -> Json | None:
+    """Makes the payment method, saves it with the customer where Stripe does, and makes it the one to renew with."""
+    if not needs_card(account, session):
+        return None
+    method = payment_methods.make(account, card, billing={"email": email})
+    keeps = session["mode"] != "payment" or session["_payment_intent_data"].get("setup_future_usage")
+    if customer and keeps:
+        method = payment_methods.attach(account, method, customer)
+        if session["mode"] == "subscription":
+            payment_methods.make_default(account, customer, method)
+    return method
+
+
+def _subscribe(account: Account, session: Json, customer: Json, method: Json | None) -> Json:
+    data = session["_subscription_data"]
+    settings = data.get("trial_settings") or {}
+    order = subscriptions.Order(
+        customer=account.require("customer", customer["id"]),
+        items=[(account.require("price", line["price"]), line["quantity"], {}) for line in session["_line_items"]],
+        trial_end=trial_ends(account, session),
+        metadata=data.get("metadata") or {},
+        description=data.get("description"),
+        default_payment_method=method["id"] if method else None,
+        on_trial_end_without_method=settings.get("end_behavior", {}).get("missing_payment_method", "create_invoice"),
+    )
+    subscription, payment, happened = subscriptions.start(account, order, method=method, authenticated=True)
+    if subscription["status"] == "trialing" and method:
+        happened.append(Happening("setup_intent.succeeded", _set_up(account, customer, method, quiet=True)))
+    events.emit_all(account, happened)
+    return _complete(
+        account,
+        session,
+        customer,
+        customer["email"],
+        payment=payment,
+        invoice=subscription["latest_invoice"],
+        subscription=subscription["id"],
+    )
+
+
+def _pay_once(account: Account, session: Json, customer: Json | None, method: Json | None, email: str) -> Json:
+    if method is None:
+        return _complete(account, session, customer, email)
+    data = session["_payment_intent_data"]
+    intent = payments.intend(
+        account,
+        session["amount_total"],
+        session["currency"],
+        customer=customer["id"] if customer else None,
+        metadata=data.get("metadata"),
+        description=data.get("description"),
+        setup_future_usage=data.get("setup_future_usage"),
+        receipt_email=data.get("receipt_email"),
+    )
+    payment = payments.attempt(account, intent, method, authenticated=True)
+    events.emit_all(account, [Happening("payment_intent.created", payment.intent), *payment.happened])
+    return _complete(account, session, customer, email, payment=payment, payment_intent=intent["id"])
+
+
+def _set_up(account: Account, customer: Json | None, method: Json | None, *, quiet: bool = False) -> Json:
+    """A succeeded setup intent: the method may be used later without the customer."""
+    intent_id = ids.new("setup_intent")
+    intent = account.born(
+        "setup_intent",
+        id=intent_id,
+        allowed_payment_method_types=None,
+        application=None,
+        automatic_payment_methods=None,
+        cancellation_reason=None,
+        client_secret=f"{intent_id}_secret_{ids.token(25)}",
+        customer=customer["id"] if customer else None,
+        description=None,
+        flow_directions=None,
+        last_setup_error=None,
+        latest_attempt=None,
+        mandate=None,
+        metadata={},
+        next_action=None,
+        on_behalf_of=None,
+        payment_method=method["id"] if method else None,
+        payment_method_options={},
+        payment_method_types=[method["type"] if method else "card"],
+        single_use_mandate=None,
+        status="succeeded",
+        usage="off_session",
+    )
+    if not quiet:
+        events.emit(account, "setup_intent.succeeded", intent)
+    return intent
+
+
+def _complete(
+    account: Account,
+    session: Json,
+    customer: Json | None,
+    email: str | None,
+    *,
+    payment: Payment | None = None,
+    **made: str,
+) -> Json:
+    name = (customer or {}).get("name")
+    paid = "no_payment_required" if payment is None else "paid"
+    if payment and payment.outcome is Outcome.PROCESSING:
+        paid = "unpaid"
+    session = account.store.change(
+        session,
+        customer=customer["id"] if customer else None,
+        customer_details={
+            "address": payment_methods.NO_ADDRESS,
+            "business_name": None,
+            "email": email,
+            "individual_name": name,
+            "name": name,
+            "phone": None,
+            "tax_exempt": "none",
+            "tax_ids": [],
+        },
+        payment_status=paid,
+        status="complete",
+        url=None,
+        _intent=payment.intent["id"] if payment else None,
+        **made,
+    )
+    events.emit(account, "checkout.session.completed", session)
+    return session
+
+
+def redirect(session: Json) -> str:
+    """Where the browser goes after paying: the merchant's URL with the session's id filled in."""
+    return str(session["success_url"] or session["_page"]).replace("{CHECKOUT_SESSION_ID}", session["id"])
+
+
+def expire(account: Account, session: Json) -> Json:
+    """Closes an open page for good."""
+    session = account.store.change(session, status="expired", url=None)
+    events.emit(account, "checkout.session.expired", session)
+    return session
+
+
+def waiting_for(account: Account, intent: str) -> Json | None:
+    """The completed session whose debit this intent is."""
+    for session in account.store.newest_first("checkout.session"):
+        if session["_intent"] == intent:
+            return session
+    return None
+
+
+def settle(account: Account, intent: Json, *, succeeds: bool) -> None:
+    """Ends a delayed debit, for the invoice it pays and the page it was begun on."""
+    payment = payments.settle(account, intent, succeeds=succeeds)
+    paid = invoices.payment_of(account, intent=intent["id"])
+    if paid:
+        subscriptions.settle_invoice(account, account.require("invoice", paid["invoice"]), payment)
+    else:
+        events.emit_all(account, payment.happened)
+    session = waiting_for(account, intent["id"])
+    if session:
+        session = account.store.change(session, payment_status="paid" if succeeds else "unpaid")
+        events.emit(account, f"checkout.session.async_payment_{'succeeded' if succeeds else 'failed'}", session)
+
+
+def settle_when_due(account: Account, intent: Json) -> None:
+    """Ends a delayed debit as its test method says."""
+    method = account.require("payment_method", intent["payment_method"])
+    settle(account, intent, succeeds=bool(payment_methods.card_of(method).settles))

@@ -1,0 +1,136 @@
+"""`/_sandbox`: what Stripe does not offer: the clock, paying a page by program, faults, disputes, a fresh start."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
+
+from tollhouse_sandbox import checkout, disputes
+from tollhouse_sandbox.errors import StripeError
+from tollhouse_sandbox.faults import Fault
+from tollhouse_sandbox.rendering import public
+from tollhouse_sandbox.sandbox import Sandbox
+from tollhouse_sandbox.store import Json
+
+Action = Callable[[Sandbox, Request, Json], Awaitable[Json]]
+
+
+async def _read_clock(sandbox: Sandbox, _request: Request, _body: Json) -> Json:
+    clock = sandbox.account.clock
+    return {"now": clock.now(), "offset": clock.offset, "frozen": clock.frozen}
+
+
+async def _set_clock(sandbox: Sandbox, request: Request, body: Json) -> Json:
+    if "freeze" in body:
+        sandbox.freeze(bool(body["freeze"]))
+    if "advance_seconds" in body:
+        await sandbox.advance(float(body["advance_seconds"]))
+    if "to" in body:
+        await sandbox.advance_to(float(body["to"]))
+    return await _read_clock(sandbox, request, body)
+
+
+async def _reset(sandbox: Sandbox, _request: Request, _body: Json) -> Json:
+    sandbox.reset()
+    return {}
+
+
+async def _drain(sandbox: Sandbox, _request: Request, _body: Json) -> Json:
+    await sandbox.drain()
+    return {}
+
+
+async def _pay(sandbox: Sandbox, request: Request, body: Json) -> Json:
+    url = await sandbox.pay(
+        request.path_params["id"],
+        body.get("card", "pm_card_visa"),
+        body.get("email"),
+        authenticated=bool(body.get("authenticated", False)),
+    )
+    return {"redirect": url}
+
+
+async def _settle(sandbox: Sandbox, request: Request, body: Json) -> Json:
+    account = sandbox.account
+    with sandbox.step():
+        session = account.require("checkout.session", request.path_params["id"])
+        intent = account.store.get("payment_intent", session["_intent"] or "")
+        if intent is None or intent["status"] != "processing":
+            raise StripeError("This Checkout Session waits for no delayed payment.")
+        checkout.settle(account, intent, succeeds=bool(body.get("succeeds", True)))
+        return public(account, account.require("checkout.session", session["id"]))
+
+
+async def _open_dispute(sandbox: Sandbox, _request: Request, body: Json) -> Json:
+    account = sandbox.account
+    status = body.get("status", "needs_response")
+    if status not in (*disputes.OPEN, *disputes.CLOSED):
+        raise StripeError(f"There is no dispute status {status}.", param="status")
+    with sandbox.step():
+        charge = account.require("charge", body.get("charge", ""), param="charge")
+        reason = body.get("reason", "fraudulent")
+        opened = disputes.open_dispute(account, charge, status=status, reason=reason, amount=body.get("amount"))
+        return public(account, opened)
+
+
+async def _decide_dispute(sandbox: Sandbox, request: Request, body: Json) -> Json:
+    account = sandbox.account
+    status = body.get("status")
+    if status not in (*disputes.OPEN, *disputes.CLOSED):
+        raise StripeError(f"There is no dispute status {status}.", param="status")
+    with sandbox.step():
+        dispute = account.require("dispute", request.path_params["id"])
+        return public(account, disputes.decide(account, dispute, status))
+
+
+async def _order_fault(sandbox: Sandbox, _request: Request, body: Json) -> Json:
+    sandbox.faults.order(Fault(**body))
+    return {}
+
+
+async def _set(sandbox: Sandbox, _request: Request, body: Json) -> Json:
+    choice = body.get("after_dunning")
+    if choice not in ("cancel", "unpaid", "pause", "past_due"):
+        raise StripeError("after_dunning must be one of cancel, unpaid, pause, past_due.", param="after_dunning")
+    sandbox.account.settings["after_dunning"] = choice
+    with sandbox.step():
+        sandbox.remember()
+    return dict(sandbox.account.settings)
+
+
+def routes(sandbox: Sandbox) -> list[BaseRoute]:
+    """The sandbox's own calls: JSON in, JSON out, no key needed."""
+
+    def route(method: str, path: str, action: Action) -> Route:
+        return Route(f"/_sandbox/{path}", _endpoint(sandbox, action), methods=[method])
+
+    return [
+        route("GET", "clock", _read_clock),
+        route("POST", "clock", _set_clock),
+        route("POST", "reset", _reset),
+        route("POST", "drain", _drain),
+        route("POST", "pay/{id}", _pay),
+        route("POST", "settle/{id}", _settle),
+        route("POST", "disputes", _open_dispute),
+        route("POST", "disputes/{id}", _decide_dispute),
+        route("POST", "faults", _order_fault),
+        route("POST", "settings", _set),
+    ]
+
+
+def _endpoint(sandbox: Sandbox, action: Action) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> JSONResponse:
+        try:
+            body = json.loads(await request.body() or b"{}")
+            if not isinstance(body, dict):
+                raise StripeError("The body must be a JSON object.")
+            return JSONResponse(await action(sandbox, request, body))
+        except StripeError as error:
+            return JSONResponse(error.body(), error.status)
+        except (ValueError, TypeError) as error:
+            return JSONResponse(StripeError(f"Unreadable request: {error}").body(), 400)
+
+    return endpoint

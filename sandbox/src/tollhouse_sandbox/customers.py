@@ -1,0 +1,46 @@
+"""Customers, as Stripe stores them."""
+
+from tollhouse_sandbox import events, ids
+from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.store import Json
+
+
+def create(account: Account, **given: object) -> Json:
+    """Stores a customer with these fields and emits `customer.created`."""
+    fields: Json = {
+        "address": None,
+        "balance": 0,
+        "currency": None,
+        "default_source": None,
+        "delinquent": False,
+        "description": None,
+        "discount": None,
+        "email": None,
+        "invoice_prefix": ids.token(8).upper(),
+        "invoice_settings": {
+            "custom_fields": None,
+            "default_payment_method": None,
+            "footer": None,
+            "rendering_options": None,
+        },
+        "metadata": {},
+        "name": None,
+        "next_invoice_sequence": 1,
+        "phone": None,
+        "preferred_locales": [],
+        "shipping": None,
+        "tax_exempt": "none",
+        "test_clock": None,
+        **given,
+    }
+    customer = account.born("customer", **fields)
+    events.emit(account, "customer.created", customer)
+    return customer
+
+
+def existing(account: Account, customer_id: str) -> Json:
+    """The customer a parameter names; a deleted one is as good as none."""
+    customer = account.require("customer", customer_id, param="customer")
+    if customer.get("deleted"):
+        return account.require("customer", customer_id + " (deleted)", param="customer")
+    return customer

@@ -1,0 +1,163 @@
+"""Webhooks: signed, posted to every endpoint that wants an event, and tried again until it answers 2xx."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import time
+from collections import defaultdict
+
+import httpx
+
+from tollhouse_sandbox import events
+from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.ids import token
+from tollhouse_sandbox.store import Json
+
+RETRIES_AFTER = (300, 1800, 7200, 18_000, 36_000, 43_200, 43_200, 43_200, 43_200)
+"""Seconds of the account's clock from one failed attempt to the next: about three days in all, as in live mode."""
+
+TIMEOUT = 10.0
+"""Real seconds an endpoint has to answer."""
+
+AT_ONCE = 8
+"""Deliveries under way to one endpoint at the same time; so their order is not guaranteed, as at Stripe."""
+
+
+def signature(body: bytes, secret: str, at: int) -> str:
+    """The `Stripe-Signature` header: HMAC-SHA256 over `t.body`, and a `v0` of an unknown scheme as in test mode."""
+    signed = f"{at}.".encode() + body
+    v1 = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+    v0 = hmac.new(b"v0" + secret.encode(), signed, hashlib.sha256).hexdigest()
+    return f"t={at},v1={v1},v0={v0}"
+
+
+class Deliveries:
+    """The deliveries of an account. Each is a stored object: an event, an endpoint, attempts, and the next one's time.
+
+    Attempts run concurrently and await the endpoint; what they found is written in one step afterwards, so an endpoint
+    may call the API while it is being called.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._waiting: dict[str, int] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._lanes: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
+        self._client: httpx.AsyncClient | None = None
+        account.on_event = self.plan
+
+    def load(self) -> None:
+        """Takes up the deliveries that were waiting when the sandbox was last stopped."""
+        for delivery in self._account.store.oldest_first("_delivery"):
+            if delivery["next_attempt"] is not None:
+                self._waiting[delivery["id"]] = delivery["next_attempt"]
+
+    def plan(self, event: Json) -> None:
+        """Notes a delivery for every endpoint that wants the event, due at once."""
+        store = self._account.store
+        wanting = [
+            endpoint
+            for endpoint in store.oldest_first("webhook_endpoint")
+            if endpoint["status"] == "enabled" and events.wanted(endpoint["enabled_events"], event["type"])
+        ]
+        for endpoint in wanting:
+            delivery = store.put(
+                {
+                    "id": "dl_" + token(24),
+                    "object": "_delivery",
+                    "event": event["id"],
+                    "endpoint": endpoint["id"],
+                    "attempts": [],
+                    "next_attempt": self._account.now,
+                    "state": "pending",
+                }
+            )
+            self._waiting[delivery["id"]] = delivery["next_attempt"]
+        if wanting:
+            store.change(event, pending_webhooks=len(wanting))
+
+    def next_due(self) -> int | None:
+        """When the next delivery is due that is not under way already; Unix seconds of the account's clock."""
+        return min(self._waiting.values(), default=None)
+
+    def start_due(self) -> None:
+        """Starts an attempt for every delivery that is due now."""
+        now = self._account.now
+        for delivery_id in [delivery_id for delivery_id, at in self._waiting.items() if at <= now]:
+            del self._waiting[delivery_id]
+            self._running[delivery_id] = asyncio.create_task(self._attempt(delivery_id))
+
+    async def drain(self) -> None:
+        """Returns once every delivery that is due has been attempted, those included that the attempts cause."""
+        self.start_due()
+        while self._running:
+            await asyncio.wait(self._running.values())
+            self.start_due()
+
+    async def _attempt(self, delivery_id: str) -> None:
+        try:
+            delivery = self._account.store.get("_delivery", delivery_id)
+            endpoint = self._account.store.get("webhook_endpoint", delivery["endpoint"]) if delivery else None
+            if delivery is None:
+                return
+            if endpoint is None or endpoint["status"] != "enabled":
+                self._drop(delivery)
+                return
+            async with self._lanes[endpoint["id"]]:
+                status, error = await self._post(delivery, endpoint)
+            self._record(delivery_id, status, error)
+        finally:
+            self._running.pop(delivery_id, None)
+
+    def _drop(self, delivery: Json) -> None:
+        self._account.store.change(delivery, next_attempt=None, state="failed")
+        self._account.store.commit()
+
+    async def _post(self, delivery: Json, endpoint: Json) -> tuple[int | None, str | None]:
+        event = self._account.require("event", delivery["event"])
+        body = json.dumps(event, indent=2).encode()
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+            # The receiver compares with its own clock, so this is the wall clock, and new for every attempt.
+            "Stripe-Signature": signature(body, endpoint["_secret"], int(time.time())),
+        }
+        if self._client is None:
+            self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
+        try:
+            answer = await self._client.post(endpoint["url"], content=body, headers=headers)
+        except httpx.HTTPError as error:
+            return None, f"{type(error).__name__}: {error}".rstrip(": ")
+        return answer.status_code, None
+
+    def _record(self, delivery_id: str, status: int | None, error: str | None) -> None:
+        store = self._account.store
+        delivery = store.get("_delivery", delivery_id)
+        if delivery is None:  # the sandbox was reset meanwhile
+            return
+        now = self._account.now
+        attempts = [*delivery["attempts"], {"at": now, "status": status, "error": error}]
+        delivered = status is not None and 200 <= status < 300
+        if delivered:
+            store.change(delivery, attempts=attempts, next_attempt=None, state="succeeded")
+            event = self._account.require("event", delivery["event"])
+            store.change(event, pending_webhooks=event["pending_webhooks"] - 1)
+        elif len(attempts) <= len(RETRIES_AFTER):
+            again = now + RETRIES_AFTER[len(attempts) - 1]
+            store.change(delivery, attempts=attempts, next_attempt=again)
+            self._waiting[delivery_id] = again
+        else:
+            store.change(delivery, attempts=attempts, next_attempt=None, state="failed")
+        store.commit()
+
+    def clear(self) -> None:
+        self._waiting.clear()
+
+    async def close(self) -> None:
+        """Gives up what is under way and closes the connections."""
+        for task in list(self._running.values()):
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        if self._client:
+            await self._client.aclose()

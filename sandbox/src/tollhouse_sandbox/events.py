@@ -1,0 +1,85 @@
+"""The event log: what happened, as Stripe tells it."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from tollhouse_sandbox import ids
+from tollhouse_sandbox.account import API_VERSION, Account
+from tollhouse_sandbox.rendering import public
+from tollhouse_sandbox.store import Json
+
+
+class Happening(NamedTuple):
+    """An event that is to be emitted later, because Stripe's order of events is not the order of our steps."""
+
+    type: str
+    body: Json
+    before: Json | None = None
+
+
+def emit_all(account: Account, happened: Iterable[Happening]) -> None:
+    for name, body, before in happened:
+        emit(account, name, body, before=before)
+
+
+def emit(account: Account, name: str, body: Json, *, before: Json | None = None) -> Json:
+    """Records that something happened to an object, with a picture of it now.
+
+    `before` is the object as it was (already rendered, see `picture`): the event then says in `previous_attributes`
+    what changed.
+    """
+    shown = picture(account, body)
+    data: Json = {"object": shown}
+    if before is not None:
+        data["previous_attributes"] = difference(before, shown)
+    event = {
+        "id": ids.new("event"),
+        "object": "event",
+        "api_version": API_VERSION,
+        "created": account.now,
+        "data": data,
+        "livemode": False,
+        "pending_webhooks": 0,
+        "request": account.request,
+        "type": name,
+    }
+    account.store.put(event)
+    account.on_event(event)
+    return account.require("event", str(event["id"]))
+
+
+def picture(account: Account, body: Json) -> Json:
+    """The object as it stands in the store now. Stored dicts are never changed in place, so it stays as it is."""
+    return public(account, account.store.get(body["object"], body["id"]) or body)
+
+
+def updated(account: Account, name: str, body: Json, before: Json) -> bool:
+    """Emits an update unless nothing visible changed; says whether it did."""
+    if picture(account, body) == before:
+        return False
+    emit(account, name, body, before=before)
+    return True
+
+
+def difference(before: Json, now: Json) -> Json:
+    """The old values of what changed: key by key in objects, whole in lists, null for a key that was not there."""
+    old: Json = {}
+    for key in [*before, *(key for key in now if key not in before)]:
+        was, is_now = before.get(key), now.get(key)
+        if was == is_now:
+            continue
+        both = isinstance(was, dict) and isinstance(is_now, dict)
+        old[key] = difference(was, is_now) if both else was  # type: ignore[arg-type]
+    return old
+
+
+def wanted(enabled: Iterable[str], name: str) -> bool:
+    """Whether an endpoint that enables these types hears of this one."""
+    return any(each in ("*", name) for each in enabled)
+
+
+def matches(pattern: Any, name: str) -> bool:
+    """Whether a type falls under a name or a group like `customer.*`."""
+    if pattern.endswith("*"):
+        return name.startswith(pattern[:-1])
+    return bool(name == pattern)

@@ -1,0 +1,50 @@
+"""Object ids with Stripe's prefixes: the prefix tells the kind of an object."""
+
+import secrets
+import string
+
+_ALPHABET = string.ascii_letters + string.digits
+
+PREFIXES = {
+    "billing_portal.configuration": "bpc_",
+    "billing_portal.session": "bps_",
+    "charge": "ch_",
+    "checkout.session": "cs_test_",
+    "customer": "cus_",
+    "dispute": "dp_",
+    "event": "evt_",
+    "invoice": "in_",
+    "invoice_payment": "inpay_",
+    "invoiceitem": "ii_",
+    "item": "li_",
+    "line_item": "il_",
+    "payment_intent": "pi_",
+    "payment_method": "pm_",
+    "price": "price_",
+    "product": "prod_",
+    "refund": "re_",
+    "setup_intent": "seti_",
+    "subscription": "sub_",
+    "subscription_item": "si_",
+    "webhook_endpoint": "we_",
+}
+"""Kind (an object's `object` field) → the prefix of its ids."""
+
+_LENGTHS = {"checkout.session": 60, "customer": 14, "product": 14, "subscription_item": 14}
+_KINDS = {prefix: kind for kind, prefix in PREFIXES.items()}
+
+
+def token(length: int) -> str:
+    """Random letters and digits."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def new(kind: str) -> str:
+    """A fresh id for an object of this kind."""
+    return PREFIXES[kind] + token(_LENGTHS.get(kind, 24))
+
+
+def kind_of(object_id: str) -> str | None:
+    """The kind an id belongs to; None for a foreign one (a product's own id, say)."""
+    prefix = "cs_test_" if object_id.startswith("cs_test_") else object_id.partition("_")[0] + "_"
+    return _KINDS.get(prefix)

@@ -1,0 +1,168 @@
+"""What an invoice says: its lines, proration to the cent, its totals. Pure; amounts are minor units."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from tollhouse_sandbox import money
+
+Json = dict[str, Any]
+
+
+def cost(price: Mapping[str, Any], quantity: int) -> int:
+    """What this many of a price cost."""
+    return money.rounded(Decimal(price["unit_amount_decimal"] or 0) * quantity)
+
+
+def rate(price: Mapping[str, Any]) -> str:
+    """How a price is written on a line: `€9.00 / month`."""
+    amount = money.written(price["unit_amount"] or 0, price["currency"])
+    recurring = price["recurring"]
+    if not recurring:
+        return amount
+    count = recurring["interval_count"]
+    every = recurring["interval"] if count == 1 else f"every {count} {recurring['interval']}s"
+    return f"{amount} / {every}"
+
+
+def _line(price: Mapping[str, Any], quantity: int, amount: int, description: str, period: tuple[int, int]) -> Json:
+    return {
+        "object": "line_item",
+        "amount": amount,
+        "currency": price["currency"],
+        "description": description,
+        "discount_amounts": [],
+        "discountable": True,
+        "discounts": [],
+        "livemode": False,
+        "metadata": {},
+        "period": {"start": period[0], "end": period[1]},
+        "pretax_credit_amounts": [],
+        "pricing": {
+            "type": "price_details",
+            "price_details": {"price": price["id"], "product": price["product"]},
+            "unit_amount_decimal": price["unit_amount_decimal"],
+        },
+        "quantity": quantity,
+        "quantity_decimal": str(quantity),
+        "subtotal": amount,
+        "taxes": [],
+    }
+
+
+def subscription_line(
+    subscription: Mapping[str, Any],
+    item: Mapping[str, Any],
+    price: Mapping[str, Any],
+    product_name: str,
+    *,
+    free: bool = False,
+) -> Json:
+    """The line of one subscription item for its current period; `free` while on trial."""
+    quantity = item["quantity"]
+    period = (item["current_period_start"], item["current_period_end"])
+    if free:
+        line = _line(price, quantity, 0, f"Free trial for {quantity} × {product_name}", period)
+    else:
+        written = f"{quantity} × {product_name} (at {rate(price)})"
+        line = _line(price, quantity, cost(price, quantity), written, period)
+    line["metadata"] = subscription["metadata"]
+    line["parent"] = _subscription_parent(subscription["id"], item["id"], proration=False)
+    return line
+
+
+def _subscription_parent(subscription: str, item: str | None, *, proration: bool, ii: str | None = None) -> Json:
+    return {
+        "type": "subscription_item_details",
+        "invoice_item_details": None,
+        "subscription_item_details": {
+            "invoice_item": ii,
+            "proration": proration,
+            "proration_details": {"credited_items": None} if proration else None,
+            "subscription": subscription,
+            "subscription_item": item,
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Proration:
+    """The rest of a period, bought or given back: `amount` is negative for what is given back."""
+
+    price: Mapping[str, Any]
+    quantity: int
+    amount: int
+    description: str
+    period: tuple[int, int]
+
+
+def prorations(
+    old: tuple[Mapping[str, Any], int, str] | None,
+    new: tuple[Mapping[str, Any], int, str] | None,
+    period: tuple[int, int],
+    at: int,
+) -> list[Proration]:
+    """What a change at `at` costs for the rest of `period`, to the second.
+
+    `old` and `new` are (price, quantity, product name) before and after; None for an item that is added or removed.
+    The credit comes first, and both are rounded on their own, as Stripe writes them. A free side gives no line.
+    """
+    start, end = period
+    left, whole = max(0, end - at), end - start
+    day = datetime.fromtimestamp(at, UTC).strftime("%d %b %Y")
+    sides = (("Unused", old, -1), ("Remaining", new, 1))
+    lines = []
+    for word, side, sign in sides:
+        if side is None:
+            continue
+        price, quantity, name = side
+        amount = sign * money.share(cost(price, quantity), left, whole)
+        if amount:
+            written = f"{quantity} × {name}" if quantity > 1 else name
+            lines.append(Proration(price, quantity, amount, f"{word} time on {written} after {day}", (at, end)))
+    return lines
+
+
+def invoice_item_line(item: Mapping[str, Any], price: Mapping[str, Any]) -> Json:
+    """The line of a pending invoice item (a proration, or something added by hand)."""
+    period = (item["period"]["start"], item["period"]["end"])
+    line = _line(price, item["quantity"], item["amount"], item["description"], period)
+    line["metadata"] = item["metadata"]
+    if item["parent"]:
+        details = item["parent"]["subscription_details"]
+        line["parent"] = _subscription_parent(
+            details["subscription"], details["subscription_item"], proration=item["proration"], ii=item["id"]
+        )
+    else:
+        line["parent"] = {
+            "type": "invoice_item_details",
+            "subscription_item_details": None,
+            "invoice_item_details": {
+                "invoice_item": item["id"],
+                "proration": False,
+                "proration_details": None,
+                "subscription": None,
+            },
+        }
+    return line
+
+
+@dataclass(frozen=True)
+class Totals:
+    """`balance` is what the customer's balance becomes: negative is credit they have with the merchant."""
+
+    total: int
+    amount_due: int
+    balance: int
+
+
+def totals(lines: Iterable[Mapping[str, Any]], balance: int) -> Totals:
+    """Adds the lines up and applies the customer's balance.
+
+    Credit is used up first; a negative total becomes credit; a debt (positive balance) is collected with this invoice.
+    """
+    total = sum(line["amount"] for line in lines)
+    owed = total + balance
+    return Totals(total, max(0, owed), min(0, owed))

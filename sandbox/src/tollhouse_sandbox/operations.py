@@ -1,0 +1,95 @@
+"""How an API call is declared: method, path, parameters, handler. `api` answers them; `resources` lists them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from tollhouse_sandbox import params
+from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.errors import StripeError, missing
+from tollhouse_sandbox.params import Parser
+from tollhouse_sandbox.store import Json
+
+
+@dataclass
+class Call:
+    """One API call: the ids in its path and its checked parameters."""
+
+    account: Account
+    path: dict[str, str]
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def target(self, kind: str) -> Json:
+        """The object the path names. Raises 404 when it does not exist."""
+        return self.account.require(kind, self.path["id"])
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of a list's objects, newest first, and whether more follow."""
+
+    data: list[Json]
+    has_more: bool
+
+
+Handler = Callable[[Call], Json | Page]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`accepts` maps parameter names to parsers; every operation takes `expand` besides."""
+
+    method: str
+    path: str
+    handler: Handler
+    accepts: dict[str, Parser] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+
+    def parse(self, raw: dict[str, Any]) -> dict[str, Any]:
+        return params.shape(self.accepts | _EXPAND, self.required)(raw, "")  # type: ignore[no-any-return]
+
+
+_EXPAND: dict[str, Parser] = {"expand": params.list_of(params.text)}
+
+PAGING: dict[str, Parser] = {
+    "limit": params.integer,
+    "starting_after": params.text,
+    "ending_before": params.text,
+    "created": params.moments,
+}
+
+
+def page(call: Call, kind: str, keep: Callable[[Json], bool] = lambda _: True) -> Page:
+    """The objects of a kind that `keep` lets through, newest first, as far as the paging parameters say."""
+    return paged(call, kind, call.account.store.newest_first(kind), keep)
+
+
+def paged(call: Call, kind: str, bodies: Iterator[Json], keep: Callable[[Json], bool] = lambda _: True) -> Page:
+    """Cuts a page out of a list given newest first. A cursor need not pass `keep`: it may have changed since."""
+    limit = call.params.get("limit", 10)
+    if not 1 <= limit <= 100:
+        raise StripeError(
+            f"Invalid integer: {limit}: must be between 1 and 100", code="parameter_invalid_integer", param="limit"
+        )
+    created = call.params.get("created", {})
+    after, before = call.params.get("starting_after"), call.params.get("ending_before")
+    if after:
+        list(_until(bodies, kind, after, "starting_after"))
+    if before:
+        bodies = _until(bodies, kind, before, "ending_before")
+    kept = (body for body in bodies if keep(body) and params.within(body.get("created", 0), created))
+    if before:
+        newer = list(kept)
+        return Page(newer[-limit:], len(newer) > limit)
+    data = list(islice(kept, limit + 1))
+    return Page(data[:limit], len(data) > limit)
+
+
+def _until(bodies: Iterator[Json], kind: str, object_id: str, param: str) -> Iterator[Json]:
+    """The objects before that one; it is taken off the list too."""
+    for body in bodies:
+        if body["id"] == object_id:
+            return
+        yield body
+    raise missing(kind, object_id, param=param, status=400)

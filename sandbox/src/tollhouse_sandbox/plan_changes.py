@@ -1,0 +1,184 @@
+"""Changes of a running subscription's items: prices, quantities, additions, removals, and what they cost."""
+
+from dataclasses import dataclass
+
+from tollhouse_sandbox import ids, invoicing, prices, subscriptions
+from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.errors import StripeError, missing
+from tollhouse_sandbox.events import Happening
+from tollhouse_sandbox.lifecycle import Status
+from tollhouse_sandbox.store import Json
+
+
+@dataclass(frozen=True)
+class Change:
+    """One item before and after; None for an item that is added or removed."""
+
+    old: Json | None
+    new: Json | None
+
+
+def change_items(
+    account: Account, subscription: Json, given: list[Json], proration: str, *, pays: bool = True
+) -> tuple[Json, list[Happening], StripeError | None]:
+    """Applies `items` of an update. Emits nothing: answers with what happened and with a declined payment, if any.
+
+    A price with another interval begins a new period now and is invoiced at once; anything else keeps the period, and
+    `proration` says what becomes of the difference: `create_prorations`, `always_invoice`, or `none`.
+    """
+    changes = [_change(account, subscription, item, f"items[{place}]") for place, item in enumerate(given)]
+    restarted = [each for each in changes if _restarts(account, each)]
+    fresh = {id(each): _restart(account, each.new) for each in restarted if each.new}
+    changes = [Change(each.old, fresh.get(id(each), each.new)) for each in changes]
+    subscription = _store_items(account, subscription, changes, anchored=bool(restarted))
+    on_trial = subscription["status"] == Status.TRIALING
+    happened: list[Happening] = []
+    if proration != "none" and not on_trial:
+        happened = _prorate(account, subscription, changes)
+    if on_trial or not (restarted or (proration == "always_invoice" and happened)):
+        return subscription, happened, None
+    lines = [subscriptions.line(account, subscription, item) for item in fresh.values()]
+    payment, _, billed = subscriptions.bill_now(account, subscription, lines, pays=pays)
+    error = payment.error if payment else None
+    return account.require("subscription", subscription["id"]), [*happened, *billed], error
+
+
+def _change(account: Account, subscription: Json, given: Json, param: str) -> Change:
+    if "id" not in given:
+        return Change(None, _added(account, subscription, given, param))
+    old = next((item for item in subscription["items"] if item["id"] == given["id"]), None)
+    if old is None:
+        raise missing("subscription_item", given["id"], param=f"{param}[id]", status=400)
+    if given.get("deleted"):
+        return Change(old, None)
+    new = dict(old)
+    price = price_of(account, given, param)
+    if price:
+        new["price"] = price["id"]
+    if "quantity" in given:
+        new["quantity"] = given["quantity"]
+    if "metadata" in given:
+        new["metadata"] = given["metadata"] or {}
+    return Change(old, new)
+
+
+def price_of(account: Account, given: Json, param: str) -> Json | None:
+    """The recurring price an item names or describes; None when it does neither."""
+    if "price_data" in given:
+        return prices.create(account, given["price_data"])
+    if "price" not in given:
+        return None
+    price = account.require("price", given["price"], param=f"{param}[price]")
+    if not price["recurring"]:
+        raise StripeError(
+            "The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`.",
+            param=f"{param}[price]",
+        )
+    return price
+
+
+def _added(account: Account, subscription: Json, given: Json, param: str) -> Json:
+    price = price_of(account, given, param)
+    if price is None:
+        raise StripeError(f"Missing required param: {param}[price].", code="parameter_missing", param=f"{param}[price]")
+    if any(item["price"] == price["id"] for item in subscription["items"]):
+        raise StripeError(
+            f"An existing Subscription Item is already using this price: {price['id']}.", param=f"{param}[price]"
+        )
+    period = _running_period(account, subscription, price)
+    quantity = given.get("quantity", 1)
+    return subscriptions.new_item(account, subscription["id"], price, quantity, given.get("metadata") or {}, period)
+
+
+def _running_period(account: Account, subscription: Json, price: Json) -> Json:
+    """The period of an item with the same rhythm, so that both renew together; else a new one."""
+    for item in subscription["items"]:
+        if _rhythm(account.require("price", item["price"])) == _rhythm(price):
+            return {name: item[name] for name in ("current_period_start", "current_period_end")}
+    return subscriptions.period_from(price, subscription["billing_cycle_anchor"], account.now)
+
+
+def _rhythm(price: Json) -> tuple[str, int]:
+    return price["recurring"]["interval"], price["recurring"]["interval_count"]
+
+
+def _restarts(account: Account, change: Change) -> bool:
+    if not (change.old and change.new):
+        return False
+    old, new = (account.require("price", item["price"]) for item in (change.old, change.new))
+    return _rhythm(old) != _rhythm(new)
+
+
+def _restart(account: Account, item: Json) -> Json:
+    price = account.require("price", item["price"])
+    return {**item, **subscriptions.period_from(price, account.now, account.now)}
+
+
+def _store_items(account: Account, subscription: Json, changes: list[Change], *, anchored: bool) -> Json:
+    by_id = {change.old["id"]: change.new for change in changes if change.old}
+    items = [by_id.get(item["id"], item) for item in subscription["items"]]
+    items += [change.new for change in changes if change.old is None]
+    kept = [item for item in items if item is not None]
+    if not kept:
+        raise StripeError("A subscription must have at least one active plan.", param="items")
+    anchor = account.now if anchored else subscription["billing_cycle_anchor"]
+    return account.store.change(subscription, items=kept, billing_cycle_anchor=anchor)
+
+
+def _prorate(account: Account, subscription: Json, changes: list[Change]) -> list[Happening]:
+    happened = []
+    for change in changes:
+        item = change.old or change.new
+        assert item
+        period = (item["current_period_start"], item["current_period_end"])
+        kept = change.new and change.new["current_period_end"] == item["current_period_end"]
+        new = _sold(account, change.new) if change.new and kept else None
+        old = _sold(account, change.old) if change.old else None
+        if old == new:
+            continue
+        for proration in invoicing.prorations(old, new, period, account.now):
+            happened.append(Happening("invoiceitem.created", _pending(account, subscription, item, proration)))
+    return happened
+
+
+def _sold(account: Account, item: Json) -> tuple[Json, int, str]:
+    price = account.require("price", item["price"])
+    return price, item["quantity"], subscriptions.product_name(account, price)
+
+
+def _pending(account: Account, subscription: Json, item: Json, proration: invoicing.Proration) -> Json:
+    now = account.now
+    price = proration.price
+    return account.store.put(
+        {
+            "id": ids.new("invoiceitem"),
+            "object": "invoiceitem",
+            "amount": proration.amount,
+            "currency": price["currency"],
+            "customer": subscription["customer"],
+            "date": now,
+            "description": proration.description,
+            "discountable": False,
+            "discounts": [],
+            "invoice": None,
+            "livemode": False,
+            "metadata": subscription["metadata"],
+            "net_amount": proration.amount,
+            "parent": {
+                "type": "subscription_details",
+                "subscription_details": {"subscription": subscription["id"], "subscription_item": item["id"]},
+            },
+            "period": {"start": proration.period[0], "end": proration.period[1]},
+            "pricing": {
+                "type": "price_details",
+                "price_details": {"price": price["id"], "product": price["product"]},
+                "unit_amount_decimal": price["unit_amount_decimal"],
+            },
+            "proration": True,
+            "proration_details": {"credited_items": None, "discount_amounts": []},
+            "quantity": proration.quantity,
+            "quantity_decimal": str(proration.quantity),
+            "tax_rates": [],
+            "test_clock": None,
+        }
+    )

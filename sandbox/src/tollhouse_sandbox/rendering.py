@@ -1,0 +1,225 @@
+"""Objects as an answer or an event shows them: joined with what Stripe embeds, without the sandbox's own fields."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.errors import StripeError
+from tollhouse_sandbox.store import Json
+
+MAX_DEPTH = 4
+
+
+def public(account: Account, body: Json) -> Json:
+    """The object as Stripe would write it, nothing expanded."""
+    shown = {key: value for key, value in body.items() if not key.startswith("_")}
+    join = _JOINED.get(body["object"])
+    return join(account, shown) if join else shown
+
+
+def listed(data: list[Json], url: str, *, has_more: bool = False) -> Json:
+    return {"object": "list", "data": data, "has_more": has_more, "url": url}
+
+
+def plan(price: Json) -> Json:
+    """The plan, which Stripe still writes beside every recurring price."""
+    recurring = price["recurring"] or {
+        "interval": "month",
+        "interval_count": 1,
+        "usage_type": "licensed",
+        "meter": None,
+    }
+    return {
+        "id": price["id"],
+        "object": "plan",
+        "active": price["active"],
+        "amount": price["unit_amount"],
+        "amount_decimal": price["unit_amount_decimal"],
+        "billing_scheme": price["billing_scheme"],
+        "created": price["created"],
+        "currency": price["currency"],
+        "interval": recurring["interval"],
+        "interval_count": recurring["interval_count"],
+        "livemode": False,
+        "metadata": price["metadata"],
+        "meter": recurring["meter"],
+        "nickname": price["nickname"],
+        "product": price["product"],
+        "tiers_mode": None,
+        "transform_usage": None,
+        "trial_period_days": None,
+        "usage_type": recurring["usage_type"],
+    }
+
+
+def subscription_item(account: Account, item: Json) -> Json:
+    price = public(account, account.require("price", item["price"]))
+    return {**item, "price": price, "plan": plan(price)}
+
+
+def _subscription(account: Account, body: Json) -> Json:
+    items = [subscription_item(account, item) for item in body["items"]]
+    url = f"/v1/subscription_items?subscription={body['id']}"
+    shown = {**body, "items": {**listed(items, url), "total_count": len(items)}}
+    # Real payloads still carry these two for a subscription of one item.
+    shown["plan"] = items[0]["plan"] if len(items) == 1 else None
+    shown["quantity"] = items[0]["quantity"] if len(items) == 1 else None
+    return shown
+
+
+def _invoice(_account: Account, body: Json) -> Json:
+    lines = body["lines"]
+    return {**body, "lines": {**listed(lines[:10], f"/v1/invoices/{body['id']}/lines", has_more=len(lines) > 10)}}
+
+
+_JOINED: dict[str, Callable[[Account, Json], Json]] = {"subscription": _subscription, "invoice": _invoice}
+
+
+def line_items(account: Account, session: Json) -> list[Json]:
+    """The lines of a checkout session, which it shows only when asked."""
+    return [
+        {**line, "price": public(account, account.require("price", line["price"]))} for line in session["_line_items"]
+    ]
+
+
+def _line_items(account: Account, session: Json) -> Json:
+    return listed(line_items(account, session), f"/v1/checkout/sessions/{session['id']}/line_items")
+
+
+def _related(kind: str, field: str, path: str) -> Callable[[Account, Json], Json]:
+    def find(account: Account, body: Json) -> Json:
+        found = [public(account, other) for other in account.store.newest_first(kind) if other[field] == body["id"]]
+        return listed(found[:10], path.format(id=body["id"]), has_more=len(found) > 10)
+
+    return find
+
+
+def _subscriptions(account: Account, customer: Json) -> Json:
+    found = [
+        public(account, body)
+        for body in account.store.newest_first("subscription")
+        if body["customer"] == customer["id"] and body["status"] != "canceled"
+    ]
+    return listed(found[:10], f"/v1/customers/{customer['id']}/subscriptions", has_more=len(found) > 10)
+
+
+INCLUDABLE: dict[str, dict[str, Callable[[Account, Json], Json]]] = {
+    "charge": {"refunds": _related("refund", "charge", "/v1/charges/{id}/refunds")},
+    "checkout.session": {"line_items": _line_items},
+    "customer": {"subscriptions": _subscriptions},
+    "invoice": {"payments": _related("invoice_payment", "invoice", "/v1/invoice_payments?invoice={id}")},
+}
+"""Kind → fields that are absent until they are expanded."""
+
+_METHOD = {"payment_method": "payment_method"}
+EXPANDABLE: dict[str, dict[str, str]] = {
+    "billing_portal.session": {"configuration": "billing_portal.configuration"},
+    "charge": {"customer": "customer", "payment_intent": "payment_intent"},
+    "checkout.session": {
+        "customer": "customer",
+        "invoice": "invoice",
+        "payment_intent": "payment_intent",
+        "setup_intent": "setup_intent",
+        "subscription": "subscription",
+    },
+    "customer": {"invoice_settings.default_payment_method": "payment_method"},
+    "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
+    "invoice": {
+        "customer": "customer",
+        "default_payment_method": "payment_method",
+        "parent.subscription_details.subscription": "subscription",
+    },
+    "invoice_payment": {"invoice": "invoice", "payment.payment_intent": "payment_intent"},
+    "invoiceitem": {"customer": "customer", "invoice": "invoice"},
+    "line_item": {"pricing.price_details.price": "price"},
+    "payment_intent": {"customer": "customer", "latest_charge": "charge", **_METHOD},
+    "payment_method": {"customer": "customer"},
+    "price": {"product": "product"},
+    "product": {"default_price": "price"},
+    "refund": {"charge": "charge", "customer": "customer", "payment_intent": "payment_intent", **_METHOD},
+    "setup_intent": {"customer": "customer", **_METHOD},
+    "subscription": {
+        "customer": "customer",
+        "default_payment_method": "payment_method",
+        "latest_invoice": "invoice",
+        "pending_setup_intent": "setup_intent",
+    },
+    "subscription_item": {},
+    "item": {},
+}
+"""Kind → the fields that hold an id and can hold the object instead, with the kind of that object."""
+
+
+def expand(account: Account, shown: Any, paths: list[str]) -> Any:
+    """Replaces ids by objects along paths like `data.customer` or `latest_invoice.payments`.
+
+    Refuses a path of more than four levels and one that leads to something that is not expandable.
+    """
+    for path in paths:
+        parts = path.split(".")
+        if len([part for part in parts if part != "data"]) > MAX_DEPTH:
+            raise StripeError(f"You cannot expand more than {MAX_DEPTH} levels of a property: {path}", param="expand")
+        _expand(account, shown, parts, path)
+    return shown
+
+
+def _expand(account: Account, shown: Json, parts: list[str], path: str) -> None:
+    if not parts or shown.get("deleted"):
+        return
+    if shown["object"] == "list":
+        if parts[0] != "data":
+            raise _refused(parts[0])
+        shown["data"] = [dict(body) for body in shown["data"]]
+        for body in shown["data"]:
+            _expand(account, body, parts[1:], path)
+        return
+    for length in range(len(parts), 0, -1):
+        field = ".".join(parts[:length])
+        if length == 1 and field in INCLUDABLE.get(shown["object"], {}):
+            _include(account, shown, field)
+        elif field in EXPANDABLE.get(shown["object"], {}):
+            _replace(account, shown, parts[:length], EXPANDABLE[shown["object"]][field])
+        elif not (length == 1 and _embeds(shown.get(field))):
+            continue
+        inner = _at(shown, parts[:length])
+        if isinstance(inner, dict):
+            _expand(account, inner, parts[length:], path)
+        return
+    raise _refused(".".join(parts))
+
+
+def _embeds(value: Any) -> bool:
+    return isinstance(value, dict) and "object" in value
+
+
+def _refused(field: str) -> StripeError:
+    return StripeError(
+        f"This property cannot be expanded ({field}). You may want to try expanding it at a different level.",
+        param="expand",
+    )
+
+
+def _at(shown: Json, parts: list[str]) -> Any:
+    value: Any = shown
+    for part in parts:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _include(account: Account, shown: Json, field: str) -> None:
+    if field not in shown:
+        stored = account.require(shown["object"], shown["id"])
+        shown[field] = INCLUDABLE[shown["object"]][field](account, stored)
+
+
+def _replace(account: Account, shown: Json, parts: list[str], kind: str) -> None:
+    """Copies the dicts on the way, because below the first level they are the stored ones."""
+    value = _at(shown, parts)
+    if not isinstance(value, str):
+        return
+    holder = shown
+    for part in parts[:-1]:
+        holder[part] = dict(holder[part])
+        holder = holder[part]
+    found = account.store.get(kind, value)
+    holder[parts[-1]] = public(account, found) if found else {"id": value, "object": kind, "deleted": True}

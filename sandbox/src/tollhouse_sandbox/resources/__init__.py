@@ -1,0 +1,32 @@
+"""Every API call the sandbox answers."""
+
+from tollhouse_sandbox.operations import Operation
+from tollhouse_sandbox.resources import (
+    balance,
+    checkout_sessions,
+    customers,
+    events,
+    invoices,
+    payment_methods,
+    payments,
+    portal,
+    prices,
+    products,
+    subscriptions,
+    webhook_endpoints,
+)
+
+OPERATIONS: list[Operation] = [
+    *products.OPERATIONS,
+    *prices.OPERATIONS,
+    *customers.OPERATIONS,
+    *payment_methods.OPERATIONS,
+    *checkout_sessions.OPERATIONS,
+    *subscriptions.OPERATIONS,
+    *invoices.OPERATIONS,
+    *payments.OPERATIONS,
+    *events.OPERATIONS,
+    *webhook_endpoints.OPERATIONS,
+    *portal.OPERATIONS,
+    *balance.OPERATIONS,
+]

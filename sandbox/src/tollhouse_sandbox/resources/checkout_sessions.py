@@ -1,0 +1,331 @@
+"""Checkout sessions: /v1/checkout/sessions. Paying one is `checkout`'s business."""
+
+from tollhouse_sandbox import checkout, customers, ids, prices
+from tollhouse_sandbox.errors import StripeError
+from tollhouse_sandbox.lifecycle import DAY
+from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page, paged
+from tollhouse_sandbox.params import (
+    anything,
+    choice,
+    clearable,
+    flag,
+    integer,
+    list_of,
+    merged,
+    metadata,
+    positive,
+    shape,
+    text,
+)
+from tollhouse_sandbox.rendering import line_items
+from tollhouse_sandbox.resources.prices import PRICE_DATA
+from tollhouse_sandbox.store import Json
+
+TRIAL_SETTINGS = shape(
+    {
+        "end_behavior": shape(
+            {"missing_payment_method": choice("cancel", "create_invoice", "pause")}, ("missing_payment_method",)
+        )
+    },
+    ("end_behavior",),
+)
+_SUBSCRIPTION_DATA = shape(
+    {
+        "billing_mode": shape({"type": choice("flexible"), "flexible": anything}, ("type",)),
+        "description": text,
+        "invoice_settings": anything,
+        "metadata": metadata,
+        "proration_behavior": choice("create_prorations", "none"),
+        "trial_end": integer,
+        "trial_period_days": positive,
+        "trial_settings": TRIAL_SETTINGS,
+    }
+)
+_PAYMENT_INTENT_DATA = shape(
+    {
+        "capture_method": choice("automatic", "automatic_async"),
+        "description": text,
+        "metadata": metadata,
+        "receipt_email": text,
+        "setup_future_usage": choice("off_session", "on_session"),
+        "statement_descriptor": text,
+        "statement_descriptor_suffix": text,
+    }
+)
+_LINE = shape(
+    {
+        "adjustable_quantity": anything,
+        "metadata": metadata,
+        "price": text,
+        "price_data": PRICE_DATA,
+        "quantity": positive,
+    }
+)
+_CREATE = {
+    "after_expiration": anything,
+    "allow_promotion_codes": flag,
+    "allowed_payment_method_types": list_of(text),
+    "automatic_tax": shape({"enabled": flag, "liability": anything}, ("enabled",)),
+    "billing_address_collection": choice("auto", "required"),
+    "cancel_url": text,
+    "client_reference_id": text,
+    "consent_collection": anything,
+    "currency": text,
+    "custom_fields": anything,
+    "custom_text": anything,
+    "customer": text,
+    "customer_creation": choice("always", "if_required"),
+    "customer_email": text,
+    "customer_update": anything,
+    "expires_at": integer,
+    "integration_identifier": text,
+    "line_items": list_of(_LINE),
+    "locale": text,
+    "metadata": metadata,
+    "mode": choice("payment", "setup", "subscription"),
+    "payment_intent_data": _PAYMENT_INTENT_DATA,
+    "payment_method_collection": choice("always", "if_required"),
+    "phone_number_collection": shape({"enabled": flag}, ("enabled",)),
+    "saved_payment_method_options": anything,
+    "setup_intent_data": shape({"description": text, "metadata": metadata}),
+    "submit_type": choice("auto", "book", "donate", "pay", "subscribe"),
+    "subscription_data": _SUBSCRIPTION_DATA,
+    "success_url": text,
+    "tax_id_collection": shape({"enabled": flag, "required": text}, ("enabled",)),
+    "ui_mode": choice("hosted_page"),
+}
+_ONLY_IN = {"payment_intent_data": "payment", "subscription_data": "subscription", "setup_intent_data": "setup"}
+
+
+def _create(call: Call) -> Json:
+    account, given = call.account, call.params
+    mode = given.get("mode") or "payment"
+    _check(call, mode)
+    lines = _lines(call, mode)
+    total = sum(line["amount_total"] for line in lines)
+    currency = lines[0]["currency"] if lines else given.get("currency")
+    session_id = "cs_test_a1" + ids.token(56)
+    page_url = f"{account.url}/pay/{session_id}"
+    recurring_only = "always" if mode != "payment" else None
+    return account.born(
+        "checkout.session",
+        id=session_id,
+        **_UNUSED,
+        allow_promotion_codes=given.get("allow_promotion_codes"),
+        allowed_payment_method_types=given.get("allowed_payment_method_types"),
+        amount_subtotal=total if lines else None,
+        amount_total=total if lines else None,
+        automatic_tax={"enabled": given.get("automatic_tax", {}).get("enabled", False), **_NO_TAX},
+        billing_address_collection=given.get("billing_address_collection"),
+        cancel_url=given.get("cancel_url"),
+        client_reference_id=given.get("client_reference_id"),
+        currency=currency,
+        customer=given.get("customer"),
+        customer_creation=_creation(call, mode),
+        customer_email=given.get("customer_email"),
+        expires_at=_expiry(call),
+        integration_identifier=given.get("integration_identifier"),
+        locale=given.get("locale"),
+        metadata=merged({}, given.get("metadata", {})),
+        mode=mode,
+        payment_method_collection=given.get("payment_method_collection", recurring_only or "if_required"),
+        payment_status="unpaid" if total or mode != "payment" else "no_payment_required",
+        phone_number_collection={"enabled": given.get("phone_number_collection", {}).get("enabled", False)},
+        status="open",
+        submit_type=given.get("submit_type"),
+        success_url=given.get("success_url"),
+        total_details={"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0} if lines else None,
+        url=page_url,
+        _intent=None,
+        _line_items=lines,
+        _page=page_url,
+        _payment_intent_data=given.get("payment_intent_data", {}),
+        _subscription_data=given.get("subscription_data", {}),
+    )
+
+
+_NO_TAX: Json = {"liability": None, "provider": None, "status": None}
+_UNUSED: Json = {
+    "adaptive_pricing": {"enabled": False},
+    "after_expiration": None,
+    "client_secret": None,
+    "collected_information": None,
+    "consent": None,
+    "consent_collection": None,
+    "currency_conversion": None,
+    "custom_fields": [],
+    "custom_text": dict.fromkeys(("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")),
+    "customer_account": None,
+    "customer_details": None,
+    "discounts": [],
+    "invoice": None,
+    "invoice_creation": None,
+    "origin_context": None,
+    "payment_intent": None,
+    "payment_link": None,
+    "payment_method_configuration_details": None,
+    "payment_method_options": {},
+    "payment_method_types": ["card", "us_bank_account", "sepa_debit"],
+    "permissions": None,
+    "recovered_from": None,
+    "saved_payment_method_options": None,
+    "setup_intent": None,
+    "shipping_address_collection": None,
+    "shipping_cost": None,
+    "shipping_options": [],
+    "subscription": None,
+    "ui_mode": "hosted_page",
+    "wallet_options": None,
+}
+
+
+def _creation(call: Call, mode: str) -> str | None:
+    if "customer" in call.params:
+        return None
+    return str(call.params.get("customer_creation", "always" if mode == "subscription" else "if_required"))
+
+
+def _check(call: Call, mode: str) -> None:
+    given = call.params
+    for name, only in _ONLY_IN.items():
+        if name in given and mode != only:
+            raise StripeError(f"You can not pass `{name}` in `{mode}` mode.", param=name)
+    if "success_url" not in given:
+        raise StripeError("Missing required param: success_url.", code="parameter_missing", param="success_url")
+    if "customer" in given and "customer_email" in given:
+        raise StripeError("You may only specify one of these parameters: customer, customer_email.", param="customer")
+    if "customer" in given:
+        customers.existing(call.account, given["customer"])
+    if mode == "subscription" and "customer_creation" in given:
+        raise StripeError("`customer_creation` can only be used in `payment` mode.", param="customer_creation")
+    data = given.get("subscription_data", {})
+    if "trial_end" in data and data["trial_end"] < call.account.now + 2 * DAY:
+        raise StripeError(
+            "The `trial_end` date has to be at least 2 days in the future.", param="subscription_data[trial_end]"
+        )
+    if data.get("trial_period_days") == 0:
+        raise StripeError("The minimum number of trial period days is 1.", param="subscription_data[trial_period_days]")
+
+
+def _expiry(call: Call) -> int:
+    now = call.account.now
+    chosen = int(call.params.get("expires_at", now + DAY))
+    if not now + 1800 - 60 <= chosen <= now + DAY:
+        raise StripeError(
+            "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.",
+            param="expires_at",
+        )
+    return chosen
+
+
+def _lines(call: Call, mode: str) -> list[Json]:
+    given = call.params.get("line_items", [])
+    if mode == "setup":
+        if given:
+            raise StripeError("You can not pass `line_items` in `setup` mode.", param="line_items")
+        return []
+    if not given:
+        raise StripeError("Missing required param: line_items.", code="parameter_missing", param="line_items")
+    lines = [_line(call, line, f"line_items[{place}]") for place, line in enumerate(given)]
+    recurring = any(call.account.require("price", line["price"])["recurring"] for line in lines)
+    if mode == "payment" and recurring:
+        raise StripeError(
+            "You specified `payment` mode but passed a recurring price. Either switch to `subscription` mode or use "
+            "only one-time prices.",
+            param="mode",
+        )
+    if mode == "subscription" and not all(call.account.require("price", line["price"])["recurring"] for line in lines):
+        raise StripeError("The sandbox takes only recurring prices in `subscription` mode.", param="line_items")
+    return lines
+
+
+def _line(call: Call, given: Json, param: str) -> Json:
+    account = call.account
+    if "price_data" in given:
+        price = prices.create(account, given["price_data"])
+    elif "price" in given:
+        price = account.require("price", given["price"], param=f"{param}[price]")
+    else:
+        raise StripeError(f"Missing required param: {param}[price].", code="parameter_missing", param=f"{param}[price]")
+    if not price["active"]:
+        raise StripeError("The price specified is inactive. This field only accepts active prices.", param=param)
+    quantity = given.get("quantity")
+    if not quantity:
+        raise StripeError(
+            f"Missing required param: {param}[quantity].", code="parameter_missing", param=f"{param}[quantity]"
+        )
+    amount = prices.cost(price, quantity)
+    return {
+        "id": ids.new("item"),
+        "object": "item",
+        "adjustable_quantity": None,
+        "amount_discount": 0,
+        "amount_subtotal": amount,
+        "amount_tax": 0,
+        "amount_total": amount,
+        "currency": price["currency"],
+        "description": account.require("product", price["product"])["name"],
+        "discounts": [],
+        "metadata": given.get("metadata") or {},
+        "price": price["id"],
+        "quantity": quantity,
+        "taxes": [],
+    }
+
+
+def _update(call: Call) -> Json:
+    session = call.target("checkout.session")
+    changed = merged(session["metadata"], call.params.get("metadata", {}))
+    return call.account.store.change(session, metadata=changed)
+
+
+def _expire(call: Call) -> Json:
+    session = call.target("checkout.session")
+    if session["status"] != "open":
+        raise StripeError(
+            f'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has a status of '
+            f"`{session['status']}`.",
+        )
+    return checkout.expire(call.account, session)
+
+
+def _list(call: Call) -> Page:
+    wanted = call.params
+    email = wanted.get("customer_details", {}).get("email")
+
+    def keep(session: Json) -> bool:
+        return all(
+            session[name] == wanted.get(name, session[name])
+            for name in ("customer", "payment_intent", "status", "subscription")
+        ) and (email is None or (session["customer_details"] or {}).get("email") == email)
+
+    return page(call, "checkout.session", keep)
+
+
+def _line_items(call: Call) -> Page:
+    session = call.target("checkout.session")
+    return paged(call, "item", iter(line_items(call.account, session)))
+
+
+_LIST = {
+    **PAGING,
+    "customer": clearable(text),
+    "customer_details": shape({"email": text}, ("email",)),
+    "payment_intent": text,
+    "status": choice("complete", "expired", "open"),
+    "subscription": text,
+}
+_PATH = "/v1/checkout/sessions"
+OPERATIONS = [
+    Operation("POST", _PATH, _create, _CREATE),
+    Operation("GET", _PATH, _list, _LIST),
+    Operation("GET", _PATH + "/{id}", lambda call: call.target("checkout.session")),
+    Operation("POST", _PATH + "/{id}", _update, {"metadata": metadata}),
+    Operation("POST", _PATH + "/{id}/expire", _expire),
+    Operation(
+        "GET",
+        _PATH + "/{id}/line_items",
+        _line_items,
+        {name: PAGING[name] for name in ("limit", "starting_after", "ending_before")},
+    ),
+]

@@ -1,0 +1,264 @@
+"""Subscriptions and their items: /v1/subscriptions, /v1/subscription_items."""
+
+from tollhouse_sandbox import (
+    customers,
+    dunning,
+    events,
+    payment_methods,
+    plan_changes,
+    subscription_updates,
+    subscriptions,
+)
+from tollhouse_sandbox.errors import StripeError, missing
+from tollhouse_sandbox.lifecycle import has_ended, trial_end
+from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page, paged
+from tollhouse_sandbox.params import (
+    anything,
+    choice,
+    clearable,
+    either,
+    flag,
+    integer,
+    list_of,
+    metadata,
+    positive,
+    shape,
+    text,
+)
+from tollhouse_sandbox.rendering import subscription_item
+from tollhouse_sandbox.resources.checkout_sessions import TRIAL_SETTINGS
+from tollhouse_sandbox.resources.prices import PRICE_DATA
+from tollhouse_sandbox.store import Json
+
+_ITEM = {"metadata": metadata, "price": text, "price_data": PRICE_DATA, "quantity": positive}
+_PRORATION = choice("always_invoice", "create_prorations", "none")
+_COMMON = {
+    "automatic_tax": anything,
+    "cancel_at": either("min_period_end", either("max_period_end", clearable(integer))),
+    "cancel_at_period_end": flag,
+    "collection_method": choice("charge_automatically"),
+    "default_payment_method": clearable(text),
+    "description": clearable(text),
+    "metadata": metadata,
+    "off_session": flag,
+    "payment_behavior": choice("allow_incomplete", "default_incomplete", "error_if_incomplete"),
+    "payment_settings": anything,
+    "proration_behavior": _PRORATION,
+    "trial_end": either("now", integer),
+    "trial_settings": TRIAL_SETTINGS,
+}
+_CREATE = {
+    **_COMMON,
+    "billing_mode": shape({"type": choice("flexible"), "flexible": anything}, ("type",)),
+    "currency": text,
+    "customer": text,
+    "items": list_of(shape(_ITEM), at_most=20),
+    "trial_period_days": positive,
+}
+_CANCELLATION = shape(
+    {
+        "comment": clearable(text),
+        "feedback": clearable(
+            choice(
+                "customer_service",
+                "low_quality",
+                "missing_features",
+                "other",
+                "switched_service",
+                "too_complex",
+                "too_expensive",
+                "unused",
+            )
+        ),
+    }
+)
+_UPDATE = {
+    **_COMMON,
+    "cancellation_details": _CANCELLATION,
+    "items": list_of(
+        shape({**_ITEM, "id": text, "deleted": flag, "clear_usage": flag, "metadata": metadata}), at_most=20
+    ),
+    "pause_collection": clearable(
+        shape({"behavior": choice("keep_as_draft", "mark_uncollectible", "void"), "resumes_at": integer}, ("behavior",))
+    ),
+}
+
+
+def _create(call: Call) -> Json:
+    account, given = call.account, call.params
+    customer = customers.existing(account, given["customer"])
+    order = _order(call, customer)
+    method = payment_methods.default_for(account, customer, {"default_payment_method": order.default_payment_method})
+    behavior = given.get("payment_behavior", "allow_incomplete")
+    collected = behavior != "default_incomplete"
+    if collected and method is None and order.trial_end is None and _costs(order):
+        raise dunning.no_method()
+    subscription, payment, happened = subscriptions.start(
+        account, order, collected=collected, off_session=given.get("off_session", False)
+    )
+    if payment and payment.error and behavior == "error_if_incomplete":
+        raise payment.error
+    events.emit_all(account, happened)
+    return subscription
+
+
+def _costs(order: subscriptions.Order) -> bool:
+    return any(price["unit_amount_decimal"] != "0" for price, _, _ in order.items)
+
+
+def _order(call: Call, customer: Json) -> subscriptions.Order:
+    account, given = call.account, call.params
+    items = [_ordered(call, item, f"items[{place}]") for place, item in enumerate(given["items"])]
+    if not items:
+        raise StripeError("Missing required param: items.", code="parameter_missing", param="items")
+    if len({price["currency"] for price, _, _ in items}) > 1:
+        raise StripeError("All prices on a subscription must have the same currency.", param="items")
+    chosen = given.get("default_payment_method")
+    if chosen:
+        chosen = payment_methods.owned(account, chosen, customer, param="default_payment_method")["id"]
+    settings = given.get("trial_settings") or {"end_behavior": {"missing_payment_method": "create_invoice"}}
+    return subscriptions.Order(
+        customer=account.require("customer", customer["id"]),
+        items=items,
+        trial_end=_trial_end(call),
+        metadata={key: value for key, value in (given.get("metadata") or {}).items() if value},
+        description=given.get("description"),
+        default_payment_method=chosen,
+        on_trial_end_without_method=settings["end_behavior"]["missing_payment_method"],
+        cancel_at=given.get("cancel_at"),
+        cancel_at_period_end=given.get("cancel_at_period_end", False),
+    )
+
+
+def _ordered(call: Call, item: Json, param: str) -> tuple[Json, int, Json]:
+    price = plan_changes.price_of(call.account, item, param)
+    if price is None:
+        raise StripeError(f"Missing required param: {param}[price].", code="parameter_missing", param=f"{param}[price]")
+    return price, item.get("quantity", 1), item.get("metadata") or {}
+
+
+def _trial_end(call: Call) -> int | None:
+    given, now = call.params, call.account.now
+    if given.get("trial_period_days"):
+        return trial_end(now, given["trial_period_days"])
+    end = given.get("trial_end")
+    if end in (None, "now"):
+        return None
+    if end <= now:
+        raise StripeError("Invalid timestamp: must be an integer Unix timestamp in the future.", param="trial_end")
+    return int(end)
+
+
+def _living(call: Call) -> Json:
+    subscription = call.target("subscription")
+    if has_ended(subscription["status"]):
+        raise missing("subscription", subscription["id"])
+    return subscription
+
+
+def _update(call: Call) -> Json:
+    subscription = call.target("subscription")
+    if has_ended(subscription["status"]) and set(call.params) - {"metadata", "cancellation_details", "expand"}:
+        raise StripeError(
+            "A canceled subscription can only update its cancellation_details and metadata.",
+            code="resource_missing" if subscription["status"] == "canceled" else None,
+        )
+    return subscription_updates.update(call.account, subscription, call.params)
+
+
+def _cancel(call: Call) -> Json:
+    return subscriptions.cancel(call.account, _living(call), call.params.get("cancellation_details"))
+
+
+def _list(call: Call) -> Page:
+    wanted = call.params
+    status = wanted.get("status")
+
+    def keep(subscription: Json) -> bool:
+        return (
+            wanted.get("customer", subscription["customer"]) == subscription["customer"]
+            and _has_status(subscription, status)
+            and ("price" not in wanted or any(item["price"] == wanted["price"] for item in subscription["items"]))
+        )
+
+    return page(call, "subscription", keep)
+
+
+def _has_status(subscription: Json, wanted: str | None) -> bool:
+    if wanted == "all":
+        return True
+    if wanted == "ended":
+        return has_ended(subscription["status"])
+    if wanted is None:
+        return bool(subscription["status"] != "canceled")
+    return bool(subscription["status"] == wanted)
+
+
+_STATUS = choice(
+    "active",
+    "all",
+    "canceled",
+    "ended",
+    "incomplete",
+    "incomplete_expired",
+    "past_due",
+    "paused",
+    "trialing",
+    "unpaid",
+)
+
+
+def _items(call: Call) -> Page:
+    subscription = call.account.require("subscription", call.params["subscription"], param="subscription")
+    return paged(call, "subscription_item", (subscription_item(call.account, item) for item in subscription["items"]))
+
+
+def _find_item(call: Call) -> tuple[Json, Json]:
+    for subscription in call.account.store.newest_first("subscription"):
+        for item in subscription["items"]:
+            if item["id"] == call.path["id"]:
+                return subscription, item
+    raise missing("subscription_item", call.path["id"])
+
+
+def _item(call: Call) -> Json:
+    return subscription_item(call.account, _find_item(call)[1])
+
+
+def _update_item(call: Call) -> Json:
+    subscription, item = _find_item(call)
+    given = {key: value for key, value in call.params.items() if key in (*_ITEM, "metadata")}
+    behavior: Json = {key: call.params[key] for key in ("payment_behavior", "proration_behavior") if key in call.params}
+    subscription_updates.update(call.account, subscription, {"items": [{"id": item["id"], **given}], **behavior})
+    return _item(call)
+
+
+_UPDATE_ITEM = {**_ITEM, "payment_behavior": _COMMON["payment_behavior"], "proration_behavior": _PRORATION}
+_PATH = "/v1/subscriptions"
+OPERATIONS = [
+    Operation("POST", _PATH, _create, _CREATE, ("customer", "items")),
+    Operation("GET", _PATH, _list, {**PAGING, "customer": text, "price": text, "status": _STATUS}),
+    Operation("GET", _PATH + "/{id}", lambda call: call.target("subscription")),
+    Operation("POST", _PATH + "/{id}", _update, _UPDATE),
+    Operation(
+        "DELETE",
+        _PATH + "/{id}",
+        _cancel,
+        {"cancellation_details": _CANCELLATION, "invoice_now": flag, "prorate": flag},
+    ),
+    Operation(
+        "POST",
+        _PATH + "/{id}/resume",
+        lambda call: subscription_updates.resume(call.account, _living(call)),
+        {"billing_cycle_anchor": choice("now"), "proration_behavior": _PRORATION},
+    ),
+    Operation(
+        "POST",
+        _PATH + "/{id}/pause",
+        lambda call: subscription_updates.pause(call.account, _living(call)),
+        {"type": choice("subscription")},
+    ),
+    Operation("GET", "/v1/subscription_items", _items, {**PAGING, "subscription": text}, ("subscription",)),
+    Operation("GET", "/v1/subscription_items/{id}", _item),
+    Operation("POST", "/v1/subscription_items/{id}", _update_item, _UPDATE_ITEM),
+]

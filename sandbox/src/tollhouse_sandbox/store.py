@@ -1,0 +1,113 @@
+"""The account's objects: dicts in memory, journaled to SQLite when a file is given."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class Store:
+    """Objects by kind (their `object` field) and id, in the order of their creation.
+
+    A stored dict is never changed in place: `change` puts a new one, so that the old one can be compared with it and
+    put back. Top-level keys that begin with `_` are the sandbox's own and never leave it. What a step changes becomes
+    durable with `commit`, or is undone with `rollback`.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._objects: dict[str, dict[str, Json]] = {}
+        self._undo: list[tuple[str, str, Json | None]] = []
+        self.on_put: Callable[[Json], None] = lambda _: None
+        self._database = _open(file) if file else None
+
+    def load(self) -> None:
+        """Reads the file's objects into memory."""
+        if self._database:
+            for (body,) in self._database.execute("select body from objects order by position"):
+                self._place(json.loads(body))
+
+    def get(self, kind: str, object_id: str) -> Json | None:
+        return self._objects.get(kind, {}).get(object_id)
+
+    def newest_first(self, kind: str) -> Iterator[Json]:
+        return reversed(self._objects.get(kind, {}).values())
+
+    def oldest_first(self, kind: str) -> Iterator[Json]:
+        return iter(self._objects.get(kind, {}).values())
+
+    def count(self, kind: str) -> int:
+        return len(self._objects.get(kind, ()))
+
+    def put(self, body: Json) -> Json:
+        kind, object_id = body["object"], body["id"]
+        self._undo.append((kind, object_id, self.get(kind, object_id)))
+        self._place(body)
+        return body
+
+    def change(self, body: Json, **fields: Any) -> Json:
+        """Stores the object's current version with these fields replaced, and returns it."""
+        return self.put({**self._objects[body["object"]][body["id"]], **fields})
+
+    def remove(self, body: Json) -> None:
+        kind, object_id = body["object"], body["id"]
+        self._undo.append((kind, object_id, self._objects[kind].pop(object_id)))
+
+    def _place(self, body: Json) -> None:
+        self._objects.setdefault(body["object"], {})[body["id"]] = body
+        self.on_put(body)
+
+    def commit(self) -> None:
+        """Makes the changes since the last commit durable, in one transaction."""
+        if self._database and self._undo:
+            with self._database:
+                for kind, object_id in dict.fromkeys((kind, object_id) for kind, object_id, _ in self._undo):
+                    self._write(kind, object_id)
+        self._undo.clear()
+
+    def _write(self, kind: str, object_id: str) -> None:
+        assert self._database
+        body = self.get(kind, object_id)
+        if body is None:
+            self._database.execute("delete from objects where kind = ? and id = ?", (kind, object_id))
+        else:
+            self._database.execute(
+                "insert into objects (kind, id, body) values (?, ?, ?)"
+                " on conflict (kind, id) do update set body = excluded.body",
+                (kind, object_id, json.dumps(body)),
+            )
+
+    def rollback(self) -> None:
+        """Forgets the changes since the last commit."""
+        for kind, object_id, old in reversed(self._undo):
+            if old is None:
+                self._objects[kind].pop(object_id, None)
+            else:
+                self._place(old)
+        self._undo.clear()
+
+    def clear(self) -> None:
+        """Forgets everything, at once and durably."""
+        self._objects.clear()
+        self._undo.clear()
+        if self._database:
+            with self._database:
+                self._database.execute("delete from objects")
+
+    def close(self) -> None:
+        if self._database:
+            self._database.close()
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    # One thread at a time uses it, but uvicorn's thread is not the one that built the app.
+    database = sqlite3.connect(file, check_same_thread=False)
+    database.execute("pragma journal_mode = wal")
+    database.execute("pragma synchronous = normal")
+    database.execute(
+        "create table if not exists objects (position integer primary key, kind text not null, id text not null,"
+        " body text not null, unique (kind, id))"
+    )
+    return database

@@ -1,0 +1,161 @@
+"""Updates of a running subscription: scheduled ends, trials, paused collection, pauses, and its items."""
+
+from tollhouse_sandbox import dunning, events, payment_methods, plan_changes, subscriptions
+from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.errors import StripeError
+from tollhouse_sandbox.events import Happening
+from tollhouse_sandbox.lifecycle import TRIAL_WARNING, Status
+from tollhouse_sandbox.params import merged
+from tollhouse_sandbox.store import Json
+
+
+def update(account: Account, subscription: Json, given: Json) -> Json:
+    """Applies the parameters of an update and emits what happened, `customer.subscription.updated` last."""
+    before = events.picture(account, subscription)
+    pays = given.get("payment_behavior") != "default_incomplete"
+    happened: list[Happening] = []
+    error: StripeError | None = None
+    if "items" in given:
+        proration = given.get("proration_behavior", "create_prorations")
+        subscription, happened, error = plan_changes.change_items(
+            account, subscription, given["items"], proration, pays=pays
+        )
+    if "trial_end" in given:
+        subscription, more, error = _move_trial_end(account, subscription, given["trial_end"], pays=pays)
+        happened += more
+    subscription = account.store.change(subscription, **_plain(account, subscription, given))
+    subscription = account.store.change(subscription, **_scheduled_end(account, subscription, given))
+    if error and given.get("payment_behavior") == "error_if_incomplete":
+        raise error
+    if any(each.type == "invoice.created" for each in happened):
+        invoice = account.require("invoice", account.require("subscription", subscription["id"])["latest_invoice"])
+        dunning.conclude(account, invoice, happened, before, automatic=True)
+    else:
+        events.emit_all(account, happened)
+        events.updated(account, "customer.subscription.updated", subscription, before)
+    return account.require("subscription", subscription["id"])
+
+
+def _plain(account: Account, subscription: Json, given: Json) -> Json:
+    """The fields that are merely written down."""
+    changes: Json = {name: given[name] for name in ("description", "trial_settings") if name in given}
+    if "metadata" in given:
+        changes["metadata"] = merged(subscription["metadata"], given["metadata"])
+    if "default_payment_method" in given:
+        changes["default_payment_method"] = _method(account, subscription, given["default_payment_method"])
+    if "pause_collection" in given:
+        pause = given["pause_collection"]
+        changes["pause_collection"] = {"resumes_at": None, **pause} if pause else None
+    if "cancellation_details" in given:
+        changes["cancellation_details"] = {**subscription["cancellation_details"], **given["cancellation_details"]}
+    return changes
+
+
+def _method(account: Account, subscription: Json, chosen: str | None) -> str | None:
+    if chosen is None:
+        return None
+    customer = account.require("customer", subscription["customer"])
+    return str(payment_methods.owned(account, chosen, customer, param="default_payment_method")["id"])
+
+
+def _scheduled_end(account: Account, subscription: Json, given: Json) -> Json:
+    """An end at the period's end sets three fields; a date sets `cancel_at` and leaves `cancel_at_period_end` false."""
+    if "cancel_at_period_end" in given and given.get("cancel_at"):
+        raise StripeError(
+            "You may only specify one of these parameters: cancel_at, cancel_at_period_end.", param="cancel_at"
+        )
+    if given.get("cancel_at_period_end"):
+        at = max(item["current_period_end"] for item in subscription["items"])
+        return _ends(account, subscription, at, with_period=True)
+    if given.get("cancel_at"):
+        return _ends(account, subscription, _date(account, subscription, given["cancel_at"]), with_period=False)
+    if "cancel_at_period_end" in given or "cancel_at" in given:
+        details = {**subscription["cancellation_details"], "reason": None}
+        return {
+            "cancel_at": None,
+            "cancel_at_period_end": False,
+            "canceled_at": None,
+            "cancellation_details": details,
+        }
+    return {}
+
+
+def _ends(account: Account, subscription: Json, at: int, *, with_period: bool) -> Json:
+    return {
+        "cancel_at": at,
+        "cancel_at_period_end": with_period,
+        "canceled_at": account.now,
+        "cancellation_details": {**subscription["cancellation_details"], "reason": "cancellation_requested"},
+    }
+
+
+def _date(account: Account, subscription: Json, chosen: int | str) -> int:
+    ends = [item["current_period_end"] for item in subscription["items"]]
+    if chosen == "min_period_end":
+        return int(min(ends))
+    if chosen == "max_period_end":
+        return int(max(ends))
+    if int(chosen) <= account.now:
+        raise StripeError("The `cancel_at` date must be in the future.", param="cancel_at")
+    return int(chosen)
+
+
+def _move_trial_end(
+    account: Account, subscription: Json, end: int | str, *, pays: bool
+) -> tuple[Json, list[Happening], StripeError | None]:
+    if subscription["status"] != Status.TRIALING:
+        if end == "now":
+            return subscription, [], None
+        raise StripeError("The sandbox moves only the end of a running trial.", param="trial_end")
+    if end != "now":
+        return _prolonged(account, subscription, int(end))
+    warned = account.store.change(subscription, trial_end=account.now, _trial_warned=True)
+    warning = Happening("customer.subscription.trial_will_end", warned)
+    subscription = subscriptions.begin_billing(account, warned, account.now)
+    lines = [subscriptions.line(account, subscription, item) for item in subscription["items"]]
+    payment, _, billed = subscriptions.bill_now(account, subscription, lines, pays=pays)
+    error = payment.error if payment else None
+    return account.require("subscription", subscription["id"]), [warning, *billed], error
+
+
+def _prolonged(account: Account, subscription: Json, end: int) -> tuple[Json, list[Happening], None]:
+    if end <= account.now:
+        raise StripeError("Invalid timestamp: must be an integer Unix timestamp in the future.", param="trial_end")
+    items = [{**item, "current_period_end": end} for item in subscription["items"]]
+    subscription = account.store.change(
+        subscription,
+        billing_cycle_anchor=end,
+        items=items,
+        trial_end=end,
+        _trial_warned=subscription["_trial_warned"] and end - TRIAL_WARNING <= account.now,
+    )
+    return subscription, subscriptions.warning_if_near(account, subscription), None
+
+
+def pause(account: Account, subscription: Json) -> Json:
+    """Pauses an active subscription because somebody asked."""
+    if subscription["status"] not in (Status.ACTIVE, Status.PAST_DUE, Status.TRIALING):
+        raise StripeError(f"A subscription that is {subscription['status']} cannot be paused.")
+    before = events.picture(account, subscription)
+    events.emit_all(account, dunning.paused(account, subscription, "pause_requested"))
+    events.updated(account, "customer.subscription.updated", subscription, before)
+    return account.require("subscription", subscription["id"])
+
+
+def resume(account: Account, subscription: Json) -> Json:
+    """Starts a paused subscription again with a new period from now; it stays paused if that cannot be paid."""
+    if subscription["status"] != Status.PAUSED:
+        raise StripeError("Only a paused subscription can be resumed.")
+    before = events.picture(account, subscription)
+    running = subscriptions.begin_billing(account, subscription, account.now)
+    running = account.store.change(running, status_details=None)
+    lines = [subscriptions.line(account, running, item) for item in running["items"]]
+    payment, _, happened = subscriptions.bill_now(account, running, lines)
+    if payment and payment.error:
+        latest = account.require("subscription", subscription["id"])["latest_invoice"]
+        running = account.store.change(subscription, **{**subscription, "latest_invoice": latest})
+    else:
+        happened.append(Happening("customer.subscription.resumed", running))
+    events.emit_all(account, happened)
+    events.updated(account, "customer.subscription.updated", running, before)
+    return account.require("subscription", subscription["id"])

@@ -1,0 +1,347 @@
+"""Subscriptions: started, renewed, brought out of trial, ended. The states themselves are decided in `lifecycle`."""
+
+from dataclasses import dataclass, field
+
+from tollhouse_sandbox import dunning, events, ids, invoices, invoicing
+from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.cards import Outcome
+from tollhouse_sandbox.events import Happening
+from tollhouse_sandbox.lifecycle import FINALISED_AFTER, TRIAL_WARNING, Cause, Status, after, next_attempt, period_end
+from tollhouse_sandbox.payment_methods import default_for
+from tollhouse_sandbox.payments import Payment
+from tollhouse_sandbox.store import Json
+
+_UNUSED: Json = {
+    "application": None,
+    "application_fee_percent": None,
+    "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
+    "billing_cycle_anchor_config": None,
+    "billing_mode": {"type": "flexible", "flexible": {"proration_discounts": "included"}, "updated_at": None},
+    "billing_schedules": [],
+    "billing_thresholds": None,
+    "collection_method": "charge_automatically",
+    "customer_account": None,
+    "days_until_due": None,
+    "default_source": None,
+    "default_tax_rates": [],
+    "discounts": [],
+    "invoice_settings": {"account_tax_ids": None, "issuer": {"type": "self"}},
+    "next_pending_invoice_item_invoice": None,
+    "on_behalf_of": None,
+    "payment_settings": {
+        "payment_method_options": None,
+        "payment_method_types": None,
+        "save_default_payment_method": "off",
+    },
+    "pending_invoice_item_interval": None,
+    "pending_update": None,
+    "schedule": None,
+    "status_details": None,
+    "test_clock": None,
+    "transfer_data": None,
+}
+
+
+@dataclass
+class Order:
+    """What is to be subscribed to. `items` are (price, quantity, metadata); `trial_end` is a Unix second."""
+
+    customer: Json
+    items: list[tuple[Json, int, Json]]
+    trial_end: int | None = None
+    metadata: Json = field(default_factory=dict)
+    description: str | None = None
+    default_payment_method: str | None = None
+    on_trial_end_without_method: str = "create_invoice"
+    cancel_at: int | None = None
+    cancel_at_period_end: bool = False
+
+
+def product_name(account: Account, price: Json) -> str:
+    return str(account.require("product", price["product"])["name"])
+
+
+def new_item(account: Account, subscription: str, price: Json, quantity: int, metadata: Json, period: Json) -> Json:
+    """One item as it is stored inside its subscription; `price` stays an id and is joined when shown."""
+    return {
+        "id": ids.new("subscription_item"),
+        "object": "subscription_item",
+        "billing_thresholds": None,
+        "created": account.now,
+        "discounts": [],
+        "metadata": metadata,
+        "price": price["id"],
+        "quantity": quantity,
+        "subscription": subscription,
+        "tax_rates": [],
+        **period,
+    }
+
+
+def period_from(price: Json, anchor: int, start: int) -> Json:
+    """The billing period that begins at `start`."""
+    recurring = price["recurring"]
+    end = period_end(anchor, start, recurring["interval"], recurring["interval_count"])
+    return {"current_period_start": start, "current_period_end": end}
+
+
+def line(account: Account, subscription: Json, item: Json) -> Json:
+    """What an item costs for its current period; nothing while on trial."""
+    price = account.require("price", item["price"])
+    free = subscription["status"] == Status.TRIALING
+    return invoicing.subscription_line(subscription, item, price, product_name(account, price), free=free)
+
+
+def start(
+    account: Account,
+    order: Order,
+    *,
+    method: Json | None = None,
+    collected: bool = True,
+    off_session: bool = False,
+    authenticated: bool = False,
+) -> tuple[Json, Payment | None, list[Happening]]:
+    """Opens a subscription with its first invoice and tries to collect it, unless `collected` is false.
+
+    Answers with the subscription (`active`, `trialing`, or `incomplete`), the attempt if one was made, and what
+    happened, in Stripe's order.
+    """
+    subscription = _open(account, order)
+    invoice = invoices.draft(
+        account,
+        order.customer,
+        [line(account, subscription, item) for item in subscription["items"]],
+        currency=subscription["currency"],
+        reason="subscription_create",
+        period=(account.now, account.now),
+        subscription=subscription,
+    )
+    account.store.change(subscription, latest_invoice=invoice["id"])
+    invoice, happened = invoices.finalise(account, invoice)
+    payment = None
+    if invoice["status"] == "open" and collected:
+        payment, attempted = dunning.collect(
+            account, invoice, method, automatic=False, off_session=off_session, authenticated=authenticated
+        )
+        happened += attempted
+        if payment.outcome is Outcome.PROCESSING:
+            dunning.move(account, subscription, Cause.PAID)
+    dunning.react(account, invoice, automatic=False)
+    subscription = account.require("subscription", subscription["id"])
+    first = [Happening("customer.subscription.created", subscription), Happening("invoice.created", invoice)]
+    return subscription, payment, [*first, *happened, *warning_if_near(account, subscription)]
+
+
+def _open(account: Account, order: Order) -> Json:
+    subscription_id = ids.new("subscription")
+    now = account.now
+    on_trial = order.trial_end is not None
+    anchor = order.trial_end or now
+    items = []
+    for price, quantity, metadata in order.items:
+        trial_period = {"current_period_start": now, "current_period_end": anchor}
+        period = trial_period if on_trial else period_from(price, anchor, now)
+        items.append(new_item(account, subscription_id, price, quantity, metadata, period))
+    ends_with_period = order.cancel_at_period_end
+    cancel_at = max(item["current_period_end"] for item in items) if ends_with_period else order.cancel_at
+    return account.born(
+        "subscription",
+        id=subscription_id,
+        **_UNUSED,
+        billing_cycle_anchor=anchor,
+        cancel_at=cancel_at,
+        cancel_at_period_end=ends_with_period,
+        canceled_at=now if cancel_at else None,
+        cancellation_details={
+            "comment": None,
+            "feedback": None,
+            "feedback_option": None,
+            "reason": "cancellation_requested" if cancel_at else None,
+        },
+        currency=order.items[0][0]["currency"],
+        customer=order.customer["id"],
+        default_payment_method=order.default_payment_method,
+        description=order.description,
+        ended_at=None,
+        items=items,
+        latest_invoice=None,
+        metadata=order.metadata,
+        pause_collection=None,
+        pending_setup_intent=None,
+        start_date=now,
+        status=Status.TRIALING if on_trial else Status.INCOMPLETE,
+        trial_end=order.trial_end,
+        trial_settings={"end_behavior": {"missing_payment_method": order.on_trial_end_without_method}},
+        trial_start=now if on_trial else None,
+        _trial_warned=False,
+    )
+
+
+def warning_if_near(account: Account, subscription: Json) -> list[Happening]:
+    """Warns at once of a trial that ends within three days."""
+    near = subscription["status"] == Status.TRIALING and subscription["trial_end"] - TRIAL_WARNING <= account.now
+    if not near or subscription["_trial_warned"]:
+        return []
+    subscription = account.store.change(subscription, _trial_warned=True)
+    return [Happening("customer.subscription.trial_will_end", subscription)]
+
+
+def warn_of_trial_end(account: Account, subscription: Json) -> None:
+    events.emit_all(account, warning_if_near(account, subscription))
+
+
+def renew(account: Account, subscription: Json) -> None:
+    """Turns the period of the items that are due and drafts their invoice, which is finalised an hour later."""
+    before = events.picture(account, subscription)
+    now = account.now
+    due = [item for item in subscription["items"] if item["current_period_end"] <= now]
+    turned = {item["id"]: _next_period(account, subscription, item) for item in due}
+    items = [{**item, **turned.get(item["id"], {})} for item in subscription["items"]]
+    subscription = account.store.change(subscription, items=items)
+    events.updated(account, "customer.subscription.updated", subscription, before)
+    ended = (due[0]["current_period_start"], due[0]["current_period_end"])
+    _bill_cycle(account, subscription, [item for item in items if item["id"] in turned], ended)
+
+
+def _next_period(account: Account, subscription: Json, item: Json) -> Json:
+    price = account.require("price", item["price"])
+    return period_from(price, subscription["billing_cycle_anchor"], item["current_period_end"])
+
+
+def _bill_cycle(account: Account, subscription: Json, items: list[Json], period: tuple[int, int]) -> None:
+    waits = subscription["pause_collection"] or subscription["status"] == Status.UNPAID
+    invoice = invoices.draft(
+        account,
+        account.require("customer", subscription["customer"]),
+        [line(account, subscription, item) for item in items],
+        currency=subscription["currency"],
+        reason="subscription_cycle",
+        period=period,
+        subscription=subscription,
+        finalises_at=None if waits else account.now + FINALISED_AFTER,
+    )
+    events.emit(account, "invoice.created", invoice)
+    behavior = (subscription["pause_collection"] or {}).get("behavior")
+    if behavior in ("void", "mark_uncollectible"):
+        invoice, happened = invoices.finalise(account, invoice)
+        if invoice["status"] == "open":
+            given_up = invoices.close(account, invoice, "void" if behavior == "void" else "uncollectible")[1]
+            happened = [happened[0], *given_up]
+        events.emit_all(account, happened)
+
+
+def end_trial(account: Account, subscription: Json) -> None:
+    """Ends a trial on its day: billing begins, or what `trial_settings` says if there is nothing to pay with."""
+    customer = account.require("customer", subscription["customer"])
+    missing = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
+    if default_for(account, customer, subscription) is None and missing != "create_invoice":
+        if missing == "cancel":
+            events.emit_all(account, dunning.ended(account, subscription, reason="payment_failed"))
+        else:
+            before = events.picture(account, subscription)
+            events.emit_all(account, dunning.paused(account, subscription, "trial_end_without_payment_method"))
+            events.updated(account, "customer.subscription.updated", subscription, before)
+        return
+    before = events.picture(account, subscription)
+    trial = (subscription["trial_start"], subscription["trial_end"])
+    subscription = begin_billing(account, subscription, subscription["trial_end"])
+    events.updated(account, "customer.subscription.updated", subscription, before)
+    _bill_cycle(account, subscription, subscription["items"], trial)
+
+
+def begin_billing(account: Account, subscription: Json, anchor: int) -> Json:
+    """Makes the subscription active with periods that begin at `anchor`. Emits nothing."""
+    items = [
+        {**item, **period_from(account.require("price", item["price"]), anchor, anchor)}
+        for item in subscription["items"]
+    ]
+    cause = Cause.RESUMED if subscription["status"] == Status.PAUSED else Cause.TRIAL_ENDED
+    status = after(subscription["status"], cause)
+    return account.store.change(subscription, billing_cycle_anchor=anchor, items=items, status=status)
+
+
+def bill_now(
+    account: Account, subscription: Json, lines: list[Json], *, pays: bool = True
+) -> tuple[Payment | None, Json, list[Happening]]:
+    """An invoice for a change, finalised and collected at once. Emits nothing."""
+    now = account.now
+    invoice = invoices.draft(
+        account,
+        account.require("customer", subscription["customer"]),
+        lines,
+        currency=subscription["currency"],
+        reason="subscription_update",
+        period=(now, now),
+        subscription=subscription,
+    )
+    account.store.change(subscription, latest_invoice=invoice["id"])
+    invoice, finalised = invoices.finalise(account, invoice)
+    happened = [Happening("invoice.created", invoice), *finalised]
+    if invoice["status"] != "open" or not pays:
+        return None, invoice, happened
+    payment, attempted = dunning.collect(account, invoice, automatic=True)
+    return payment, invoice, [*happened, *attempted]
+
+
+def finalise_draft(account: Account, invoice: Json) -> None:
+    """Finalises an invoice whose hour has passed and tries to collect it."""
+    subscription = invoices.subscription_of(account, invoice)
+    before = events.picture(account, subscription) if subscription else None
+    if subscription:
+        account.store.change(subscription, latest_invoice=invoice["id"])
+    invoice, happened = invoices.finalise(account, invoice)
+    if invoice["status"] == "open":
+        happened += dunning.collect(account, invoice, automatic=True)[1]
+    dunning.conclude(account, invoice, happened, before, automatic=True)
+
+
+def pay_invoice(
+    account: Account,
+    invoice: Json,
+    method: Json | None = None,
+    *,
+    automatic: bool = False,
+    off_session: bool = True,
+    authenticated: bool = False,
+) -> Payment:
+    """Tries an open invoice (again): by its retry schedule when `automatic`, else because somebody asked."""
+    subscription = invoices.subscription_of(account, invoice)
+    before = events.picture(account, subscription) if subscription else None
+    payment, happened = dunning.collect(
+        account, invoice, method, automatic=automatic, off_session=off_session, authenticated=authenticated
+    )
+    dunning.conclude(account, invoice, happened, before, automatic=automatic)
+    return payment
+
+
+def settle_invoice(account: Account, invoice: Json, payment: Payment) -> None:
+    """Writes the end of a delayed debit on the invoice it was for."""
+    subscription = invoices.subscription_of(account, invoice)
+    before = events.picture(account, subscription) if subscription else None
+    again = next_attempt(max(1, invoice["attempt_count"]), account.now)
+    _, written = invoices.record(account, invoice, payment, attempts=invoice["attempt_count"], next_attempt=again)
+    dunning.conclude(account, invoice, [*payment.happened, *written], before, automatic=True)
+
+
+def expire_incomplete(account: Account, subscription: Json) -> None:
+    """Gives up a subscription whose first payment did not come, and voids its invoice."""
+    before = events.picture(account, subscription)
+    subscription = dunning.move(account, subscription, Cause.FIRST_PAYMENT_MISSED)
+    subscription = account.store.change(subscription, ended_at=account.now)
+    events.updated(account, "customer.subscription.updated", subscription, before)
+    invoice = account.require("invoice", subscription["latest_invoice"])
+    if invoice["status"] == "open":
+        events.emit_all(account, invoices.close(account, invoice, "void")[1])
+
+
+def cancel(account: Account, subscription: Json, details: Json | None = None) -> Json:
+    """Ends a subscription now: because its day came, or because somebody asked."""
+    events.emit_all(account, dunning.ended(account, subscription, reason="cancellation_requested", details=details))
+    return account.require("subscription", subscription["id"])
+
+
+def resume_collection(account: Account, subscription: Json) -> None:
+    """Invoices are collected again from now on."""
+    before = events.picture(account, subscription)
+    subscription = account.store.change(subscription, pause_collection=None)
+    events.updated(account, "customer.subscription.updated", subscription, before)

@@ -1,0 +1,127 @@
+"""A running sandbox for tests: `with running_sandbox() as stripe_desk: …`."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from tollhouse_sandbox.app import build_app
+from tollhouse_sandbox.errors import StripeError
+from tollhouse_sandbox.sandbox import Sandbox
+
+Json = dict[str, Any]
+
+
+class RunningSandbox:
+    """A sandbox on a loopback port, driven over HTTP. `url` is its base, `secret_key` a key it accepts."""
+
+    secret_key = "sk_test_sandbox"  # noqa: S105 - every sk_test_ key opens it
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = httpx.Client(base_url=url, timeout=60, trust_env=False)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _call(self, path: str, body: Json | None = None) -> Json:
+        answer = self._http.post(f"/_sandbox/{path}", json=body or {})
+        if answer.is_error:
+            error = answer.json()["error"]
+            raise StripeError(error.pop("message"), status=answer.status_code, kind=error.pop("type"), **error)
+        return dict(answer.json())
+
+    def reset(self) -> None:
+        """Empties it and goes back to real time."""
+        self._call("reset")
+
+    def now(self) -> datetime:
+        """What time it is for the account; aware, UTC."""
+        return datetime.fromtimestamp(self._http.get("/_sandbox/clock").json()["now"], UTC)
+
+    def freeze(self, frozen: bool = True) -> None:
+        """Lets time move only by `advance`, or lets it run again."""
+        self._call("clock", {"freeze": frozen})
+
+    def advance(self, **by: float) -> None:
+        """Moves the clock by a timedelta's arguments (`days=3`) and returns when all that is due is done."""
+        self._call("clock", {"advance_seconds": timedelta(**by).total_seconds()})
+
+    def advance_to(self, moment: datetime) -> None:
+        """Moves the clock to an aware moment and returns when all that is due until then is done."""
+        self._call("clock", {"to": moment.timestamp()})
+
+    def drain(self) -> None:
+        """Returns once every delivery that is due has been attempted."""
+        self._call("drain")
+
+    def session_id(self, checkout: str) -> str:
+        """The id in a hosted page's URL; an id is returned as it is."""
+        return checkout.rstrip("/").rsplit("/", 1)[-1].partition("?")[0].partition("#")[0]
+
+    def pay(
+        self, checkout: str, card: str = "pm_card_visa", *, email: str | None = None, authenticated: bool = False
+    ) -> str:
+        """Pays a hosted page, named by URL or session id, and answers with the URL the browser goes to next.
+
+        Raises `StripeError` when the card is declined.
+        """
+        body = {"card": card, "email": email, "authenticated": authenticated}
+        return str(self._call(f"pay/{self.session_id(checkout)}", body)["redirect"])
+
+    def settle(self, checkout: str, *, succeeds: bool = True) -> None:
+        """Ends the delayed bank debit of a completed page."""
+        self._call(f"settle/{self.session_id(checkout)}", {"succeeds": succeeds})
+
+    def dispute(self, charge: str, status: str = "needs_response") -> Json:
+        """Has the bank dispute a charge; answers with the dispute."""
+        return self._call("disputes", {"charge": charge, "status": status})
+
+    def decide_dispute(self, dispute: str, status: str) -> Json:
+        """Closes a dispute: `won` or `lost`."""
+        return self._call(f"disputes/{dispute}", {"status": status})
+
+    def fail_next(
+        self,
+        status: int,
+        *,
+        times: int = 1,
+        method: str | None = None,
+        path: str | None = None,
+        after: bool = False,
+    ) -> None:
+        """Answers the next matching API calls with an error; `after`: they are carried out all the same."""
+        self._call("faults", {"status": status, "times": times, "method": method, "path": path, "after": after})
+
+    def after_dunning(self, choice: str) -> None:
+        """What becomes of a subscription when the last retry failed: `cancel`, `unpaid`, `pause` or `past_due`."""
+        self._call("settings", {"after_dunning": choice})
+
+
+@contextmanager
+def running_sandbox(*, data: Path | None = None, frozen: bool = False) -> Iterator[RunningSandbox]:
+    """Runs a sandbox in a thread on a free port of 127.0.0.1; `data` is a file to keep its state in."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    config = uvicorn.Config(
+        build_app(Sandbox(url, data)), log_level="warning", ws="none", lifespan="on", timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="tollhouse-sandbox", daemon=True)
+    thread.start()
+    running = RunningSandbox(url)
+    try:
+        # The socket already listens, so the first call waits until the server answers.
+        running.freeze(frozen)
+        yield running
+    finally:
+        running.close()
+        server.should_exit = True
+        thread.join(timeout=10)
+        listener.close()

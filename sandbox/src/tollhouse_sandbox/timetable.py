@@ -1,0 +1,97 @@
+"""What time brings: which object is due next, and what then happens to it."""
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+from tollhouse_sandbox import checkout, disputes, lifecycle, subscriptions
+from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.lifecycle import Action, Due
+from tollhouse_sandbox.store import Json, Store
+
+
+def due(body: Json) -> Due | None:
+    """The next thing time alone does to an object."""
+    kind = body["object"]
+    if kind == "subscription":
+        return lifecycle.next_due(body, body["items"])
+    if kind == "invoice":
+        return _invoice_due(body)
+    if kind == "checkout.session" and body["status"] == "open":
+        return Due(body["expires_at"], "expire")
+    if kind == "payment_intent" and body["_settles_at"]:
+        return Due(body["_settles_at"], "settle")
+    if kind == "payment_intent" and body["_disputed_as"]:
+        return Due(body["created"], "dispute")
+    return None
+
+
+def _invoice_due(invoice: Json) -> Due | None:
+    if invoice["status"] == "draft" and invoice["automatically_finalizes_at"]:
+        return Due(invoice["automatically_finalizes_at"], "finalise")
+    if invoice["status"] == "open" and invoice["next_payment_attempt"]:
+        return Due(invoice["next_payment_attempt"], "retry")
+    return None
+
+
+class Timetable:
+    """The objects of a store in the order in which they are due.
+
+    Every object that is stored is noted again; a note that no longer agrees with its object is skipped.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._notes: list[tuple[int, int, str, str]] = []
+        self._order = count()
+        store.on_put = self.note
+
+    def note(self, body: Json) -> None:
+        if body["object"] in _KINDS and (next_due := due(body)):
+            heapq.heappush(self._notes, (next_due.at, next(self._order), body["object"], body["id"]))
+
+    def next(self) -> tuple[int, Json, str] | None:
+        """When the next thing is due, the object, and what is to be done with it."""
+        while self._notes:
+            at, _, kind, object_id = self._notes[0]
+            body = self._store.get(kind, object_id)
+            current = due(body) if body else None
+            if body and current and current.at == at:
+                return at, body, current.action
+            heapq.heappop(self._notes)
+        return None
+
+    def clear(self) -> None:
+        self._notes.clear()
+
+
+_KINDS = frozenset(("subscription", "invoice", "checkout.session", "payment_intent"))
+
+
+def perform(account: Account, body: Json, action: str) -> None:
+    """Does what is due."""
+    match body["object"]:
+        case "subscription":
+            _SUBSCRIPTION[Action(action)](account, body)
+        case "invoice" if action == "finalise":
+            subscriptions.finalise_draft(account, body)
+        case "invoice":
+            subscriptions.pay_invoice(account, body, automatic=True)
+        case "checkout.session":
+            checkout.expire(account, body)
+        case _ if action == "settle":
+            checkout.settle_when_due(account, body)
+        case _:
+            account.store.change(body, _disputed_as=None)
+            charge = account.require("charge", body["latest_charge"])
+            disputes.open_dispute(account, charge, status=body["_disputed_as"], amount=None)
+
+
+_SUBSCRIPTION: dict[str, Callable[[Account, Json], object]] = {
+    Action.CANCEL: subscriptions.cancel,
+    Action.EXPIRE_INCOMPLETE: subscriptions.expire_incomplete,
+    Action.RESUME_COLLECTION: subscriptions.resume_collection,
+    Action.WARN_OF_TRIAL_END: subscriptions.warn_of_trial_end,
+    Action.END_TRIAL: subscriptions.end_trial,
+    Action.RENEW: subscriptions.renew,
+}
