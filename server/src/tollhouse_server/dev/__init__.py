@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -23,11 +24,12 @@ from ..db import migrate
 from ..embedded.errors import EmbeddedServerError
 from ..embedded.postgres import reachable_data_dir, running_postgres
 from ..embedded.valkey import running_valkey
+from ..settings import Settings
 from ..stripe_gateway.client import close_client, open_client
 from ..stripe_gateway.webhook_endpoint import register_endpoint
 from . import demo
 from .announcement import Running
-from .kept import Kept
+from .kept import Kept, write_private
 from .ports import HOST, PortTaken, choose_port
 from .supervisor import PartDied, Supervisor
 
@@ -112,7 +114,7 @@ class _Run:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CannotRun(
-                f"Another `tollhouse dev` runs on {self.data_dir}. Stop it, or choose another --data-dir."
+                f"Another `tollhouse dev` runs on {self.data_dir}. Stop it, or choose another --data."
             ) from None
 
     def _choose_addresses(self) -> None:
@@ -165,9 +167,15 @@ class _Run:
     def _start_service(self, kept: Kept) -> None:
         self.environment["ADMIN_API_KEY"] = kept.admin_api_key
         with self._step("service and worker"):
+            write_private(self.data_dir / "env", self._told_to_the_service())
             self.supervisor.start("worker", [_script("tollhouse"), "work"], self.environment)
             self.supervisor.start("service", [_script("tollhouse"), "serve"], self.environment)
             self._wait_for(f"{self.service_url}/readyz")
+
+    def _told_to_the_service(self) -> str:
+        """Its settings as lines for a shell, so that `tollhouse` can be used on the same data by hand."""
+        told = {name: self.environment.get(name) for name in (field.upper() for field in Settings.model_fields)}
+        return "".join(f"{name}={shlex.quote(value)}\n" for name, value in told.items() if value)
 
     def _start_demo(self, kept: Kept) -> str | None:
         """The demo's address; None where there is no checkout to find it in, or where it would sell for real money."""
@@ -215,8 +223,13 @@ def _refuse_unsigned_webhooks(environment: dict[str, str]) -> None:
 
 
 def _why_refused(error: httpx.HTTPError) -> str:
-    said = error.response.text if isinstance(error, httpx.HTTPStatusError) else ""
-    return f"The demo's catalogs could not be published: {error}\n{said}"
+    if isinstance(error, httpx.HTTPStatusError):
+        said = (
+            f"{error.request.method} {error.request.url} answered {error.response.status_code}: {error.response.text}"
+        )
+    else:
+        said = str(error)
+    return f"The demo's catalogs could not be published: {said}"
 
 
 def _checkout_or_here() -> Path:

@@ -1,5 +1,6 @@
 """Tells people and scripts where everything is."""
 
+import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ class Running:
 
     def write(self, ready_file: Path) -> None:
         """Write it as JSON, with the supervisor's `pid`, for its owner alone."""
-        write_private(ready_file, asdict(self) | {"pid": os.getpid(), "docs": f"{self.service}/docs"})
+        content = asdict(self) | {"pid": os.getpid(), "docs": f"{self.service}/docs"}
+        write_private(ready_file, json.dumps(content, indent=2))
 
     def show(self, console: Console) -> None:
         """A panel at a terminal, plain lines elsewhere."""
@@ -55,7 +57,8 @@ class Running:
         return [
             f"1. Buy something: open {self.demo}, choose a plan and pay with one of the test cards.",
             f"2. Travel in time: move the clock at {self.sandbox} a month ahead and watch the renewal.",
-            "3. Ask why: `.venv/bin/tollhouse --help` lists what an operator can do.",
+            "3. Ask why ada may or may not export:",
+            f"   (set -a; . {self.data_dir}/env; .venv/bin/tollhouse why pdf-tool ada premium_export)",
             "",
             "Ctrl-C stops everything; the data stay.",
         ]

@@ -5,7 +5,7 @@ import os
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 
 @dataclass
@@ -28,12 +28,12 @@ class Kept:
             return cls()
 
     def save(self, data_dir: Path) -> None:
-        write_private(data_dir / "secrets.json", asdict(self))
+        write_private(data_dir / "secrets.json", json.dumps(asdict(self), indent=2))
 
 
-def write_private(file: Path, content: dict[str, Any]) -> None:
-    """Write JSON that only the owner can read; whoever reads meanwhile sees the old file or the new one, whole."""
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only its owner can read; whoever reads meanwhile sees the old text or the new one, whole."""
     unfinished = file.with_name(f"{file.name}.{os.getpid()}")
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
-        json.dump(content, output, indent=2)
+        output.write(text)
     unfinished.replace(file)
