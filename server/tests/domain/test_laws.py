@@ -41,7 +41,7 @@ from tollhouse_server.domain.merging import fits, merge
 from tollhouse_server.domain.money import Money
 from tollhouse_server.domain.standing import standing
 
-LAW = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LAW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Few different instants, so that edges meet: that is where the mistakes are.
 days = st.integers(0, 12).map(lambda number: datetime(2026, 11, 1, tzinfo=UTC) + timedelta(days=5 * number))

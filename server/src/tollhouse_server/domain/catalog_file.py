@@ -89,7 +89,7 @@ def _days(table: Table, key: str, default: int | None, least: int, most: int) ->
 
 def _feature(code: str, table: Table) -> Feature:
     kind = table.choice("kind", Kind.SWITCH)
-    if "combine" in table and kind is Kind.SWITCH:
+    if "combine" in table and kind is Kind.SWITCH and not table.mistaken:
         table.wrong("combine", 'only a limit combines: write kind = "limit" or delete this')
     return Feature(code, table.text("name", code), kind, table.choice("combine", Combine.MAX))
 

@@ -1,0 +1,112 @@
+"""What publishing a catalog says it changes."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tollhouse_server.domain.catalog_changes import differences
+from tollhouse_server.domain.catalog_file import parse_catalog
+
+DOCUMENT: dict[str, Any] = {
+    "project": "app",
+    "name": "App",
+    "redirect_origins": ["https://app.example"],
+    "features": {"export": {}, "pages": {"kind": "limit"}},
+    "products": {
+        "pro": {
+            "opens": {"export": True, "pages": 5},
+            "prices": {
+                "monthly": {"amount": 900, "currency": "eur", "interval": "month", "trial_days": 14},
+                "once": {"amount": 9900, "currency": "eur"},
+            },
+        }
+    },
+}
+
+
+def test_a_first_catalog_is_all_new() -> None:
+    """The first publish lists what there is; a policy that is the usual one is not news."""
+    assert differences(None, parse_catalog(DOCUMENT, 1)) == [
+        "Project: customers may be sent back to https://app.example.",
+        "New feature export: export, a switch.",
+        "New feature pages: pages, a limit (the largest of several counts).",
+        "New product pro: pro opens export on, pages 5.",
+        "New price app.pro.monthly: 9.00 EUR every month after a trial of 14 days.",
+        "New price app.pro.once: 99.00 EUR once.",
+    ]
+
+
+def test_the_same_catalog_changes_nothing() -> None:
+    """Publishing the same again has nothing to say, whatever its version."""
+    assert differences(parse_catalog(DOCUMENT, 1), parse_catalog(DOCUMENT, 2)) == []
+
+
+def _(change: Callable[[dict[str, Any]], object], *said: str) -> tuple[Callable[[dict[str, Any]], object], list[str]]:
+    return change, list(said)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        _(lambda d: d.update(name="Apple"), "Project: the name App becomes Apple."),
+        _(
+            lambda d: d.update(redirect_origins=["https://new.example"]),
+            "Project: customers may be sent back to https://new.example.",
+            "Project: customers may no longer be sent back to https://app.example.",
+        ),
+        _(
+            lambda d: d.update(policy={"grace_days": 1, "on_pause": "end"}),
+            "Policy: grace 7 days becomes 1 day.",
+            "Policy: on pause keep paid becomes end.",
+        ),
+        _(
+            lambda d: d["features"].update(pages={"kind": "limit", "combine": "sum"}),
+            "Feature pages: pages, a limit (the largest of several counts), "
+            "becomes pages, a limit (the sum of several counts).",
+        ),
+        _(
+            lambda d: (d["features"].pop("export"), d["products"]["pro"]["opens"].pop("export")),
+            "Feature export is gone: nothing opens it any more, and asking for it is an error.",
+            "Product pro: no longer opens export.",
+        ),
+        _(
+            lambda d: d["products"]["pro"].update(opens={"export": False, "pages": {"limit": 5, "per_seat": True}}),
+            "Product pro: export on becomes off.",
+            "Product pro: pages 5 becomes 5 per seat.",
+        ),
+        _(
+            lambda d: d["products"]["pro"].update(name="Pro", plan_group="plan", lasts={"days": 30}),
+            "Product pro: the name pro becomes Pro.",
+            "Product pro: plan group none becomes plan.",
+            "Product pro: purchases, past ones too, last 30 days instead of for ever.",
+        ),
+        _(
+            lambda d: d["products"].update(basic={}),
+            "New product basic: basic opens nothing.",
+        ),
+        _(
+            lambda d: d["products"].pop("pro"),
+            "Product pro is gone: whoever holds it loses what it opened.",
+            "Price app.pro.monthly is gone: it can no longer be bought; those who pay it keep it.",
+            "Price app.pro.once is gone: it can no longer be bought; those who pay it keep it.",
+        ),
+        _(
+            lambda d: d["products"]["pro"]["prices"]["monthly"].update(interval_count=3),
+            "Price app.pro.monthly: 9.00 EUR every month after a trial of 14 days becomes 9.00 EUR every 3 months "
+            "after a trial of 14 days for new customers; those who pay it keep theirs.",
+        ),
+    ],
+)
+def test_each_change_is_a_sentence(change: Callable[[dict[str, Any]], object], said: list[str]) -> None:
+    """A publish tells each thing that becomes otherwise, and nothing else."""
+    document = copy.deepcopy(DOCUMENT)
+    change(document)
+    assert differences(parse_catalog(DOCUMENT, 1), parse_catalog(document, 2)) == said
+
+
+def test_a_feature_newly_opened() -> None:
+    """A product that opens more says so."""
+    before = copy.deepcopy(DOCUMENT)
+    del before["products"]["pro"]["opens"]["pages"]
+    assert differences(parse_catalog(before, 1), parse_catalog(DOCUMENT, 2)) == ["Product pro: now opens pages 5."]
