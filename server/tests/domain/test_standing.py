@@ -1,10 +1,13 @@
 """Each row of the table of access: what Stripe says, whether it counts, until when, by which rule."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tollhouse_server.domain import standing as standing_module
 from tollhouse_server.domain.catalog import OnDispute, OnPause, OnRefund, Policy
 from tollhouse_server.domain.errors import UnknownStatus
 from tollhouse_server.domain.evidence import DisputeStatus, PaymentStatus, SubscriptionStatus
@@ -238,3 +241,10 @@ def test_a_sentence_has_no_gaps(make: SimpleNamespace) -> None:
     assert all("{" not in one.sentence and "None" not in one.sentence for one in judged)
     of_explanations = {Rule.NO_SOURCE, Rule.NOT_YET, Rule.OPENS_OTHER_FEATURES, Rule.PRODUCT_UNKNOWN}
     assert {one.rule for one in judged} == set(Rule) - of_explanations - {Rule.VALUE_DOES_NOT_FIT}
+
+
+def test_the_readme_names_every_rule() -> None:
+    """The page for product owners lists each rule by the name that answers carry, and no other."""
+    readme = Path(standing_module.__file__).with_name("README.md").read_text()
+    named = set(re.findall(r"\| `([a-z-]+)` \|$", readme, re.MULTILINE))
+    assert named == {str(rule) for rule in Rule}

@@ -25,7 +25,10 @@ class Rule(StrEnum):
         "subscription-past-due-grace",
         "Payment failed on {unpaid}; access is kept in grace {until}.",
     )
-    SUBSCRIPTION_PAUSED_PAID = "subscription-paused-paid", "Paused: what was paid for, or on trial, lasts {until}."
+    SUBSCRIPTION_PAUSED_PAID = (
+        "subscription-paused-paid",
+        "Paused: access lasts {until}, the end of what was paid for or on trial.",
+    )
     SUBSCRIPTION_PAUSED = "subscription-paused", "Paused: it gives no access until it is resumed."
     SUBSCRIPTION_NOT_LIVE = "subscription-not-live", "The subscription is {status}: it gives no access."
 
