@@ -134,6 +134,17 @@ def test_a_port_that_is_asked_for_and_taken_ends_the_start(
     assert "DEMO_HOST_PORT asks for port 8999" in capsys.readouterr().out
 
 
+def test_a_database_that_is_not_there_is_told(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A DATABASE_URL that leads nowhere ends the start with the reason, without its password."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://someone:secret-word@127.0.0.1:9/nowhere")
+    assert dev.run(data_dir) == 2
+    said = capsys.readouterr().out
+    assert "The database at DATABASE_URL cannot be used" in said
+    assert "secret-word" not in said
+
+
 def test_one_at_a_time(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A second run on the same data is refused, and the first goes on."""
     data_dir.mkdir()

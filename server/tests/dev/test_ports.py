@@ -4,7 +4,8 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from tollhouse_server.dev.ports import HOST, PortTaken, choose_port
+from tollhouse_server.dev.errors import CannotRun
+from tollhouse_server.dev.ports import HOST, choose_port
 
 
 @pytest.fixture
@@ -36,8 +37,15 @@ def test_another_port_is_taken_when_the_usual_one_is_used(used_port: int) -> Non
 def test_a_port_asked_for_is_taken_or_refused(used_port: int, free_port: int) -> None:
     """Who names a port gets that one or an error, never another."""
     assert choose_port("APP_HOST_PORT", used_port, {"APP_HOST_PORT": str(free_port)}, taken=set()) == free_port
-    with pytest.raises(PortTaken, match=f"APP_HOST_PORT asks for port {used_port}"):
+    with pytest.raises(CannotRun, match=f"APP_HOST_PORT asks for port {used_port}"):
         choose_port("APP_HOST_PORT", free_port, {"APP_HOST_PORT": str(used_port)}, taken=set())
+
+
+@pytest.mark.parametrize("asked", ["eighty", "-1", "65536"])
+def test_what_is_not_a_port_is_refused(asked: str) -> None:
+    """A typing error is told by the variable's name."""
+    with pytest.raises(CannotRun, match="DEMO_HOST_PORT is .* not a port"):
+        choose_port("DEMO_HOST_PORT", 8903, {"DEMO_HOST_PORT": asked}, taken=set())
 
 
 def test_zero_asks_for_any_port() -> None:
@@ -50,5 +58,5 @@ def test_two_parts_never_get_the_same_port(free_port: int) -> None:
     taken: set[int] = set()
     first = choose_port("APP_HOST_PORT", free_port, {}, taken=taken)
     assert choose_port("DEMO_HOST_PORT", free_port, {}, taken=taken) != first
-    with pytest.raises(PortTaken):
+    with pytest.raises(CannotRun):
         choose_port("SANDBOX_HOST_PORT", 0, {"SANDBOX_HOST_PORT": str(first)}, taken=taken)

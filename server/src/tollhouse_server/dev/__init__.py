@@ -19,8 +19,10 @@ from typing import NoReturn
 import httpx
 from dotenv import dotenv_values
 from rich.console import Console
+from sqlalchemy.exc import DBAPIError
 
 from ..db import migrate
+from ..domain.errors import Problem
 from ..embedded.errors import EmbeddedServerError
 from ..embedded.postgres import reachable_data_dir, running_postgres
 from ..embedded.valkey import running_valkey
@@ -29,16 +31,13 @@ from ..stripe_gateway.client import close_client, open_client
 from ..stripe_gateway.webhook_endpoint import register_endpoint
 from . import demo
 from .announcement import Running
+from .errors import CannotRun
 from .kept import Kept, write_private
-from .ports import HOST, PortTaken, choose_port
+from .ports import HOST, choose_port
 from .supervisor import PartDied, Supervisor
 
 _READY_SECONDS = 60.0
 _SANDBOX_KEY = "sk_test_sandbox"
-
-
-class CannotRun(RuntimeError):
-    """`tollhouse dev` cannot start as things are; the message says why and what to do."""
 
 
 def run(data_dir: Path | None = None, *, with_valkey: bool = False, ready_file: Path | None = None) -> int:
@@ -51,6 +50,7 @@ def run(data_dir: Path | None = None, *, with_valkey: bool = False, ready_file: 
     try:
         with _signals_interrupt(), contextlib.ExitStack() as stack:
             if ready_file:
+                ready_file.unlink(missing_ok=True)  # of a run that was killed
                 stack.callback(ready_file.unlink, missing_ok=True)
             _Run(console, stack, data_dir or _checkout_or_here() / ".tollhouse").forever(with_valkey, ready_file)
     except KeyboardInterrupt:
@@ -59,7 +59,7 @@ def run(data_dir: Path | None = None, *, with_valkey: bool = False, ready_file: 
     except PartDied as death:
         console.print(f"{death}\n\nStopped everything.", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
-    except (CannotRun, EmbeddedServerError, PortTaken) as reason:
+    except (CannotRun, EmbeddedServerError, Problem) as reason:
         console.print(str(reason), style="red", markup=False, highlight=False, soft_wrap=True)
         return 2
 
@@ -137,7 +137,10 @@ class _Run:
             with self._step("Valkey"):
                 self.environment["REDIS_URL"] = self.stack.enter_context(running_valkey())
         with self._step("schema"):
-            migrate.upgrade(self.environment["DATABASE_URL"])
+            try:
+                migrate.upgrade(self.environment["DATABASE_URL"])
+            except DBAPIError as error:
+                raise CannotRun(f"The database at DATABASE_URL cannot be used: {error.orig}") from error
 
     def _start_sandbox(self, kept: Kept) -> None:
         with self._step("Stripe sandbox"):

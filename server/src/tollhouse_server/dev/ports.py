@@ -4,22 +4,22 @@ import contextlib
 import socket
 from collections.abc import Mapping
 
+from .errors import CannotRun
+
 HOST = "127.0.0.1"
-
-
-class PortTaken(RuntimeError):
-    """A port that was asked for by name is in use."""
 
 
 def choose_port(variable: str, usual: int, environment: Mapping[str, str], *, taken: set[int]) -> int:
     """The port `variable` asks for, else the usual one, else any that is free; never one in `taken`, which it joins.
 
-    Raises PortTaken when the port that was asked for is in use: somebody relies on it.
+    Raises CannotRun when the port that was asked for is in use: somebody relies on it.
     """
     if asked := environment.get(variable):
+        if not asked.isdecimal() or int(asked) > 65535:
+            raise CannotRun(f"{variable} is {asked!r}, which is not a port.")
         port = int(asked)
         if port and not _is_free(port, taken):
-            raise PortTaken(f"{variable} asks for port {port}, but something else listens there.")
+            raise CannotRun(f"{variable} asks for port {port}, but something else listens there.")
     else:
         port = usual if _is_free(usual, taken) else 0
     port = port or _any_free(taken)
