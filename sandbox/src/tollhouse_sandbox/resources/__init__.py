@@ -5,6 +5,7 @@ from tollhouse_sandbox.resources import (
     balance,
     checkout_sessions,
     customers,
+    entitlements,
     events,
     invoices,
     payment_methods,
@@ -19,6 +20,7 @@ from tollhouse_sandbox.resources import (
 OPERATIONS: list[Operation] = [
     *products.OPERATIONS,
     *prices.OPERATIONS,
+    *entitlements.OPERATIONS,
     *customers.OPERATIONS,
     *payment_methods.OPERATIONS,
     *checkout_sessions.OPERATIONS,

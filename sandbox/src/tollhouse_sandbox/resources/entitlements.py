@@ -1,0 +1,92 @@
+"""Features and which products have them: /v1/entitlements/features and /v1/products/:id/features."""
+
+from tollhouse_sandbox.errors import StripeError, missing
+from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page
+from tollhouse_sandbox.params import flag, merged, metadata, text
+from tollhouse_sandbox.store import Json
+
+_FEATURE = "entitlements.feature"
+_ATTACHED = "product_feature"
+
+
+def _create(call: Call) -> Json:
+    key = call.params["lookup_key"]
+    if any(feature["lookup_key"] == key for feature in call.account.store.oldest_first(_FEATURE)):
+        raise StripeError(
+            f"A feature with lookup_key `{key}` already exists.", code="resource_already_exists", param="lookup_key"
+        )
+    return call.account.born(
+        _FEATURE,
+        active=True,
+        lookup_key=key,
+        metadata=call.params.get("metadata") or {},
+        name=call.params["name"],
+    )
+
+
+def _update(call: Call) -> Json:
+    feature = call.target(_FEATURE)
+    changes = {name: call.params[name] for name in ("active", "name") if name in call.params}
+    if "metadata" in call.params:
+        changes["metadata"] = merged(feature["metadata"], call.params["metadata"])
+    return call.account.store.change(feature, **changes)
+
+
+def _list(call: Call) -> Page:
+    key, archived = call.params.get("lookup_key"), call.params.get("archived", False)
+    return page(
+        call, _FEATURE, lambda one: one["active"] is not archived and (key is None or one["lookup_key"] == key)
+    )
+
+
+def _attach(call: Call) -> Json:
+    product = call.target("product")
+    feature = call.account.require(_FEATURE, call.params["entitlement_feature"], param="entitlement_feature")
+    if any(one["entitlement_feature"]["id"] == feature["id"] for one in _of(call, product)):
+        raise StripeError("This feature is already attached to the product.", param="entitlement_feature")
+    return call.account.born(_ATTACHED, entitlement_feature=feature, _product=product["id"])
+
+
+def _attached(call: Call) -> Page:
+    product = call.target("product")
+    return page(call, _ATTACHED, lambda one: one["_product"] == product["id"])
+
+
+def _one_attached(call: Call) -> Json:
+    product, wanted = call.target("product"), call.path["feature"]
+    found = next((one for one in _of(call, product) if one["id"] == wanted), None)
+    if found is None:
+        raise missing(_ATTACHED, wanted)
+    return found
+
+
+def _detach(call: Call) -> Json:
+    attached = _one_attached(call)
+    call.account.store.remove(attached)
+    return {"id": attached["id"], "object": _ATTACHED, "deleted": True}
+
+
+def _of(call: Call, product: Json) -> list[Json]:
+    return [one for one in call.account.store.oldest_first(_ATTACHED) if one["_product"] == product["id"]]
+
+
+OPERATIONS = [
+    Operation(
+        "POST",
+        "/v1/entitlements/features",
+        _create,
+        {"lookup_key": text, "name": text, "metadata": metadata},
+        ("lookup_key", "name"),
+    ),
+    Operation("GET", "/v1/entitlements/features", _list, {**PAGING, "lookup_key": text, "archived": flag}),
+    Operation("GET", "/v1/entitlements/features/{id}", lambda call: call.target(_FEATURE)),
+    Operation(
+        "POST", "/v1/entitlements/features/{id}", _update, {"active": flag, "name": text, "metadata": metadata}
+    ),
+    Operation(
+        "POST", "/v1/products/{id}/features", _attach, {"entitlement_feature": text}, ("entitlement_feature",)
+    ),
+    Operation("GET", "/v1/products/{id}/features", _attached, PAGING),
+    Operation("GET", "/v1/products/{id}/features/{feature}", _one_attached),
+    Operation("DELETE", "/v1/products/{id}/features/{feature}", _detach),
+]
