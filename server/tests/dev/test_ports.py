@@ -44,7 +44,7 @@ def test_a_port_asked_for_is_taken_or_refused(used_port: int, free_port: int) ->
 @pytest.mark.parametrize("asked", ["eighty", "-1", "65536"])
 def test_what_is_not_a_port_is_refused(asked: str) -> None:
     """A typing error is told by the variable's name."""
-    with pytest.raises(CannotRun, match="DEMO_HOST_PORT is .* not a port"):
+    with pytest.raises(CannotRun, match=r"DEMO_HOST_PORT is .* not a port"):
         choose_port("DEMO_HOST_PORT", 8903, {"DEMO_HOST_PORT": asked}, taken=set())
 
 
