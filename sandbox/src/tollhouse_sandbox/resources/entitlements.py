@@ -26,7 +26,7 @@ def _create(call: Call) -> Json:
 
 def _update(call: Call) -> Json:
     feature = call.target(_FEATURE)
-    changes = {name: call.params[name] for name in ("active", "name") if name in call.params}
+    changes: Json = {name: call.params[name] for name in ("active", "name") if name in call.params}
     if "metadata" in call.params:
         changes["metadata"] = merged(feature["metadata"], call.params["metadata"])
     return call.account.store.change(feature, **changes)
