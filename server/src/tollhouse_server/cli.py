@@ -24,7 +24,7 @@ from .commands.issue_key import issue_key
 from .commands.publish_catalog import publish_catalog
 from .db import migrate
 from .db.engine import Database, Tx
-from .domain.catalog_file import json_schema
+from .domain.catalog_schema import json_schema
 from .domain.entitlements import answer
 from .domain.errors import Problem
 from .domain.explain import Explanation, explain

@@ -52,7 +52,7 @@ def test_nothing_at_all(make: SimpleNamespace) -> None:
 def test_yet_to_begin(make: SimpleNamespace) -> None:
     """A grant that begins later says when."""
     told = export(make, 0, make.grant(starts_at=make.day(4)))
-    assert told.sentence == "Not allowed: It opens on 5 Nov 2026."
+    assert told.sentence == "Not allowed. It opens on 5 Nov 2026."
     assert told.sources[0].sentence == "Granted from 5 Nov 2026, for ever (a gift). This has not begun."
     assert (told.rule, told.valid_until, told.next_change_at) == ("not-yet", make.day(4), make.day(4))
 

@@ -48,6 +48,7 @@ SUBSCRIPTIONS: list[tuple[str, dict[str, Any], Policy, object, Rule]] = [
     ("classic-cancelled", {"cancel_at_period_end": True}, Policy(), 30, Rule.SUBSCRIPTION_ENDS),
     ("both-cancelled", {"cancel_at": day(12), "cancel_at_period_end": True}, Policy(), 12, Rule.SUBSCRIPTION_ENDS),
     ("ends-within-leeway", {"cancel_at": day(32)}, Policy(), 32, Rule.SUBSCRIPTION_ENDS),
+    ("ends-with-leeway", {"cancel_at": day(33)}, Policy(), 33, Rule.SUBSCRIPTION_ENDS),
     ("ends-in-a-year", {"cancel_at": day(365)}, Policy(), 33, Rule.SUBSCRIPTION_ACTIVE),
     # An unpaid one keeps access for the grace, from when the unpaid period began.
     ("past-due", {"status": S.PAST_DUE, "unpaid_since": day(2)}, Policy(), 9, Rule.SUBSCRIPTION_PAST_DUE_GRACE),
@@ -178,9 +179,10 @@ def test_what_becomes_of_a_subscription_s_payment(
 
 def test_a_refund_after_the_end_changes_nothing(make: SimpleNamespace) -> None:
     """What had ended before the refund ended by its own rule."""
-    paid = make.payment(refunded=900, refunded_at=day(40))
-    judged = standing(make.subscription(payment=paid), Policy())
-    assert (judged.period, judged.rule) == (Period(day(0), day(33)), Rule.SUBSCRIPTION_ACTIVE)
+    for refunded_at in (day(33), day(40)):
+        paid = make.payment(refunded=900, refunded_at=refunded_at)
+        judged = standing(make.subscription(payment=paid), Policy())
+        assert (judged.period, judged.rule) == (Period(day(0), day(33)), Rule.SUBSCRIPTION_ACTIVE)
     canceled = standing(make.subscription(status=S.CANCELED, payment=paid), Policy())
     assert canceled.rule is Rule.SUBSCRIPTION_NOT_LIVE
 

@@ -13,7 +13,8 @@ from ..catalogs import Project, current_catalog, document_of, project_by_slug
 from ..db.engine import Database, Tx
 from ..db.tables import catalog, price, project
 from ..domain.catalog import Catalog
-from ..domain.catalog_file import differences, parse_catalog
+from ..domain.catalog_changes import differences
+from ..domain.catalog_file import parse_catalog
 from ..domain.errors import CatalogInvalid, Problem
 from ..stripe_gateway import StripeClient
 from ..stripe_gateway.catalog import StripePrice, apply_catalog, archive_prices

@@ -19,7 +19,6 @@ from .catalog import (
     Price,
     Product,
 )
-from .catalog_changes import differences as differences
 from .document import Table, quoted, what
 from .errors import CatalogInvalid
 from .money import Money

@@ -115,7 +115,7 @@ def _sentence(verdict: Answer, sources: tuple[ConsideredSource, ...]) -> str:
         because = next(source.sentence for source in sources if source.counts and source.id == verdict.source)
         return f"Allowed{amount} {until(verdict.valid_until)}. {because}"
     if verdict.valid_until is not None:
-        return f"Not allowed: {Rule.NOT_YET.sentence.format(opens=day(verdict.valid_until))}"
+        return f"Not allowed. {Rule.NOT_YET.sentence.format(opens=day(verdict.valid_until))}"
     concerned = [source for source in sources if source.rule != Rule.OPENS_OTHER_FEATURES]
     if not concerned:
         return f"Not allowed. {Rule.NO_SOURCE.sentence}"

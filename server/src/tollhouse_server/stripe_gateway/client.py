@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import stripe
+import structlog
 from stripe import StripeClient as StripeClient
 
 from ..domain.errors import Problem
 
 API_VERSION = stripe.api_version
 """The version of Stripe's API that the installed library pins; webhook endpoints should be made with it."""
+
+log = structlog.get_logger(__name__)
 
 MAX_NETWORK_RETRIES = 2
 TIMEOUT_SECONDS = 20
@@ -31,7 +34,7 @@ class StripeRefused(Problem):
     The detail is Stripe's own sentence.
     """
 
-    status = 502
+    status = 422
     code = "upstream-refused"
 
     def __init__(self, message: str, stripe_code: str | None) -> None:
@@ -69,4 +72,5 @@ def stripe_errors() -> Iterator[None]:
     ) as refused:
         raise StripeRefused(refused.user_message or str(refused), refused.code) from refused
     except stripe.StripeError as failed:
+        log.warning("Stripe does not answer", error=str(failed), request_id=failed.request_id)
         raise StripeUnavailable("Stripe does not answer now; nothing was lost, try again in a moment.") from failed

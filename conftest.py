@@ -4,9 +4,11 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+from tollhouse_sandbox.testing import RunningSandbox, running_sandbox
 from tollhouse_server.db import migrate
 from tollhouse_server.embedded.postgres import PostgresServer, temporary_postgres
 from tollhouse_server.embedded.valkey import running_valkey
+from tollhouse_server.testing import World, running_world
 
 _numbers = itertools.count(1)
 
@@ -40,3 +42,17 @@ def valkey_url() -> Iterator[str]:
     """A Valkey of this test process; tests that write to it choose keys of their own or flush it."""
     with running_valkey() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[RunningSandbox]:
+    """Stripe on a desk; each test that uses it through `world` finds it empty."""
+    with running_sandbox(frozen=True) as running:
+        yield running
+
+
+@pytest.fixture
+def world(sandbox: RunningSandbox, database_url: str) -> Iterator[World]:
+    """The service, its database and Stripe, empty and at one time of day."""
+    with running_world(sandbox, database_url) as running:
+        yield running

@@ -1,0 +1,210 @@
+"""The whole service for tests: real HTTP, a real database, Stripe's sandbox, and one clock that the test moves."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, Self, TypeVar
+
+import httpx
+import stripe as stripe_library
+import uvicorn
+from tollhouse import Check, Customer, Tollhouse
+from tollhouse_sandbox.testing import RunningSandbox
+
+from .app import build_app
+from .resources import Resources, open_resources
+from .settings import Settings
+from .timetable import Timetable
+
+Result = TypeVar("Result")
+
+OPERATOR_KEY = "an-operators-key-for-tests-only"
+STEP = timedelta(days=1)
+"""How far the clock of a story jumps at a time: less than any grace or leeway."""
+
+
+class ManualClock:
+    """Stands still until it is set."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+    def set(self, now: datetime) -> None:
+        self._now = now
+
+
+class RunningService:
+    """The service on a loopback port. Its worker works when `work` is called, and only then."""
+
+    def __init__(self, settings: Settings, clock: ManualClock) -> None:
+        self.settings, self.clock = settings, clock
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="tollhouse", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._started.wait(20):
+            raise RuntimeError("the service did not start within 20 s")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+        self._listener.close()
+
+    def run(self, job: Callable[[Resources], Awaitable[Result]]) -> Result:
+        """Runs `job` beside the service, in its event loop and on its database."""
+
+        async def awaited() -> Result:
+            return await job(self._resources)
+
+        return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result(60)
+
+    def work(self) -> int:
+        """What a worker would do: all pending events, then what time has overtaken. Returns how many customers."""
+
+        async def drain(resources: Resources) -> int:
+            done = 0
+            while await resources.pipeline.process_next():
+                done += 1
+            timetable = Timetable(resources.database, resources.clock, resources.refresh)
+            while await timetable.refresh_outdated():
+                pass
+            return done
+
+        return self.run(drain)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        config = uvicorn.Config(
+            build_app(self.settings, clock=self.clock), log_config=None, access_log=False, timeout_graceful_shutdown=2
+        )
+        self._server = uvicorn.Server(config)
+        async with open_resources(self.settings, clock=self.clock) as self._resources:
+            serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+            while not self._server.started and not serving.done():
+                await asyncio.sleep(0.01)
+            self._started.set()
+            await serving
+
+
+class World:
+    """A project that sells, its customers, Stripe and the service, all at one time of day."""
+
+    def __init__(self, sandbox: RunningSandbox, service: RunningService, endpoint: str) -> None:
+        self.sandbox, self.service, self.endpoint = sandbox, service, endpoint
+        headers = {"Authorization": f"Bearer {OPERATOR_KEY}", "Tollhouse-Operator": "grace"}
+        self.operator = httpx.Client(base_url=service.url, headers=headers, timeout=30, trust_env=False)
+        self.stripe = stripe_library.StripeClient(
+            sandbox.secret_key, base_addresses={"api": sandbox.url}, max_network_retries=0
+        )
+        self._apps: list[Tollhouse] = []
+
+    def publish(self, document: Mapping[str, Any]) -> Tollhouse:
+        """Publishes a catalog and answers with a client of its project, with a new key."""
+        slug = document["project"]
+        published = self.operator.put(f"/v1/admin/projects/{slug}/catalog", json=document)
+        assert published.is_success, published.text
+        issued = self.operator.post(f"/v1/admin/projects/{slug}/keys", json={"name": "test"})
+        self._apps.append(Tollhouse(self.service.url, issued.json()["key"], retries=0))
+        return self._apps[-1]
+
+    def customer(self, app: Tollhouse, user_id: str) -> "WorldCustomer":
+        return WorldCustomer(self, app, user_id)
+
+    def arrive(self) -> None:
+        """Lets every webhook under way arrive and the worker do its work."""
+        self.sandbox.drain()
+        self.service.work()
+
+    def passes(self, **by: float) -> None:
+        """Time passes for Stripe and the service alike (`days=40`), in steps of a day, and everything due happens."""
+        end = self.service.clock.now() + timedelta(**by)
+        while (now := self.service.clock.now()) < end:
+            now = min(now + STEP, end)
+            self.sandbox.advance_to(now)
+            self.service.clock.set(now)
+            self.arrive()
+
+    def hold_webhooks(self, held: bool = True) -> None:
+        """Stripe delivers nothing until let go; what happens meanwhile is never delivered by itself."""
+        self.stripe.v1.webhook_endpoints.update(self.endpoint, {"disabled": held})
+
+    def close(self) -> None:
+        self.operator.close()
+        for app in self._apps:
+            app.close()
+
+
+class WorldCustomer:
+    """One user of one app."""
+
+    def __init__(self, world: World, app: Tollhouse, user_id: str) -> None:
+        self.world, self.app, self.user_id = world, app, user_id
+
+    def buys(self, price: str, card: str = "pm_card_visa", **asked: Any) -> str:
+        """Pays for `price` on the hosted page; answers with the checkout's id once the webhooks have arrived."""
+        opened = self.app.open_checkout(
+            self.user_id, price, success_url="https://app.test/welcome", cancel_url="https://app.test/", **asked
+        )
+        if opened.url is None or opened.id is None:
+            raise AssertionError(f"{self.user_id} was not asked to pay: {opened.outcome}")
+        self.world.sandbox.pay(opened.url, card)
+        self.world.arrive()
+        return opened.id
+
+    def may(self, feature: str) -> Check:
+        return self.app.check(self.user_id, feature)
+
+    def state(self) -> Customer:
+        return self.app.customer(self.user_id)
+
+    @property
+    def stripe_id(self) -> str:
+        """The Stripe customer (`cus_…`)."""
+
+        async def find(resources: Resources) -> str:
+            from sqlalchemy import select
+
+            from .db.tables import customer
+
+            async with resources.database.transaction() as tx:
+                found = await tx.scalar(select(customer.c.stripe_customer_id).where(customer.c.user_id == self.user_id))
+            return str(found)
+
+        return self.world.service.run(find)
+
+
+@contextmanager
+def running_world(sandbox: RunningSandbox, database_url: str, *, redis_url: str | None = None) -> Iterator[World]:
+    """The service on `database_url`, which must be migrated and empty, against `sandbox`, which is frozen and emptied."""
+    sandbox.reset()
+    sandbox.freeze()
+    clock = ManualClock(sandbox.now())
+    stripe = stripe_library.StripeClient(sandbox.secret_key, base_addresses={"api": sandbox.url})
+    endpoint = stripe.v1.webhook_endpoints.create({"url": "http://127.0.0.1:9/", "enabled_events": ["*"]})
+    settings = Settings(
+        _env_file=None,
+        database_url=database_url,
+        redis_url=redis_url,
+        stripe_secret_key=sandbox.secret_key,
+        stripe_webhook_secret=endpoint["secret"],
+        stripe_api_base=sandbox.url,
+        admin_api_key=OPERATOR_KEY,
+        database_pool_size=5,
+    )
+    with RunningService(settings, clock) as service:
+        stripe.v1.webhook_endpoints.update(endpoint.id, {"url": f"{service.url}/v1/stripe/webhook"})
+        world = World(sandbox, service, endpoint.id)
+        try:
+            yield world
+        finally:
+            world.close()
