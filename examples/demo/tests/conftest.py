@@ -33,7 +33,7 @@ def stack() -> Iterator[dict[str, str]]:
     """`tollhouse dev` on free ports with a data directory of its own; ended by Ctrl-C, which must succeed."""
     with tempfile.TemporaryDirectory(prefix="tollhouse-demo-") as directory:
         ready, log = Path(directory, "ready.json"), Path(directory, "dev.log")
-        options = ["--data-dir", f"{directory}/data", "--ready-file", str(ready)]
+        options = ["--data", f"{directory}/data", "--ready-file", str(ready)]
         command = [sys.executable, "-m", "tollhouse_server.cli", "dev", *options]
         with log.open("w") as output:
             process = subprocess.Popen(
