@@ -174,6 +174,7 @@ MISTAKES: list[tuple[tuple[str, ...], object, str, str]] = [
     (("policy", "on_pause"), "stop", "/policy/on_pause", 'one of "keep_paid", "end", not "stop"'),
     (("policy", "on_dispute"), None, "/policy/on_dispute", "not nothing"),
     (("features", "Pages"), {}, "/features/Pages", "a code has"),
+    (("features", "x" * 300), {}, "/features/" + "x" * 300, "a code has"),
     (("features", "seats"), 1, "/features/seats", "must be a table"),
     (("features", "seats", "kind"), "meter", "/features/seats/kind", 'one of "switch", "limit"'),
     (("features", "premium_export", "combine"), "sum", "/features/premium_export/combine", "only a limit combines"),

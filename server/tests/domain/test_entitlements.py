@@ -39,6 +39,16 @@ def test_overlapping_sources_cut_time_into_stretches(make: SimpleNamespace) -> N
     ]
 
 
+def test_the_reason_that_gives_most_is_named_first(make: SimpleNamespace) -> None:
+    """The larger limit names the source, whatever its kind; of equals the first by kind and id does."""
+    less = (make.grant(id="gr_2", feature="pages", value=3), make.grant(id="gr_1", feature="pages", value=3))
+    computed = compute(make.catalog(), Evidence((make.subscription(),), (), less), Policy(), make.day(40))
+    [stretch] = only(computed, "pages")
+    assert [reason.source_id for reason in stretch.reasons] == ["gr_1", "gr_2"]
+    computed = compute(make.catalog(), Evidence((make.subscription(),), (), less), Policy(), make.day(0))
+    assert [reason.source_id for reason in only(computed, "pages")[0].reasons] == ["sub_1", "gr_1", "gr_2"]
+
+
 def test_a_gap_stays_a_gap(make: SimpleNamespace) -> None:
     """Between two grants the feature is closed, and the answer says when it opens."""
     grants = (

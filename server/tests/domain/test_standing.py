@@ -187,6 +187,13 @@ def test_a_refund_after_the_end_changes_nothing(make: SimpleNamespace) -> None:
     assert canceled.rule is Rule.SUBSCRIPTION_NOT_LIVE
 
 
+def test_what_gives_nothing_anyway_keeps_its_own_reason(make: SimpleNamespace) -> None:
+    """A dispute about the payment of a canceled subscription suspends nothing."""
+    disputed = make.payment(dispute=D.NEEDS_RESPONSE, disputed_at=day(5))
+    judged = standing(make.subscription(status=S.CANCELED, payment=disputed), Policy())
+    assert judged.rule is Rule.SUBSCRIPTION_NOT_LIVE
+
+
 PURCHASES: list[tuple[str, dict[str, Any], timedelta | None, object, Rule]] = [
     ("for-life", {}, None, None, Rule.PURCHASE_PAID),
     ("free", {"payment_status": PaymentStatus.NO_PAYMENT_REQUIRED}, None, None, Rule.PURCHASE_PAID),

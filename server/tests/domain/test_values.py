@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tollhouse_server.domain.errors import CatalogInvalid, Problem
-from tollhouse_server.domain.evidence import DisputeStatus
+from tollhouse_server.domain.evidence import DisputeStatus, Payment
 from tollhouse_server.domain.money import Money
 from tollhouse_server.domain.origins import origin_of
 from tollhouse_server.domain.time import Period, boundaries, day, from_timestamp, utc, written
@@ -100,6 +100,7 @@ def test_only_all_of_the_money_is_a_full_refund(make: SimpleNamespace) -> None:
     assert make.payment(refunded=900, refunded_at=NOON).fully_refunded
     assert not make.payment(refunded=899, refunded_at=NOON).fully_refunded
     assert not make.payment().fully_refunded
+    assert not Payment(Money(0, "eur")).fully_refunded
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,8 @@ def test_only_all_of_the_money_is_a_full_refund(make: SimpleNamespace) -> None:
     [
         {"feature": None, "value": None},
         {"feature": "export", "value": None},
+        {"feature": "export", "value": False},
+        {"feature": "pages", "value": 0},
         {"product": "pro", "feature": "export", "value": True},
         {"product": "pro", "value": True},
     ],

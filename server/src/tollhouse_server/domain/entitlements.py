@@ -106,7 +106,7 @@ def _stretches(feature: Feature, opened: Iterable[Opening]) -> Iterator[Entitlem
     current: Entitlement | None = None
     for piece in _pieces([period for period, _ in counting]):
         following = _piece(feature, piece, [opening for period, opening in counting if piece.start in period])
-        if current and following and _same(current, following):
+        if current and following and (current.value, current.reasons) == (following.value, following.reasons):
             current = replace(current, period=Period(current.period.start, piece.end))
             continue
         if current:
@@ -130,19 +130,13 @@ def _piece(feature: Feature, period: Period, opened: Sequence[Opening]) -> Entit
         return None
     most_first = sorted(opened, key=lambda opening: (-_weight(opening.value), opening.kind, opening.source_id))
     reasons = dict.fromkeys(
-        Reason(opening.source_id, opening.kind, str(opening.standing.rule)) for opening in most_first if opening.value
+        Reason(opening.source_id, opening.kind, str(opening.standing.rule)) for opening in most_first
     )
     return Entitlement(feature.code, value, period, tuple(reasons))
 
 
 def _weight(value: Value) -> float:
     return inf if isinstance(value, str) else value
-
-
-def _same(before: Entitlement, after: Entitlement) -> bool:
-    """Whether nothing but the period differs, and no time lies between."""
-    joined = before.period.end == after.period.start
-    return joined and (before.value, before.reasons) == (after.value, after.reasons)
 
 
 def dump(entitlements: Iterable[Entitlement]) -> list[dict[str, object]]:

@@ -156,7 +156,7 @@ class Grant:
     revoked_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        if (self.feature is None) == (self.product is None) or (self.feature is None) != (self.value is None):
+        if (self.feature is None) == (self.product is None) or (self.feature is None) == bool(self.value):
             raise ValueError("a grant gives either a feature with its value, or a product")
 
 
