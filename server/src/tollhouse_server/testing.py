@@ -15,6 +15,7 @@ from tollhouse import Check, Customer, Tollhouse
 from tollhouse_sandbox.testing import RunningSandbox
 
 from .app import build_app
+from .db.tables import customer
 from .resources import Resources, open_resources
 from .settings import Settings
 from .timetable import Timetable
@@ -90,8 +91,8 @@ class RunningService:
         self._server = uvicorn.Server(config)
         async with open_resources(self.settings, clock=self.clock) as self._resources:
             serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
-            while not self._server.started and not serving.done():
-                await asyncio.sleep(0.01)
+            while not self._server.started and not serving.done():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)  # uvicorn has no event to wait for
             self._started.set()
             await serving
 
@@ -172,10 +173,6 @@ class WorldCustomer:
         """The Stripe customer (`cus_…`)."""
 
         async def find(resources: Resources) -> str:
-            from sqlalchemy import select
-
-            from .db.tables import customer
-
             async with resources.database.transaction() as tx:
                 found = await tx.scalar(select(customer.c.stripe_customer_id).where(customer.c.user_id == self.user_id))
             return str(found)
@@ -185,7 +182,7 @@ class WorldCustomer:
 
 @contextmanager
 def running_world(sandbox: RunningSandbox, database_url: str, *, redis_url: str | None = None) -> Iterator[World]:
-    """The service on `database_url`, which must be migrated and empty, against `sandbox`, which is frozen and emptied."""
+    """The service on `database_url`, migrated and empty, against `sandbox`, which is frozen and emptied."""
     sandbox.reset()
     sandbox.freeze()
     clock = ManualClock(sandbox.now())
@@ -193,12 +190,12 @@ def running_world(sandbox: RunningSandbox, database_url: str, *, redis_url: str 
     endpoint = stripe.v1.webhook_endpoints.create({"url": "http://127.0.0.1:9/", "enabled_events": ["*"]})
     settings = Settings(
         _env_file=None,
-        database_url=database_url,
-        redis_url=redis_url,
-        stripe_secret_key=sandbox.secret_key,
-        stripe_webhook_secret=endpoint["secret"],
+        database_url=SecretStr(database_url),
+        redis_url=SecretStr(redis_url) if redis_url else None,
+        stripe_secret_key=SecretStr(sandbox.secret_key),
+        stripe_webhook_secret=SecretStr(endpoint["secret"]),
         stripe_api_base=sandbox.url,
-        admin_api_key=OPERATOR_KEY,
+        admin_api_key=SecretStr(OPERATOR_KEY),
         database_pool_size=5,
     )
     with RunningService(settings, clock) as service:

@@ -3,22 +3,16 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, func
-from sqlalchemy.dialects.postgresql import insert
-
-from . import inbox, snapshot
+from . import inbox, liveness, snapshot
 from .audit import Cause
 from .clock import Clock
 from .db.engine import Database
-from .db.tables import worker
 from .refresh import Refresh
 
 REFRESH_EVERY = timedelta(seconds=1)
 HEARTBEAT_EVERY = timedelta(seconds=5)
 PRUNE_EVERY = timedelta(hours=6)
 
-WORKER_IS_ALIVE = timedelta(seconds=30)
-"""A worker that was not seen for longer does not work."""
 KEEP_SETTLED = timedelta(days=90)
 """How long a settled event is kept: three times what Stripe lists."""
 
@@ -47,15 +41,9 @@ class Timetable:
     async def heartbeat(self, worker_id: str) -> None:
         """Tells /readyz that this worker is alive."""
         async with self.database.transaction() as tx:
-            seen = {"seen_at": func.now()}
-            await tx.execute(
-                insert(worker)
-                .values(id=worker_id, **seen)
-                .on_conflict_do_update(index_elements=[worker.c.id], set_=seen)
-            )
+            await liveness.beat(tx, worker_id)
 
     async def prune(self) -> None:
         """Forgets what nobody asks for any more."""
         async with self.database.transaction() as tx:
             await inbox.prune(tx, KEEP_SETTLED)
-            await tx.execute(delete(worker).where(worker.c.seen_at < func.now() - WORKER_IS_ALIVE * 120))

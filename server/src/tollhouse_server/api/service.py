@@ -12,11 +12,11 @@ from pydantic import Field
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from .. import liveness
 from ..db.engine import Database
 from ..db.migrate import is_at_head
-from ..db.tables import inbox, worker
+from ..db.tables import inbox
 from ..telemetry import INBOX_EVENTS, INBOX_OLDEST_SECONDS
-from ..timetable import WORKER_IS_ALIVE
 from .context import Ctx
 from .types import Answer
 
@@ -92,10 +92,8 @@ async def _readiness(database: Database) -> Readiness:
         migrations = await is_at_head(database)
     except SQLAlchemyError:
         return Readiness(ready=False, database=False, migrations=False, worker=False)
-    seen = migrations and await _worker_was_seen(database)
-    return Readiness(ready=migrations and seen, database=True, migrations=migrations, worker=seen)
-
-
-async def _worker_was_seen(database: Database) -> bool:
+    if not migrations:
+        return Readiness(ready=False, database=True, migrations=False, worker=False)
     async with database.transaction() as tx:
-        return bool(await tx.scalar(select(func.count()).where(worker.c.seen_at > func.now() - WORKER_IS_ALIVE)))
+        worker = await liveness.seen_lately(tx)
+    return Readiness(ready=worker, database=True, migrations=True, worker=worker)
