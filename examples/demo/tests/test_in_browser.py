@@ -120,7 +120,7 @@ def sign_in(page: Page, demo_url: str, person: str) -> None:
 
 def pay(page: Page, card: str, button: str) -> None:
     page.get_by_label("E-mail").fill("somebody@example.com")
-    page.get_by_label(re.compile(f"^{re.escape(card)}")).check()
+    page.get_by_label(re.compile(rf"^\s*{re.escape(card)}\s+\w+ \d")).check()
     page.get_by_role("button", name=button).click()
 
 
