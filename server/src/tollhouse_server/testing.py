@@ -11,6 +11,8 @@ from typing import Any, Self, TypeVar
 import httpx
 import stripe as stripe_library
 import uvicorn
+from pydantic import SecretStr
+from sqlalchemy import select
 from tollhouse import Check, Customer, Tollhouse
 from tollhouse_sandbox.testing import RunningSandbox
 
