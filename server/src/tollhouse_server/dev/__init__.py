@@ -52,7 +52,8 @@ def run(data_dir: Path | None = None, *, with_valkey: bool = False, ready_file: 
             if ready_file:
                 ready_file.unlink(missing_ok=True)  # of a run that was killed
                 stack.callback(ready_file.unlink, missing_ok=True)
-            _Run(console, stack, data_dir or _checkout_or_here() / ".tollhouse").forever(with_valkey, ready_file)
+            place = (data_dir or _checkout_or_here() / ".tollhouse").absolute()
+            _Run(console, stack, place).forever(with_valkey, ready_file)
     except KeyboardInterrupt:
         console.print("Stopped.")
         return 0
@@ -131,6 +132,8 @@ class _Run:
         if not self.environment.get("DATABASE_URL"):
             with self._step("PostgreSQL"):
                 place = reachable_data_dir(self.data_dir / "postgres")
+                if not place.is_relative_to(self.data_dir):
+                    self.console.print(f"PostgreSQL's account cannot enter {self.data_dir}: its data are in {place}.")
                 server = self.stack.enter_context(running_postgres(place))
             self.environment["DATABASE_URL"] = server.url()
         if with_valkey or self.environment.get("REDIS_URL") == "embedded":
