@@ -49,7 +49,7 @@ def run_dev(data_dir: Path, tmp_path: Path, once: Once, *, with_valkey: bool = F
 
     def accompany() -> None:
         try:
-            deadline = time.monotonic() + 50
+            deadline = time.monotonic() + 80
             while not ready_file.exists():
                 assert time.monotonic() < deadline, "it was never ready"
                 if ended.wait(0.05):
@@ -74,6 +74,7 @@ def run_dev(data_dir: Path, tmp_path: Path, once: Once, *, with_valkey: bool = F
     return code
 
 
+@pytest.mark.timeout(200)
 def test_it_starts_stops_and_finds_its_data_again(
     data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

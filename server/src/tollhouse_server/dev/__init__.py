@@ -46,7 +46,7 @@ def run(data_dir: Path | None = None, *, with_valkey: bool = False, ready_file: 
     `data_dir` is `.tollhouse` in the checkout (else in the working directory) by default. `with_valkey` starts a Valkey
     too, as does `REDIS_URL=embedded`. `ready_file` receives addresses and keys as JSON once everything answers.
     """
-    console = Console()
+    console = Console(highlight=False, soft_wrap=True)
     try:
         with _signals_interrupt(), contextlib.ExitStack() as stack:
             if ready_file:
@@ -58,10 +58,10 @@ def run(data_dir: Path | None = None, *, with_valkey: bool = False, ready_file: 
         console.print("Stopped.")
         return 0
     except PartDied as death:
-        console.print(f"{death}\n\nStopped everything.", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{death}\n\nStopped everything.", style="red", markup=False)
         return 1
     except (CannotRun, EmbeddedServerError, Problem) as reason:
-        console.print(str(reason), style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(str(reason), style="red", markup=False)
         return 2
 
 
@@ -133,7 +133,7 @@ class _Run:
             with self._step("PostgreSQL"):
                 place = reachable_data_dir(self.data_dir / "postgres")
                 if not place.is_relative_to(self.data_dir):
-                    self.console.print(f"PostgreSQL's account cannot enter {self.data_dir}: its data are in {place}.")
+                    self._say(f"PostgreSQL's account cannot enter {self.data_dir}: its data are in {place}.")
                 server = self.stack.enter_context(running_postgres(place))
             self.environment["DATABASE_URL"] = server.url()
         if with_valkey or self.environment.get("REDIS_URL") == "embedded":
@@ -212,10 +212,13 @@ class _Run:
     def _step(self, what: str) -> Iterator[None]:
         with self.console.status(f"Starting: {what} …"):
             yield
-        self.console.print(f"✓ {what}", style="green", highlight=False)
+        self._say(f"✓ {what}", style="green")
 
     def _warn(self, part: str, line: str) -> None:
-        self.console.print(f"{part}: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._say(f"{part}: {line}", style="yellow")
+
+    def _say(self, line: str, style: str | None = None) -> None:
+        self.console.print(line, style=style, markup=False)
 
 
 def _refuse_unsigned_webhooks(environment: dict[str, str]) -> None:

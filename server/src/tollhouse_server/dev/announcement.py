@@ -29,12 +29,13 @@ class Running:
         write_private(ready_file, json.dumps(content, indent=2))
 
     def show(self, console: Console) -> None:
-        """A panel at a terminal, plain lines elsewhere."""
-        lines = "\n".join([*self._addresses(), "", *self._keys(), "", *self._next_steps()])
+        """The addresses in a panel at a terminal, plain lines elsewhere; what is to be copied stands on lines alone."""
+        addresses, title = "\n".join(self._addresses()), "Tollhouse is running"
         if console.is_terminal:
-            console.print(Panel(Text(lines), title="Tollhouse is running", border_style="green", expand=False))
+            console.print(Panel(Text(addresses), title=title, border_style="green", expand=False))
         else:
-            console.print(f"Tollhouse is running\n{lines}", highlight=False, soft_wrap=True, markup=False)
+            console.print(f"{title}\n{addresses}", markup=False)
+        console.print("\n".join(["", *self._keys(), "", *self._next_steps()]), markup=False)
 
     def _addresses(self) -> list[str]:
         places = {
@@ -58,7 +59,7 @@ class Running:
             f"1. Buy something: open {self.demo}, choose a plan and pay with one of the test cards.",
             f"2. Travel in time: move the clock at {self.sandbox} a month ahead and watch the renewal.",
             "3. Ask why ada may or may not export:",
-            f"   (set -a; . {self.data_dir}/env; .venv/bin/tollhouse why pdf-tool ada premium_export)",
+            f"   (set -a; . {os.path.relpath(self.data_dir)}/env; .venv/bin/tollhouse why pdf-tool ada premium_export)",
             "",
             "Ctrl-C stops everything; the data stay.",
         ]
