@@ -265,7 +265,7 @@ def test_nobody_cancels_the_subscription_of_somebody_else(merchant: Merchant) ->
     price = merchant.price()
     _, theirs = merchant.subscriber(price)
     mine, _ = merchant.subscriber(price)
-    merchant.browser.post(mine, data={"action": "cancel", "subscription": theirs})
+    assert merchant.browser.post(mine, data={"action": "cancel", "subscription": theirs}).status_code == 404
     assert merchant.read(f"/subscriptions/{theirs}")["cancel_at"] is None
 
 

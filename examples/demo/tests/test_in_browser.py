@@ -45,11 +45,14 @@ def test_a_person_upgrades_and_cancels(page: Page, demo_url: str) -> None:
 
 
 def test_a_locked_button_leads_to_the_plans(page: Page, demo_url: str) -> None:
-    """Pressing what is locked does nothing but show what opens it."""
+    """Pressing what is locked does nothing but show what opens it; a program that tries is told 402."""
     sign_in(page, demo_url, "Alan")
     page.goto(f"{demo_url}/pdf")
     page.get_by_role("button", name="Premium export").click()
     expect(page).to_have_url(f"{demo_url}/pdf#plans")
+    answer = page.request.post(f"{demo_url}/pdf/export", form={"text": "mine"}, headers={"Accept": "application/json"})
+    assert answer.status == 402
+    assert answer.json()["feature"] == "premium_export"
     expect(page.get_by_text("Locked")).to_be_visible()
 
 

@@ -28,7 +28,7 @@ def checkout_routes(sandbox: Sandbox) -> list[Route]:
         session_id, fields = request.path_params["id"], await posted(request)
         if fields.get("answer") == "complete":
             return await _pay(sandbox, session_id, fields, authenticated=True)
-        return await _form_page(sandbox, session_id, fields, error=AUTHENTICATION_FAILED)
+        return await _form_page(sandbox, session_id, fields, error=AUTHENTICATION_FAILED, status=402)
 
     return [
         Route("/pay/{id}", show),
@@ -47,12 +47,12 @@ async def _pay(
         offer = offered(await sandbox.checkout_view(session_id))
         return page("authenticate.html", id=session_id, offer=offer, card=card, email=email or "")
     except StripeError as refusal:
-        return await _form_page(sandbox, session_id, fields, error=refusal.message)
+        return await _form_page(sandbox, session_id, fields, error=refusal.message, status=refusal.status)
     return RedirectResponse(next_url, status_code=303)
 
 
 async def _form_page(
-    sandbox: Sandbox, session_id: str, fields: Mapping[str, str] | None = None, error: str = ""
+    sandbox: Sandbox, session_id: str, fields: Mapping[str, str] | None = None, error: str = "", status: int = 200
 ) -> Response:
     """The payment form with what was filled in before, or the page that says it is too late for it."""
     try:
@@ -65,7 +65,7 @@ async def _form_page(
     filled = fields or {}
     return page(
         "checkout.html",
-        status=402 if error else 200,
+        status=status,
         id=session_id,
         offer=offered(view),
         back_url=back_url,

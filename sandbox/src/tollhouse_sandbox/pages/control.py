@@ -90,6 +90,7 @@ def _customer(customer: Json, subscriptions: Iterable[Json]) -> Json:
     own = [subscription for subscription in subscriptions if subscription["customer"] == customer["id"]]
     return {
         "id": customer["id"],
+        "metadata": ", ".join(f"{key}: {value}" for key, value in customer["metadata"].items()),
         "label": customer.get("email") or customer.get("name") or "No e-mail",
         "plans": [_plan(subscription) for subscription in own],
     }

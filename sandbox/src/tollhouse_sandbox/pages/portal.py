@@ -53,18 +53,20 @@ async def _act(sandbox: Sandbox, portal_id: str, fields: Mapping[str, str]) -> R
             case "save":
                 await sandbox.portal_set_payment_method(portal_id, fields.get("card", ""))
     except StripeError as refusal:
-        return await _portal_page(sandbox, portal_id, error=refusal.message)
+        return await _portal_page(sandbox, portal_id, refusal=refusal)
     return RedirectResponse(f"/portal/{portal_id}?done={action}", status_code=303)
 
 
-async def _portal_page(sandbox: Sandbox, portal_id: str, *, done: str = "", error: str = "") -> Response:
+async def _portal_page(
+    sandbox: Sandbox, portal_id: str, *, done: str = "", refusal: StripeError | None = None
+) -> Response:
     try:
         view = await sandbox.portal_view(portal_id)
     except StripeError:
         return missing(NO_PORTAL)
     return page(
         "portal.html",
-        status=402 if error else 200,
+        status=refusal.status if refusal else 200,
         id=portal_id,
         merchant=view["merchant"],
         email=view["customer"].get("email") or "",
@@ -74,7 +76,7 @@ async def _portal_page(sandbox: Sandbox, portal_id: str, *, done: str = "", erro
         invoices=[_invoice(invoice) for invoice in view["invoices"]],
         cards=card_choices(view["cards"]),
         notice=DONE.get(done, ""),
-        error=error,
+        error=refusal.message if refusal else "",
     )
 
 
