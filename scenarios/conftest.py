@@ -35,6 +35,11 @@ PDF_TOOL: dict[str, Any] = {
 
 
 @pytest.fixture
+def pdf_tool_document() -> dict[str, Any]:
+    return PDF_TOOL
+
+
+@pytest.fixture
 def pdf_tool(world: World) -> Tollhouse:
     """The PDF tool's client, its catalog published."""
     return world.publish(PDF_TOOL)

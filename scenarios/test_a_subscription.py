@@ -1,4 +1,4 @@
-"""A subscription's life, as one story."""
+"""A subscription's life, as stories."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ def test_subscribe_renew_cancel_at_period_end_closed(world: World, pdf_tool: Tol
     assert ada.may("premium_export")
     assert ada.may("pages_per_day").value == 500
     first = ada.state().subscriptions[0]
-    assert first.renews and first.status == "active"
+    assert (first.renews, first.status) == (True, "active")
 
     world.passes(days=32)
     renewed = ada.state().subscriptions[0]
@@ -24,15 +24,84 @@ def test_subscribe_renew_cancel_at_period_end_closed(world: World, pdf_tool: Tol
 
     world.stripe.v1.subscriptions.update(renewed.id, {"cancel_at_period_end": True})
     world.arrive()
-    check = ada.may("premium_export")
-    assert check and check.valid_until == renewed.current_period_end
+    assert ada.may("premium_export").valid_until == renewed.current_period_end
     assert not ada.state().subscriptions[0].renews
 
-    world.passes(seconds=(renewed.current_period_end - world.service.clock.now()).total_seconds() - 1)
+    world.passes_until(renewed.current_period_end - timedelta(seconds=1))
     assert ada.may("premium_export")
-    world.service.clock.set(renewed.current_period_end)  # no event yet: time alone must end it
+    world.service.clock.set(renewed.current_period_end)  # Stripe has said nothing yet: time alone must end it
     assert not ada.may("premium_export")
+
     world.passes(hours=1)
-    assert not ada.may("premium_export")
     assert ada.state().subscriptions[0].status == "canceled"
-    assert world.service.clock.now() - renewed.current_period_end <= timedelta(hours=1)
+    assert not ada.may("premium_export")
+
+
+def test_cancelled_in_the_portal(world: World, pdf_tool: Tollhouse) -> None:
+    """The portal sets only `cancel_at`; the app says until when it stays open, and undoing it keeps it open."""
+    ada = world.customer(pdf_tool, "ada")
+    ada.buys("pdf-tool.pro.monthly")
+    subscription = ada.state().subscriptions[0]
+    portal = pdf_tool.open_portal("ada", return_url="https://app.test/account").url
+
+    world.in_portal(portal, "cancel", subscription.id)
+    at_stripe = world.stripe.v1.subscriptions.retrieve(subscription.id)
+    assert (at_stripe.cancel_at is not None, at_stripe.cancel_at_period_end) == (True, False)
+    assert ada.may("premium_export").valid_until == subscription.current_period_end
+    assert not ada.state().subscriptions[0].renews
+
+    world.in_portal(portal, "resume", subscription.id)
+    assert ada.state().subscriptions[0].renews
+    world.passes(days=32)
+    assert ada.may("premium_export")
+
+
+def test_a_renewal_fails_and_recovers(world: World, pdf_tool: Tollhouse) -> None:
+    """A failed renewal keeps access for seven days from the start of the unpaid period, no more; paying reopens it."""
+    ada = world.customer(pdf_tool, "ada")
+    ada.buys("pdf-tool.pro.monthly")
+    turned = ada.state().subscriptions[0].current_period_end
+    world.pays_with(ada, "pm_card_chargeCustomerFail")
+
+    world.passes_until(turned + timedelta(days=1))
+    unpaid = ada.state().subscriptions[0]
+    assert (unpaid.status, unpaid.billing_issue) == ("past_due", True)
+    check = ada.may("premium_export")
+    assert check.reason == "subscription-past-due-grace"
+    assert check.valid_until == turned + timedelta(days=7)
+
+    world.passes_until(turned + timedelta(days=7))
+    assert not ada.may("premium_export")
+
+    invoice = world.stripe.v1.invoices.list({"customer": ada.stripe_id, "status": "open"}).data[0]
+    world.pays_with(ada, "pm_card_visa")
+    world.stripe.v1.invoices.pay(invoice.id)
+    world.arrive()
+    assert ada.may("premium_export").reason == "subscription-active"
+
+
+def test_a_trial_becomes_a_paid_subscription(world: World, pdf_tool: Tollhouse) -> None:
+    """A trial opens at once and ends at its instant; the payment that follows keeps the feature open."""
+    ada = world.customer(pdf_tool, "ada")
+    started = world.service.clock.now()
+    ada.buys("pdf-tool.pro.trial")
+    check = ada.may("premium_export")
+    assert check.reason == "subscription-trialing"
+    assert check.valid_until is not None and abs(check.valid_until - started - timedelta(days=14)) < timedelta(
+        minutes=1
+    )
+
+    world.passes(days=15)
+    assert ada.state().subscriptions[0].status == "active"
+    assert ada.may("premium_export").reason == "subscription-active"
+
+
+def test_who_has_it_does_not_pay_again(world: World, pdf_tool: Tollhouse) -> None:
+    """A subscriber who asks for another plan of the group, or the same, is told `already_owned` and given no page."""
+    ada = world.customer(pdf_tool, "ada")
+    ada.buys("pdf-tool.pro.monthly")
+    for price in ("pdf-tool.pro.monthly", "pdf-tool.pro.yearly"):
+        opened = pdf_tool.open_checkout("ada", price, success_url="https://app.test/", cancel_url="https://app.test/")
+        assert (opened.outcome, opened.url) == ("already_owned", None)
+    ada.buys("pdf-tool.lifetime.once")
+    assert ada.may("pages_per_day").value == float("inf")

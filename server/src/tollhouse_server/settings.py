@@ -105,7 +105,7 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """The settings from the environment and `.env`. Raises SettingsInvalid, which never repeats a value."""
     try:
-        return Settings()  # type: ignore[call-arg]  # pydantic-settings fills the fields from the environment
+        return Settings()
     except ValidationError as invalid:
         lines = [
             f"{'_'.join(map(str, e['loc'])).upper() or 'SETTINGS'}: {_advice(e['type'], e['msg'])}"

@@ -25,8 +25,6 @@ from .timetable import Timetable
 Result = TypeVar("Result")
 
 OPERATOR_KEY = "an-operators-key-for-tests-only"
-STEP = timedelta(days=1)
-"""How far the clock of a story jumps at a time: less than any grace or leeway."""
 
 
 class ManualClock:
@@ -129,13 +127,28 @@ class World:
         self.service.work()
 
     def passes(self, **by: float) -> None:
-        """Time passes for Stripe and the service alike (`days=40`), in steps of a day, and everything due happens."""
-        end = self.service.clock.now() + timedelta(**by)
-        while (now := self.service.clock.now()) < end:
-            now = min(now + STEP, end)
-            self.sandbox.advance_to(now)
-            self.service.clock.set(now)
-            self.arrive()
+        """Time passes for Stripe and the service alike (`days=40`), and everything due happens."""
+        self.passes_until(self.service.clock.now() + timedelta(**by))
+
+    def passes_until(self, end: datetime) -> None:
+        """The same, up to an instant."""
+        self.service.clock.set(end)
+        self.sandbox.advance_to(end)
+        self.arrive()
+
+    def pays_with(self, customer: "WorldCustomer", card: str) -> None:
+        """Makes a test card the one that the customer's subscriptions are charged to from now on."""
+        attached = self.stripe.v1.payment_methods.attach(card, {"customer": customer.stripe_id})
+        settings = {"invoice_settings": {"default_payment_method": attached.id}}
+        self.stripe.v1.customers.update(customer.stripe_id, settings)  # type: ignore[arg-type]
+        for one in self.stripe.v1.subscriptions.list({"customer": customer.stripe_id}).data:
+            self.stripe.v1.subscriptions.update(one.id, {"default_payment_method": attached.id})
+
+    def in_portal(self, portal_url: str, action: str, subscription_id: str) -> None:
+        """Presses a button of the portal's page: `cancel` or `resume`."""
+        pressed = httpx.post(portal_url, data={"action": action, "subscription": subscription_id}, trust_env=False)
+        assert pressed.status_code == httpx.codes.SEE_OTHER, pressed.text
+        self.arrive()
 
     def hold_webhooks(self, held: bool = True) -> None:
         """Stripe delivers nothing until let go; what happens meanwhile is never delivered by itself."""
