@@ -81,11 +81,19 @@ def test_completed_is_not_paid(world: World, pdf_tool: Tollhouse, succeeds: bool
     assert not ada.may("premium_export")
     state = pdf_tool.checkout(checkout)
     assert (state.state, state.payment_status) == ("complete", "unpaid")
+    assert asked_again(pdf_tool) == "already_owned", "the money is on its way: nobody may pay twice"
 
     session = world.stripe.v1.checkout.sessions.list({"customer": ada.stripe_id}).data[0]
     world.sandbox.settle(session.id, succeeds=succeeds)
     world.arrive()
     assert bool(ada.may("premium_export")) is succeeds
+    assert asked_again(pdf_tool) == ("already_owned" if succeeds else "new")
+
+
+def asked_again(app: Tollhouse) -> str:
+    return app.open_checkout(
+        "ada", "pdf-tool.lifetime.once", success_url="https://app.test/", cancel_url="https://app.test/"
+    ).outcome
 
 
 def test_a_declined_card_opens_nothing(world: World, pdf_tool: Tollhouse) -> None:

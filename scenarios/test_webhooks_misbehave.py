@@ -15,7 +15,7 @@ Events = list[dict[str, Any]]
 
 
 def a_months_worth(world: World, app: Tollhouse) -> Events:
-    """Two customers' buying, renewing, cancelling and refunding, with no webhook delivered; the events, oldest first."""
+    """The events, oldest first, of two customers who buy, renew, cancel and refund while no webhook is delivered."""
     world.hold_webhooks()
     ada, grace = world.customer(app, "ada"), world.customer(app, "grace")
     subscribed = ada.buys("pdf-tool.pro.monthly")

@@ -198,12 +198,21 @@ async def bury(tx: Tx, failed: Claim, error: BaseException) -> None:
 async def replay(tx: Tx, event_id: str) -> bool:
     """Makes a stored event pending again, whatever became of it; False where none is stored under this id.
 
-    Safe at any time: the event only says which customer to read again.
+    Safe at any time: the event only says which customer to read again. A read under way began too early to count, so
+    whoever has it in hand loses the event.
     """
     row = await tx.scalar(
         update(inbox)
         .where(inbox.c.event_id == event_id, inbox.c.subject.is_not(None))
-        .values(state="received", outcome=None, settled_at=None, attempts=0, next_attempt_at=func.now())
+        .values(
+            state="received",
+            outcome=None,
+            settled_at=None,
+            attempts=0,
+            next_attempt_at=func.now(),
+            lease=None,
+            lease_until=None,
+        )
         .returning(inbox.c.id)
     )
     if row is not None:

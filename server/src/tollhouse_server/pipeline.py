@@ -15,6 +15,7 @@ from .inbox import Claim
 from .projection import Owner
 from .refresh import Refresh
 from .stripe_gateway import StripeClient
+from .stripe_gateway.catalog import PRODUCT_ID_PREFIX
 from .stripe_gateway.fetch import fetch_customer, fetch_customer_of_charge, fetch_prices
 from .stripe_gateway.parse import UnexpectedShape
 from .telemetry import APPLY_SECONDS, EVENTS
@@ -65,7 +66,7 @@ class Pipeline:
 
     async def _apply(self, claim: Claim) -> str:
         """Reads Stripe with no transaction open; then the change and the settling are one transaction."""
-        if claim.subject.startswith(("price_", "prod_")):
+        if claim.subject.startswith(("price_", "prod_", PRODUCT_ID_PREFIX)):
             prices = await fetch_prices(self.stripe, claim.subject)
             async with self.database.transaction() as tx:
                 ours = await projection.write_prices(tx, claim.subject, prices)

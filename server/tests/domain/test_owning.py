@@ -4,7 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from tollhouse_server.domain.evidence import Evidence, SubscriptionStatus
+from tollhouse_server.domain.evidence import Evidence, PaymentStatus, SubscriptionStatus
 from tollhouse_server.domain.owning import holder
 
 
@@ -44,3 +44,10 @@ def test_a_purchase_holds_while_it_counts(make: SimpleNamespace) -> None:
     bought = make.purchase("lifetime", payment=refunded)
     assert holds(make, "lifetime", at=4, purchases=(bought,)) == "cs_1"
     assert holds(make, "lifetime", at=5, purchases=(bought,)) is None
+
+
+def test_money_on_its_way_holds(make: SimpleNamespace) -> None:
+    """While a bank debit settles nobody is asked to pay again; once it has failed they may be."""
+    unpaid = replace(make.purchase("week"), payment_status=PaymentStatus.UNPAID)
+    assert holds(make, "week", purchases=(replace(unpaid, settling=True),)) == "cs_1"
+    assert holds(make, "week", purchases=(unpaid,)) is None

@@ -14,6 +14,7 @@ from ..db.engine import Tx
 from ..db.tables import customer, grant
 from ..domain.catalog import UNLIMITED, Catalog, Kind, Value
 from ..domain.errors import Problem
+from ..domain.merging import fits
 from ..refresh import Refresh
 
 
@@ -92,15 +93,9 @@ def _check(catalog: Catalog, wanted: GrantRequest, at: datetime) -> Value | None
         errors.append({"pointer": "/feature", "detail": f"No such feature in the catalog; there are: {known}."})
     elif feature is not None:
         value = True if feature.kind is Kind.SWITCH and wanted.value is None else wanted.value
-        if not _fits(feature.kind, value):
+        if not value or not fits(feature, value):
             said = "true" if feature.kind is Kind.SWITCH else f'a whole number above 0, or "{UNLIMITED}"'
             errors.append({"pointer": "/value", "detail": f"{feature.code} is a {feature.kind}: its value is {said}."})
     if errors:
         raise GrantInvalid("The grant cannot be given like this.", errors=errors)
     return value
-
-
-def _fits(kind: Kind, value: Value | None) -> bool:
-    if kind is Kind.SWITCH:
-        return value is True
-    return value == UNLIMITED or (isinstance(value, int) and not isinstance(value, bool) and value > 0)

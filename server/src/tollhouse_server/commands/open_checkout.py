@@ -20,6 +20,7 @@ from ..db.engine import Database, Tx
 from ..db.tables import checkout, customer, price
 from ..domain.catalog import Catalog, Price, Product
 from ..domain.errors import Problem
+from ..domain.origins import origin_of
 from ..domain.owning import holder
 from ..pipeline import Pipeline
 from ..stripe_gateway import StripeClient, StripeRefused
@@ -31,7 +32,6 @@ from ..stripe_gateway.sessions import (
     expire_checkout,
 )
 from .give_grant import ensure_customer
-from .register_project import origin_of
 
 LASTS = timedelta(hours=23)
 """How long a page may be paid on; Stripe allows 24 hours at most, by its own clock."""

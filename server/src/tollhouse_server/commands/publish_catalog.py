@@ -1,5 +1,6 @@
 """Publishes what a project sells: in Stripe first, then as the next version here."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,7 +62,7 @@ async def publish_catalog(
     async with database.transaction() as tx:
         owner, described = await _owner(tx, document, why, at)
         before = await current_catalog(tx, owner) if owner.catalog_version else None
-        same = await document_of(tx, owner) == document
+        same = json.dumps(await document_of(tx, owner)) == json.dumps(document)  # the order of the products too
     applied = await apply_catalog(stripe, draft)
     async with database.transaction() as tx:
         locked = await project_by_slug(tx, owner.slug, lock=True)

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
@@ -14,6 +13,7 @@ from ..db.engine import Tx
 from ..db.tables import project
 from ..domain.catalog import CODE
 from ..domain.errors import Problem
+from ..domain.origins import origin_of
 
 
 class ProjectExists(Problem):
@@ -67,20 +67,6 @@ async def describe_project(
     if changed.rowcount:
         await audit.record(tx, "project.described", why, at=at, project_id=owner.id, after=values)
     return changed.rowcount > 0
-
-
-def origin_of(url: str) -> str | None:
-    """`scheme://host[:port]` of a http(s) URL as a browser would compare it; None for anything else."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        return None
-    default = {"http": 80, "https": 443}[parts.scheme]
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}" + ("" if port in (None, default) else f":{port}")
 
 
 def _check(slug: str, redirect_origins: Sequence[str]) -> None:

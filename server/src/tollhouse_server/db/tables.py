@@ -1,6 +1,7 @@
 """Every table, as SQLAlchemy Core. Each tenant table has `project_id`; each timestamp is `timestamptz`."""
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -66,7 +67,7 @@ catalog = Table(
     metadata,
     project_column(),
     Column("version", Integer, nullable=False),
-    Column("document", Json, nullable=False),
+    Column("document", JSON, nullable=False),  # not jsonb, which forgets the order in which products were written
     Column("published_by", Text, nullable=False),
     Column("published_at", Instant, nullable=False, server_default=func.now()),
     UniqueConstraint("project_id", "version"),

@@ -139,6 +139,8 @@ class Purchase:
     since: datetime
     """When it was paid: the charge's instant, else (free orders) the session's. Access counts from here."""
     payment: Payment | None = None
+    settling: bool = False
+    """The money is on its way: a bank debit takes days to succeed or fail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from .client import stripe_errors
 from .parse import PROJECT
 
 PRODUCT = "tollhouse_product"
+PRODUCT_ID_PREFIX = "tollhouse_"
+"""Stripe lets the maker of a product choose its id: a second try finds what the first one made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ async def _feature(client: stripe.StripeClient, catalog: Catalog, feature: Featu
 
 
 async def _product(client: stripe.StripeClient, catalog: Catalog, product: Product, done: list[str]) -> str:
-    product_id = f"tollhouse_{catalog.project}_{product.code}"
+    product_id = f"{PRODUCT_ID_PREFIX}{catalog.project}_{product.code}"
     metadata = {PROJECT: catalog.project, PRODUCT: product.code}
     try:
         found = await client.v1.products.retrieve_async(product_id)

@@ -104,7 +104,7 @@ async def _invoices(client: stripe.StripeClient, customer_id: str) -> list[Row]:
 
 async def _sessions(client: stripe.StripeClient, customer_id: str) -> list[Row]:
     listed = client.v1.checkout.sessions.list_async(
-        {"customer": customer_id, "limit": PAGE, "expand": ["data.line_items"]}
+        {"customer": customer_id, "limit": PAGE, "expand": ["data.line_items", "data.payment_intent"]}
     )
     return [await _with_whole(one, "line_items") for one in await _objects(listed)]
 

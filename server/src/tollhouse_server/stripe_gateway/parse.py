@@ -132,13 +132,18 @@ class _Dispute(_Shape):
     status: str
 
 
+class _PaymentIntent(_Shape):
+    id: str
+    status: str
+
+
 class _Session(_Shape):
     id: str
     created: int
     mode: str
     status: str
     payment_status: str
-    payment_intent: str | None
+    payment_intent: _PaymentIntent | None
     url: str | None
     expires_at: int
 
@@ -289,7 +294,8 @@ def _payment_of_period(
 
 def _purchase(raw: Raw, payments: Mapping[str, tuple[_Charge, Payment]]) -> Purchase:
     session = _Session.model_validate(raw)
-    charge, payment = payments.get(session.payment_intent or "", (None, None))
+    intent = session.payment_intent
+    charge, payment = payments.get(intent.id, (None, None)) if intent else (None, None)
     lines = [_LineItem.model_validate(line) for line in raw["line_items"]]
     return Purchase(
         id=session.id,
@@ -301,6 +307,7 @@ def _purchase(raw: Raw, payments: Mapping[str, tuple[_Charge, Payment]]) -> Purc
         ),
         since=from_timestamp(charge.created if charge else session.created),
         payment=payment,
+        settling=intent is not None and intent.status == "processing",
     )
 
 

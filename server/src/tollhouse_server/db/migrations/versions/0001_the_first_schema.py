@@ -46,7 +46,7 @@ def upgrade() -> None:
         "catalog",
         sa.Column("project_id", sa.Uuid(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("document", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
+        sa.Column("document", sa.JSON(), nullable=False),
         sa.Column("published_by", sa.Text(), nullable=False),
         sa.Column("published_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name=op.f("catalog_project_id_fkey")),
