@@ -2,6 +2,7 @@
 
 from tollhouse_sandbox import events, ids
 from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.errors import missing
 from tollhouse_sandbox.store import Json
 
 
@@ -42,5 +43,5 @@ def existing(account: Account, customer_id: str) -> Json:
     """The customer a parameter names; a deleted one is as good as none."""
     customer = account.require("customer", customer_id, param="customer")
     if customer.get("deleted"):
-        return account.require("customer", customer_id + " (deleted)", param="customer")
+        raise missing("customer", customer_id, param="customer", status=400)
     return customer

@@ -85,7 +85,12 @@ def _paid_with(charge: Json) -> Json | None:
         return None
     return {
         "type": "card",
-        "card": {"brand": card["brand"], "case_type": "chargeback", "network_reason_code": "10.4"},
+        "card": {
+            "brand": card["brand"],
+            "case_type": "chargeback",
+            "network": card["network"],
+            "network_reason_code": "10.4",
+        },
     }
 
 

@@ -25,7 +25,7 @@ class StripeError(Exception):
         super().__init__(message)
         self.message = message
         self.status = status
-        self.type = kind
+        self.kind = kind
         self.code = code
         self.param = param
         self.more = more
@@ -37,7 +37,7 @@ class StripeError(Exception):
         return self
 
     def body(self) -> dict[str, Any]:
-        fields = {"code": self.code, "param": self.param, **self.more, "message": self.message, "type": self.type}
+        fields = {"code": self.code, "param": self.param, **self.more, "message": self.message, "type": self.kind}
         if self.code:
             fields["doc_url"] = f"https://stripe.com/docs/error-codes/{self.code.replace('_', '-')}"
         return {"error": {name: value for name, value in fields.items() if value is not None}}

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from tollhouse_sandbox import cards, checkout, events, money, payment_methods
+from tollhouse_sandbox import cards, checkout, events, money, payment_methods, subscriptions
 from tollhouse_sandbox.account import Account
-from tollhouse_sandbox.errors import missing
+from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import DAY
 from tollhouse_sandbox.rendering import public
 from tollhouse_sandbox.store import Json
@@ -114,6 +114,15 @@ def _own_subscription(account: Account, portal_id: str, subscription_id: str) ->
 
 def portal_cancel(account: Account, portal_id: str, subscription_id: str) -> None:
     subscription = _own_subscription(account, portal_id, subscription_id)
+    portal = account.require("billing_portal.session", portal_id)
+    offered = account.require("billing_portal.configuration", portal["configuration"])["features"][
+        "subscription_cancel"
+    ]
+    if not offered["enabled"]:
+        raise StripeError("This portal does not let customers cancel.")
+    if offered["mode"] == "immediately":
+        subscriptions.cancel(account, subscription)
+        return
     before = events.picture(account, subscription)
     subscription = account.store.change(
         subscription,

@@ -141,6 +141,11 @@ def _prorate(account: Account, subscription: Json, changes: list[Change]) -> lis
     return happened
 
 
+def credit_rest(account: Account, subscription: Json) -> list[Happening]:
+    """Gives back what was paid for the rest of the period of a subscription that ends now."""
+    return _prorate(account, subscription, [Change(item, None) for item in subscription["items"]])
+
+
 def _sold(account: Account, item: Json) -> tuple[Json, int, str]:
     price = account.require("price", item["price"])
     return price, item["quantity"], subscriptions.product_name(account, price)

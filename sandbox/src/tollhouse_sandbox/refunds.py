@@ -1,6 +1,6 @@
 """Refunds: money given back, whole or in part. A refund ends no subscription."""
 
-from tollhouse_sandbox import events, money
+from tollhouse_sandbox import events, ids, money
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.store import Json
@@ -16,23 +16,7 @@ def refund(
 ) -> Json:
     """Gives back an amount of a charge, or all that is left of it. Raises 400 when that is more than there is."""
     left = _refundable(charge, amount)
-    created = account.born(
-        "refund",
-        amount=left,
-        balance_transaction=None,
-        charge=charge["id"],
-        currency=charge["currency"],
-        customer=charge["customer"],
-        destination_details=_destination(charge),
-        metadata=metadata or {},
-        payment_intent=charge["payment_intent"],
-        payment_method=charge["payment_method"],
-        reason=reason,
-        receipt_number=None,
-        source_transfer_reversal=None,
-        status="succeeded",
-        transfer_reversal=None,
-    )
+    created = account.store.put(_refund(account, charge, left, reason, metadata or {}))
     before = events.picture(account, charge)
     refunded = charge["amount_refunded"] + left
     charge = account.store.change(charge, amount_refunded=refunded, refunded=refunded == charge["amount"])
@@ -41,6 +25,28 @@ def refund(
     events.emit(account, "charge.refund.updated", created)
     events.emit(account, "refund.updated", created)
     return created
+
+
+def _refund(account: Account, charge: Json, amount: int, reason: str | None, metadata: Json) -> Json:
+    return {
+        "id": ids.new("refund"),
+        "object": "refund",
+        "amount": amount,
+        "balance_transaction": None,
+        "charge": charge["id"],
+        "created": account.now,
+        "currency": charge["currency"],
+        "customer": charge["customer"],
+        "destination_details": _destination(charge),
+        "metadata": metadata,
+        "payment_intent": charge["payment_intent"],
+        "payment_method": charge["payment_method"],
+        "reason": reason,
+        "receipt_number": None,
+        "source_transfer_reversal": None,
+        "status": "succeeded",
+        "transfer_reversal": None,
+    }
 
 
 def _refundable(charge: Json, amount: int | None) -> int:

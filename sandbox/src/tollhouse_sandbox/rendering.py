@@ -8,10 +8,13 @@ from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.store import Json
 
 MAX_DEPTH = 4
+"""Parts of a path, `data` counted: `data.items.data.price.product` is refused by Stripe too."""
 
 
 def public(account: Account, body: Json) -> Json:
-    """The object as Stripe would write it, nothing expanded."""
+    """The object as Stripe would write it, nothing expanded; of a deleted one only that it is deleted."""
+    if body.get("deleted"):
+        return {"id": body["id"], "object": body["object"], "deleted": True}
     shown = {key: value for key, value in body.items() if not key.startswith("_")}
     join = _JOINED.get(body["object"])
     return join(account, shown) if join else shown
@@ -103,11 +106,19 @@ def _subscriptions(account: Account, customer: Json) -> Json:
     return listed(found[:10], f"/v1/customers/{customer['id']}/subscriptions", has_more=len(found) > 10)
 
 
-INCLUDABLE: dict[str, dict[str, Callable[[Account, Json], Json]]] = {
+def _confirmation_secret(account: Account, invoice: Json) -> Json | None:
+    intent = account.store.get("payment_intent", invoice["_intent"] or "")
+    return {"client_secret": intent["client_secret"], "type": "payment_intent"} if intent else None
+
+
+INCLUDABLE: dict[str, dict[str, Callable[[Account, Json], Json | None]]] = {
     "charge": {"refunds": _related("refund", "charge", "/v1/charges/{id}/refunds")},
     "checkout.session": {"line_items": _line_items},
     "customer": {"subscriptions": _subscriptions},
-    "invoice": {"payments": _related("invoice_payment", "invoice", "/v1/invoice_payments?invoice={id}")},
+    "invoice": {
+        "confirmation_secret": _confirmation_secret,
+        "payments": _related("invoice_payment", "invoice", "/v1/invoice_payments?invoice={id}"),
+    },
 }
 """Kind → fields that are absent until they are expanded."""
 
@@ -153,12 +164,12 @@ EXPANDABLE: dict[str, dict[str, str]] = {
 def expand(account: Account, shown: Any, paths: list[str]) -> Any:
     """Replaces ids by objects along paths like `data.customer` or `latest_invoice.payments`.
 
-    Refuses a path of more than four levels and one that leads to something that is not expandable.
+    Refuses a path of more than four parts and one that leads to something that is not expandable.
     """
     for path in paths:
         parts = path.split(".")
-        if len([part for part in parts if part != "data"]) > MAX_DEPTH:
-            raise StripeError(f"You cannot expand more than {MAX_DEPTH} levels of a property: {path}", param="expand")
+        if len(parts) > MAX_DEPTH:
+            raise StripeError(f"You cannot expand more than {MAX_DEPTH} levels of a property. Property: {path}", param="expand")
         _expand(account, shown, parts, path)
     return shown
 

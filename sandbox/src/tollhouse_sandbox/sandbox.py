@@ -125,11 +125,10 @@ class Sandbox:
     async def advance_to(self, moment: float) -> None:
         """Moves the clock to a Unix time. It stops wherever something is due, and waits there for the deliveries."""
         async with self._moving:
-            self._perform_due()
+            await self._catch_up()
             while (at := self._next_at()) is not None and at <= moment:
                 self.account.clock.move_to(at)
-                self._perform_due()
-                await self.deliveries.drain()
+                await self._catch_up()
             self.account.clock.move_to(moment)
             with self.step():
                 self.remember()
@@ -137,8 +136,11 @@ class Sandbox:
     async def drain(self) -> None:
         """Returns once everything that is due now is done and every delivery that is due has been attempted."""
         async with self._moving:
-            self._perform_due()
-            await self.deliveries.drain()
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        self._perform_due()
+        await self.deliveries.drain()
 
     def freeze(self, frozen: bool) -> None:
         """Stops the clock, or lets it run on."""

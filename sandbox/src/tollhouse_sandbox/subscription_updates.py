@@ -1,6 +1,6 @@
 """Updates of a running subscription: scheduled ends, trials, paused collection, pauses, and its items."""
 
-from tollhouse_sandbox import dunning, events, payment_methods, plan_changes, subscriptions
+from tollhouse_sandbox import dunning, events, invoices, payment_methods, plan_changes, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.events import Happening
@@ -13,6 +13,8 @@ def update(account: Account, subscription: Json, given: Json) -> Json:
     """Applies the parameters of an update and emits what happened, `customer.subscription.updated` last."""
     before = events.picture(account, subscription)
     pays = given.get("payment_behavior") != "default_incomplete"
+    # The payment method first: what is billed below is paid with it.
+    subscription = account.store.change(subscription, **_plain(account, subscription, given))
     happened: list[Happening] = []
     error: StripeError | None = None
     if "items" in given:
@@ -23,7 +25,6 @@ def update(account: Account, subscription: Json, given: Json) -> Json:
     if "trial_end" in given:
         subscription, more, error = _move_trial_end(account, subscription, given["trial_end"], pays=pays)
         happened += more
-    subscription = account.store.change(subscription, **_plain(account, subscription, given))
     subscription = account.store.change(subscription, **_scheduled_end(account, subscription, given))
     if error and given.get("payment_behavior") == "error_if_incomplete":
         raise error
@@ -65,8 +66,7 @@ def _scheduled_end(account: Account, subscription: Json, given: Json) -> Json:
             "You may only specify one of these parameters: cancel_at, cancel_at_period_end.", param="cancel_at"
         )
     if given.get("cancel_at_period_end"):
-        at = max(item["current_period_end"] for item in subscription["items"])
-        return _ends(account, subscription, at, with_period=True)
+        return _ends(account, subscription, _date(account, subscription, "max_period_end"), with_period=True)
     if given.get("cancel_at"):
         return _ends(account, subscription, _date(account, subscription, given["cancel_at"]), with_period=False)
     if "cancel_at_period_end" in given or "cancel_at" in given:
@@ -90,14 +90,10 @@ def _ends(account: Account, subscription: Json, at: int, *, with_period: bool) -
 
 
 def _date(account: Account, subscription: Json, chosen: int | str) -> int:
-    ends = [item["current_period_end"] for item in subscription["items"]]
-    if chosen == "min_period_end":
-        return int(min(ends))
-    if chosen == "max_period_end":
-        return int(max(ends))
-    if int(chosen) <= account.now:
+    at = subscriptions.end_date(subscription["items"], chosen)
+    if at is None or at <= account.now:
         raise StripeError("The `cancel_at` date must be in the future.", param="cancel_at")
-    return int(chosen)
+    return at
 
 
 def _move_trial_end(
@@ -130,6 +126,15 @@ def _prolonged(account: Account, subscription: Json, end: int) -> tuple[Json, li
         _trial_warned=subscription["_trial_warned"] and end - TRIAL_WARNING <= account.now,
     )
     return subscription, subscriptions.warning_if_near(account, subscription), None
+
+
+def end(account: Account, subscription: Json, details: Json | None, *, prorate: bool, invoice_now: bool) -> Json:
+    """Ends a subscription now. `prorate` gives the unused time back; `invoice_now` bills all that is pending."""
+    happened = plan_changes.credit_rest(account, subscription) if prorate else []
+    if invoice_now and invoices.pending_items(account, subscription["customer"], subscription["id"]):
+        happened += subscriptions.bill_now(account, subscription, [])[2]
+    events.emit_all(account, happened)
+    return subscriptions.cancel(account, subscription, details)
 
 
 def pause(account: Account, subscription: Json) -> Json:

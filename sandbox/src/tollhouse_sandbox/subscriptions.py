@@ -53,7 +53,7 @@ class Order:
     description: str | None = None
     default_payment_method: str | None = None
     on_trial_end_without_method: str = "create_invoice"
-    cancel_at: int | None = None
+    cancel_at: int | str | None = None
     cancel_at_period_end: bool = False
 
 
@@ -142,15 +142,14 @@ def _open(account: Account, order: Order) -> Json:
         trial_period = {"current_period_start": now, "current_period_end": anchor}
         period = trial_period if on_trial else period_from(price, anchor, now)
         items.append(new_item(account, subscription_id, price, quantity, metadata, period))
-    ends_with_period = order.cancel_at_period_end
-    cancel_at = max(item["current_period_end"] for item in items) if ends_with_period else order.cancel_at
+    cancel_at = end_date(items, "max_period_end" if order.cancel_at_period_end else order.cancel_at)
     return account.born(
         "subscription",
         id=subscription_id,
         **_UNUSED,
         billing_cycle_anchor=anchor,
         cancel_at=cancel_at,
-        cancel_at_period_end=ends_with_period,
+        cancel_at_period_end=order.cancel_at_period_end,
         canceled_at=now if cancel_at else None,
         cancellation_details={
             "comment": None,
@@ -175,6 +174,14 @@ def _open(account: Account, order: Order) -> Json:
         trial_start=now if on_trial else None,
         _trial_warned=False,
     )
+
+
+def end_date(items: list[Json], chosen: int | str | None) -> int | None:
+    """A scheduled end as a Unix second: a date, or the end of the items' shortest or longest period."""
+    if isinstance(chosen, str):
+        pick = {"min_period_end": min, "max_period_end": max}[chosen]
+        return int(pick(item["current_period_end"] for item in items))
+    return chosen
 
 
 def warning_if_near(account: Account, subscription: Json) -> list[Happening]:

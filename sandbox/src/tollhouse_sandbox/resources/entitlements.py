@@ -34,9 +34,7 @@ def _update(call: Call) -> Json:
 
 def _list(call: Call) -> Page:
     key, archived = call.params.get("lookup_key"), call.params.get("archived", False)
-    return page(
-        call, _FEATURE, lambda one: one["active"] is not archived and (key is None or one["lookup_key"] == key)
-    )
+    return page(call, _FEATURE, lambda one: one["active"] is not archived and (key is None or one["lookup_key"] == key))
 
 
 def _attach(call: Call) -> Json:
@@ -80,12 +78,8 @@ OPERATIONS = [
     ),
     Operation("GET", "/v1/entitlements/features", _list, {**PAGING, "lookup_key": text, "archived": flag}),
     Operation("GET", "/v1/entitlements/features/{id}", lambda call: call.target(_FEATURE)),
-    Operation(
-        "POST", "/v1/entitlements/features/{id}", _update, {"active": flag, "name": text, "metadata": metadata}
-    ),
-    Operation(
-        "POST", "/v1/products/{id}/features", _attach, {"entitlement_feature": text}, ("entitlement_feature",)
-    ),
+    Operation("POST", "/v1/entitlements/features/{id}", _update, {"active": flag, "name": text, "metadata": metadata}),
+    Operation("POST", "/v1/products/{id}/features", _attach, {"entitlement_feature": text}, ("entitlement_feature",)),
     Operation("GET", "/v1/products/{id}/features", _attached, PAGING),
     Operation("GET", "/v1/products/{id}/features/{feature}", _one_attached),
     Operation("DELETE", "/v1/products/{id}/features/{feature}", _detach),

@@ -11,9 +11,11 @@ def _list(call: Call) -> Page:
     wanted = call.params
 
     def keep(invoice: Json) -> bool:
+        if wanted.get("subscription") not in (None, invoices.subscription_id(invoice)):
+            return False
         return all(
             invoice[name] == wanted.get(name, invoice[name]) for name in ("customer", "status", "collection_method")
-        ) and wanted.get("subscription") in (None, invoices.subscription_id(invoice))
+        )
 
     return page(call, "invoice", keep)
 

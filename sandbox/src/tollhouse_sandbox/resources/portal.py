@@ -3,7 +3,7 @@
 from tollhouse_sandbox import customers, events, ids
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page
-from tollhouse_sandbox.params import anything, clearable, flag, merged, metadata, shape, text
+from tollhouse_sandbox.params import choice, clearable, flag, list_of, merged, metadata, shape, text
 from tollhouse_sandbox.store import Json
 
 _FEATURES: Json = {
@@ -27,10 +27,40 @@ _FEATURES: Json = {
         "trial_update_behavior": "end_trial",
     },
 }
+_PRORATION = choice("always_invoice", "create_prorations", "none")
+_CANCEL = shape(
+    {
+        "cancellation_reason": shape({"enabled": flag, "options": list_of(text)}, ("enabled",)),
+        "enabled": flag,
+        "mode": choice("at_period_end", "immediately"),
+        "proration_behavior": _PRORATION,
+    },
+    ("enabled",),
+)
+_UPDATE = shape(
+    {
+        "default_allowed_updates": list_of(choice("price", "promotion_code", "quantity")),
+        "enabled": flag,
+        "products": list_of(shape({"product": text, "prices": list_of(text)}, ("product", "prices"))),
+        "proration_behavior": _PRORATION,
+    },
+    ("enabled",),
+)
+_ENABLED = shape({"enabled": flag}, ("enabled",))
 _FIELDS = {
-    "business_profile": anything,
+    "business_profile": shape(
+        {name: clearable(text) for name in ("headline", "privacy_policy_url", "terms_of_service_url")}
+    ),
     "default_return_url": clearable(text),
-    "features": anything,
+    "features": shape(
+        {
+            "customer_update": shape({"allowed_updates": list_of(text), "enabled": flag}, ("enabled",)),
+            "invoice_history": _ENABLED,
+            "payment_method_update": _ENABLED,
+            "subscription_cancel": _CANCEL,
+            "subscription_update": _UPDATE,
+        }
+    ),
     "login_page": shape({"enabled": flag}, ("enabled",)),
     "metadata": metadata,
     "name": clearable(text),
@@ -42,15 +72,23 @@ def _configure(account: Account, given: Json, *, is_default: bool = False) -> Js
         "billing_portal.configuration",
         active=True,
         application=None,
-        business_profile={"headline": None, "privacy_policy_url": None, "terms_of_service_url": None},
+        business_profile={**_NO_PROFILE, **given.get("business_profile", {})},
         default_return_url=given.get("default_return_url"),
-        features=_FEATURES,
+        features=_features(_FEATURES, given),
         is_default=is_default,
         login_page={"enabled": False, "url": None},
         metadata=merged({}, given.get("metadata", {})),
         name=given.get("name"),
         updated=account.now,
     )
+
+
+_NO_PROFILE: Json = {"headline": None, "privacy_policy_url": None, "terms_of_service_url": None}
+
+
+def _features(old: Json, given: Json) -> Json:
+    """The features with what is given replaced, one by one."""
+    return {name: {**feature, **given.get("features", {}).get(name, {})} for name, feature in old.items()}
 
 
 def _default(account: Account) -> Json:
@@ -75,7 +113,7 @@ def _create(call: Call) -> Json:
         configuration=configuration["id"],
         customer=customer["id"],
         customer_account=None,
-        flow=None,
+        flow=_flow(given.get("flow_data")),
         locale=given.get("locale"),
         on_behalf_of=None,
         return_url=given.get("return_url") or configuration["default_return_url"],
@@ -83,6 +121,22 @@ def _create(call: Call) -> Json:
     )
     events.emit(account, "billing_portal.session.created", session)
     return session
+
+
+def _flow(given: Json | None) -> Json | None:
+    """The one thing a deep link leads to. The sandbox's page shows the whole portal all the same."""
+    if given is None:
+        return None
+    cancel, update = given.get("subscription_cancel"), given.get("subscription_update")
+    return {
+        "type": given["type"],
+        "after_completion": {"type": "portal_homepage", "hosted_confirmation": None, "redirect": None},
+        "customer_update": None,
+        "subscription_cancel": {**cancel, "retention": None} if cancel else None,
+        "subscription_pause": None,
+        "subscription_update": update,
+        "subscription_update_confirm": None,
+    }
 
 
 def _create_configuration(call: Call) -> Json:
@@ -96,6 +150,8 @@ def _update_configuration(call: Call) -> Json:
     before = events.picture(call.account, configuration)
     names = ("active", "default_return_url", "name")
     changes = {name: call.params[name] for name in names if name in call.params}
+    changes["features"] = _features(configuration["features"], call.params)
+    changes["business_profile"] = {**configuration["business_profile"], **call.params.get("business_profile", {})}
     if "metadata" in call.params:
         changes["metadata"] = merged(configuration["metadata"], call.params["metadata"])
     configuration = call.account.store.change(configuration, **changes, updated=call.account.now)
@@ -112,13 +168,22 @@ def _list(call: Call) -> Page:
     )
 
 
+_NAMED = shape({"subscription": text}, ("subscription",))
+_FLOW = shape(
+    {
+        "subscription_cancel": _NAMED,
+        "subscription_update": _NAMED,
+        "type": choice("payment_method_update", "subscription_cancel", "subscription_update"),
+    },
+    ("type",),
+)
 _CONFIGURATIONS = "/v1/billing_portal/configurations"
 OPERATIONS = [
     Operation(
         "POST",
         "/v1/billing_portal/sessions",
         _create,
-        {"configuration": text, "customer": text, "locale": text, "return_url": text},
+        {"configuration": text, "customer": text, "flow_data": _FLOW, "locale": text, "return_url": text},
         ("customer",),
     ),
     Operation("POST", _CONFIGURATIONS, _create_configuration, _FIELDS, ("features",)),

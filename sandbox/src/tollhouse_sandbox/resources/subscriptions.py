@@ -167,7 +167,13 @@ def _update(call: Call) -> Json:
 
 
 def _cancel(call: Call) -> Json:
-    return subscriptions.cancel(call.account, _living(call), call.params.get("cancellation_details"))
+    return subscription_updates.end(
+        call.account,
+        _living(call),
+        call.params.get("cancellation_details"),
+        prorate=call.params.get("prorate", False),
+        invoice_now=call.params.get("invoice_now", False),
+    )
 
 
 def _list(call: Call) -> Page:

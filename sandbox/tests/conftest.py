@@ -1,0 +1,249 @@
+"""A running sandbox, the real `stripe` library pointed at it, and a check of every answer against its types."""
+
+import ast
+import functools
+import importlib
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any, Literal, Union, get_args, get_origin
+
+import pytest
+import stripe
+from stripe._object_classes import get_object_class
+from tollhouse_sandbox.testing import RunningSandbox, running_sandbox
+
+# Shapes: a non-Optional annotation of the SDK is a required field, and types are strict.
+
+
+@functools.cache
+def _names(module: str) -> dict[str, Any]:
+    """A module's names, those included that it imports for type checkers only."""
+    loaded = importlib.import_module(module)
+    names = {"StripeObject": stripe.StripeObject, **vars(loaded)}
+    for node in ast.walk(ast.parse(inspect.getsource(loaded))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("stripe"):
+            source = importlib.import_module(node.module)
+            names.update({alias.asname or alias.name: getattr(source, alias.name) for alias in node.names})
+    return names
+
+
+@functools.cache
+def _fields(cls: type) -> dict[str, Any]:
+    own = [base for base in cls.__mro__ if base.__module__.startswith("stripe") and inspect.get_annotations(base)]
+    hints: dict[str, Any] = {}
+    for base in reversed(own):
+        if base in (stripe.StripeObject, stripe.APIResource) or base.__name__.endswith("APIResource"):
+            continue
+        nested = {name: value for name, value in vars(base).items() if isinstance(value, type)}
+        hints.update(typing.get_type_hints(base, _names(base.__module__), nested))
+    return {
+        name: hint
+        for name, hint in hints.items()
+        if get_origin(hint) is not typing.ClassVar and not name.startswith("_") and name != "last_response"
+    }
+
+
+def _is_optional(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint)
+
+
+_PLAIN: dict[Any, Callable[[Any], bool]] = {
+    str: lambda value: isinstance(value, str),
+    bool: lambda value: isinstance(value, bool),
+    int: lambda value: isinstance(value, int) and not isinstance(value, bool),
+    float: lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    Decimal: lambda value: isinstance(value, str) and Decimal(value).is_finite(),
+    type(None): lambda value: value is None,
+    Any: lambda value: True,
+    object: lambda value: True,
+}
+
+
+def _check(value: Any, hint: Any, path: str) -> list[str]:
+    """What is wrong with a value; empty when it fits the annotation."""
+    if hint in _PLAIN:
+        return [] if _PLAIN[hint](value) else [f"{path}: {value!r} is no {hint}"]
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return [] if value in arguments else [f"{path}: {value!r} is none of {arguments[:12]}"]
+    if origin in (Union, types.UnionType):
+        return _check_union(value, arguments, path)
+    if origin is list:
+        if not isinstance(value, list):
+            return [f"{path}: {value!r} is no list"]
+        return [fault for place, each in enumerate(value) for fault in _check(each, arguments[0], f"{path}[{place}]")]
+    if origin is stripe.ListObject:
+        return _check_list(value, arguments[0], path)
+    if not isinstance(value, dict):
+        return [f"{path}: {value!r} is no object"]
+    if origin is not None:  # a map from any names to values of one type
+        return [fault for name, each in value.items() for fault in _check(each, arguments[-1], f"{path}.{name}")]
+    return _check_object(value, hint, path)
+
+
+def _check_union(value: Any, arguments: tuple[Any, ...], path: str) -> list[str]:
+    literals = [each for each in arguments if get_origin(each) is Literal]
+    if literals and isinstance(value, str):
+        # The SDK adds `str` for values to come; the sandbox speaks only today's.
+        return _check(value, literals[0], path)
+    attempts = [_check(value, each, path) for each in arguments]
+    if [] in attempts:
+        return []
+    # The alternative that went wrong deepest inside is the one that was meant.
+    return max(attempts, key=lambda faults: faults[0].count("."))
+
+
+def _check_list(value: Any, hint: Any, path: str) -> list[str]:
+    if not isinstance(value, dict) or value.get("object") != "list":
+        return [f"{path}: {value!r} is no list object"]
+    missing = [f"{path}.{name} is missing" for name in ("data", "has_more", "url") if name not in value]
+    return missing + [
+        fault for place, each in enumerate(value["data"]) for fault in _check(each, hint, f"{path}.data[{place}]")
+    ]
+
+
+def _check_object(value: dict[str, Any], cls: type, path: str) -> list[str]:
+    if value.get("deleted"):
+        return [] if {"id", "object"} <= set(value) else [f"{path}: a deleted object has an id and an object"]
+    if cls is stripe.StripeObject:
+        return []
+    faults = []
+    for name, hint in _fields(cls).items():
+        if name in value:
+            faults += _check(value[name], hint, f"{path}.{name}")
+        elif not _is_optional(hint):
+            faults.append(f"{path}.{name} is missing")
+    return faults
+
+
+_NOT_TYPED = {
+    "subscription": {"plan", "quantity"},
+}
+"""Fields real answers carry although the SDK does not declare them."""
+
+
+def shape_faults(body: dict[str, Any]) -> list[str]:
+    """Everything in an answer that the SDK's annotations do not allow."""
+    if body.get("object") == "list":
+        return [fault for each in body["data"] for fault in shape_faults(each)]
+    cls = get_object_class("V1", body["object"])
+    assert cls is not stripe.StripeObject, f"the SDK knows no {body['object']}"
+    faults = _check(body, cls, body["object"])
+    if not body.get("deleted"):
+        unknown = set(body) - set(_fields(cls)) - _NOT_TYPED.get(body["object"], set())
+        faults += [f"{body['object']}.{name} is unknown to the SDK" for name in sorted(unknown)]
+    if body["object"] == "event":
+        faults += shape_faults(body["data"]["object"])
+    return faults
+
+
+class CheckingClient(stripe.RequestsClient):
+    """The SDK's own HTTP client; it looks at every answer before the SDK does."""
+
+    def request(self, method: str, url: str, headers: Any, post_data: Any = None, **more: Any) -> Any:
+        content, status, answered = super().request(method, url, headers, post_data, **more)
+        if status == 200:
+            faults = shape_faults(json.loads(content))
+            assert not faults, f"{method} {url}: {faults}"
+        return content, status, answered
+
+
+# Fixtures
+
+
+@pytest.fixture(scope="session")
+def _running() -> Iterator[RunningSandbox]:
+    with running_sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def desk(_running: RunningSandbox) -> RunningSandbox:
+    """An empty sandbox whose clock stands still."""
+    _running.reset()
+    _running.freeze()
+    return _running
+
+
+@pytest.fixture(scope="session")
+def connect() -> Callable[..., Any]:
+    """Makes clients of the real library, whose every answer is checked."""
+
+    def connect(url: str, key: str = "sk_test_sandbox", retries: int = 0) -> Any:
+        return stripe.StripeClient(
+            key, base_addresses={"api": url}, http_client=CheckingClient(), max_network_retries=retries
+        ).v1
+
+    return connect
+
+
+@pytest.fixture
+def api(desk: RunningSandbox, connect: Callable[..., Any]) -> Any:
+    """`stripe.StripeClient(...).v1`, pointed at the sandbox."""
+    return connect(desk.url)
+
+
+@pytest.fixture(scope="session")
+def faults_of() -> Callable[[dict[str, Any]], list[str]]:
+    """Says what is wrong with the shape of an object."""
+    return shape_faults
+
+
+class Shop:
+    """A small catalogue and the steps most stories begin with."""
+
+    def __init__(self, desk: RunningSandbox, api: Any) -> None:
+        self.desk = desk
+        self.api = api
+        self.product = api.products.create(params={"name": "PDF Tool Pro"})
+
+    def price(self, amount: int = 900, interval: str | None = "month", **more: Any) -> Any:
+        params = {"product": self.product.id, "currency": "eur", "unit_amount": amount, **more}
+        if interval:
+            params["recurring"] = {"interval": interval}
+        return self.api.prices.create(params=params)
+
+    def customer(self, card: str | None = "pm_card_visa", **params: Any) -> Any:
+        """A customer who pays with this card by default."""
+        customer = self.api.customers.create(params=params)
+        return self.give_card(customer, card) if card else customer
+
+    def give_card(self, customer: Any, card: str) -> Any:
+        params = {"invoice_settings": {"default_payment_method": card}}
+        return self.api.customers.update(customer.id, params=params)
+
+    def subscribe(self, price: Any, customer: Any = None, **params: Any) -> Any:
+        customer = customer or self.customer()
+        items = [{"price": price.id}]
+        return self.api.subscriptions.create(params={"customer": customer.id, "items": items, **params})
+
+    def checkout(self, price: Any, quantity: int = 1, **params: Any) -> Any:
+        mode = "subscription" if price.recurring else "payment"
+        lines = [{"price": price.id, "quantity": quantity}]
+        urls = {
+            "success_url": "https://app.example/done?id={CHECKOUT_SESSION_ID}",
+            "cancel_url": "https://app.example/",
+        }
+        return self.api.checkout.sessions.create(params={"mode": mode, "line_items": lines, **urls, **params})
+
+    def events(self, since: Any = None) -> list[Any]:
+        """The events after one of them, oldest first, as far as 30 days back."""
+        newest_first = list(self.api.events.list(params={"limit": 100}).auto_paging_iter())
+        events = newest_first[::-1]
+        ids = [event.id for event in events]
+        return events[ids.index(since.id) + 1 :] if since and since.id in ids else events
+
+    def happened(self, since: Any = None) -> list[str]:
+        return [event.type for event in self.events(since)]
+
+    def last_event(self) -> Any:
+        return self.api.events.list(params={"limit": 1}).data[0]
+
+
+@pytest.fixture
+def shop(desk: RunningSandbox, api: Any) -> Shop:
+    return Shop(desk, api)
