@@ -13,7 +13,7 @@ from .authentication import ActingOperator, require_operator
 from .context import Ctx
 from .entitlements import example
 from .problems import NotFound, documented
-from .types import Answer, Instant, Text
+from .types import Answer, Instant, Text, TextInPath
 
 router = APIRouter(prefix="/admin/events", tags=["Operators: events"], dependencies=[Depends(require_operator)])
 
@@ -84,7 +84,7 @@ async def list_events(
     summary="One event",
     responses={**example({**EXAMPLE_EVENT, "body": {"id": "evt_1SXaBcDeFgHiJk"}}), **documented(*OPERATORS, NotFound)},
 )
-async def read_event(id: Text, ctx: Ctx) -> EventWithBody:  # noqa: A002
+async def read_event(id: TextInPath, ctx: Ctx) -> EventWithBody:  # noqa: A002
     """With its body as Stripe sent it."""
     async with ctx.database.transaction() as tx:
         row = await inbox.get(tx, id)
@@ -98,7 +98,7 @@ async def read_event(id: Text, ctx: Ctx) -> EventWithBody:  # noqa: A002
     summary="Try an event again",
     responses={**example({**EXAMPLE_EVENT, "state": "received", "outcome": None}), **documented(*CHANGES, NotFound)},
 )
-async def replay(id: Text, ctx: Ctx, why: ActingOperator) -> Event:  # noqa: A002
+async def replay(id: TextInPath, ctx: Ctx, why: ActingOperator) -> Event:  # noqa: A002
     """Safe at any time and however often: the event only says which customer to read from Stripe again."""
     async with ctx.database.transaction() as tx:
         if not await inbox.replay(tx, id):

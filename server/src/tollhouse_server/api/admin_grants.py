@@ -16,7 +16,7 @@ from .authentication import ActingOperator, require_operator
 from .context import Ctx
 from .entitlements import example
 from .problems import NotFound, documented
-from .types import Answer, Body, FeatureCode, FeatureValue, Instant, Text, UserId
+from .types import Answer, Body, FeatureCode, FeatureValue, Instant, Text, TextInPath, UserId
 
 router = APIRouter(prefix="/admin/grants", tags=["Operators: grants"], dependencies=[Depends(require_operator)])
 
@@ -125,7 +125,7 @@ async def list_grants(
     summary="Take access back",
     responses={**example(EXAMPLE_GRANT), **documented(*CHANGES, GrantRevoked, NotFound)},
 )
-async def revoke(id: Text, body: RevokeGrant, ctx: Ctx, why: ActingOperator) -> Grant:  # noqa: A002
+async def revoke(id: TextInPath, body: RevokeGrant, ctx: Ctx, why: ActingOperator) -> Grant:  # noqa: A002
     """Closed as soon as this answers, unless something else opens it."""
     async with ctx.database.transaction() as tx:
         acting = replace(why, reason=body.reason)

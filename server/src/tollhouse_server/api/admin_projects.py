@@ -19,11 +19,12 @@ from .authentication import ActingOperator, OperatorRequired, Unauthenticated, r
 from .context import Ctx
 from .entitlements import example
 from .problems import MalformedJson, NotFound, StoreUnavailable, ValidationFailed, documented
-from .types import Answer, Instant, Text
+from .types import Answer, Instant, Text, TextInPath
 
 router = APIRouter(prefix="/admin/projects", tags=["Operators: projects"], dependencies=[Depends(require_operator)])
 
 Slug = Annotated[Text, Field(max_length=63, examples=["pdf-tool"])]
+SlugInPath = Annotated[TextInPath, Field(examples=["pdf-tool"])]
 
 
 class RegisterProject(types.Body):
@@ -128,7 +129,7 @@ async def list_projects(ctx: Ctx) -> Projects:
 @router.get(
     "/{slug}", summary="One project", responses={**example(EXAMPLE_PROJECT), **documented(*OPERATORS, NotFound)}
 )
-async def read_project(slug: Slug, ctx: Ctx) -> ProjectState:
+async def read_project(slug: SlugInPath, ctx: Ctx) -> ProjectState:
     """404 for a slug that nobody registered."""
     async with ctx.database.transaction() as tx:
         return await _state(tx, slug)
@@ -143,7 +144,7 @@ async def read_project(slug: Slug, ctx: Ctx) -> ProjectState:
         **documented(*CHANGES, NotFound),
     },
 )
-async def issue(slug: Slug, body: IssueKey, ctx: Ctx, why: ActingOperator) -> NewKey:
+async def issue(slug: SlugInPath, body: IssueKey, ctx: Ctx, why: ActingOperator) -> NewKey:
     """The keys that the project has go on working: issue, deploy, then revoke the old one."""
     async with ctx.database.transaction() as tx:
         owner = await find_project(tx, slug)
@@ -158,7 +159,7 @@ async def issue(slug: Slug, body: IssueKey, ctx: Ctx, why: ActingOperator) -> Ne
         **documented(*OPERATORS, NotFound),
     },
 )
-async def list_keys(slug: Slug, ctx: Ctx) -> Keys:
+async def list_keys(slug: SlugInPath, ctx: Ctx) -> Keys:
     """Without the keys themselves, which nobody can show again."""
     async with ctx.database.transaction() as tx:
         owner = await find_project(tx, slug)
@@ -174,7 +175,7 @@ async def list_keys(slug: Slug, ctx: Ctx) -> Keys:
     summary="Revoke a key",
     responses=documented(*OPERATORS, OperatorRequired, NotFound),
 )
-async def revoke(slug: Slug, id: Text, ctx: Ctx, why: ActingOperator) -> None:  # noqa: A002
+async def revoke(slug: SlugInPath, id: TextInPath, ctx: Ctx, why: ActingOperator) -> None:  # noqa: A002
     """At once."""
     async with ctx.database.transaction() as tx:
         if not await revoke_key(tx, await find_project(tx, slug), id, why, at=ctx.clock.now()):
@@ -190,7 +191,7 @@ async def revoke(slug: Slug, id: Text, ctx: Ctx, why: ActingOperator) -> None:  
     },
 )
 async def publish(
-    slug: Slug,
+    slug: SlugInPath,
     document: Annotated[
         dict[str, Any],
         Body(description="The catalog file as JSON.", openapi_examples={"plain": {"value": EXAMPLE_DOCUMENT}}),
@@ -209,7 +210,7 @@ async def publish(
     response_model=dict[str, Any],
     responses={**example(EXAMPLE_DOCUMENT), **documented(*OPERATORS, NotFound)},
 )
-async def read_document(slug: Slug, ctx: Ctx) -> dict[str, Any]:
+async def read_document(slug: SlugInPath, ctx: Ctx) -> dict[str, Any]:
     """As it was published; 404 before the first."""
     async with ctx.database.transaction() as tx:
         document = await document_of(tx, await find_project(tx, slug))

@@ -92,10 +92,18 @@ async def _acting_operator(
         str | None, Header(alias="Tollhouse-Operator", max_length=80, description="Your name, for the audit trail.")
     ] = None,
 ) -> Cause:
-    name = (operator or "").strip()
+    name = _as_utf8(operator or "").strip()
     if not name:
         raise OperatorRequired("Send your name in the Tollhouse-Operator header: the audit trail keeps who did it.")
-    return Cause(actor=name, cause=f"{request.method} {request.scope['route'].path}")
+    return Cause(actor=name, cause=f"{request.method} {request.url.path}")
+
+
+def _as_utf8(header: str) -> str:
+    """A header's text: what curl and browsers send as UTF-8 arrives here decoded as Latin-1."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 CallingProject = Annotated[Project, Depends(_calling_project)]

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from sqlalchemy import Row, select
 
 from ..audit import Cause
@@ -18,11 +18,23 @@ from .context import Ctx
 from .customers import EXAMPLE_CUSTOMER, CustomerState, customer_state
 from .entitlements import example
 from .problems import MalformedJson, StoreUnavailable, ValidationFailed, documented
-from .types import Answer, Body, Instant, Text, UserId
+from .types import Answer, Body, Instant, Text, TextInPath, UserId
 
 router = APIRouter(tags=["Checkouts"])
 
-Url = Annotated[Text, Field(max_length=2048, examples=["https://pdf.example.com/welcome"])]
+
+def _without_blanks(url: str) -> str:
+    # Python and browsers drop tabs and line ends from a URL: what is checked must be what is opened.
+    if not url.isprintable() or " " in url or "\\" in url:
+        raise ValueError("must not contain blanks, backslashes or control characters: percent-encode them")
+    return url
+
+
+Url = Annotated[
+    Text,
+    AfterValidator(_without_blanks),
+    Field(max_length=2048, examples=["https://pdf.example.com/welcome"]),
+]
 
 
 class CheckoutNotFound(Problem):
@@ -132,7 +144,7 @@ async def open_checkout(body: OpenCheckout, project: CallingProject, ctx: Ctx, r
     summary="What became of a checkout?",
     responses={**example(EXAMPLE_CHECKOUT), **documented(Unauthenticated, CheckoutNotFound, StoreUnavailable)},
 )
-async def read_checkout(id: str, project: CallingProject, ctx: Ctx) -> CheckoutState:  # noqa: A002
+async def read_checkout(id: TextInPath, project: CallingProject, ctx: Ctx) -> CheckoutState:  # noqa: A002
     """As far as we know now; `sync` asks Stripe."""
     async with ctx.database.transaction() as tx:
         return _state(await _find(tx, project, id))
@@ -146,7 +158,7 @@ async def read_checkout(id: str, project: CallingProject, ctx: Ctx) -> CheckoutS
         **documented(Unauthenticated, CheckoutNotFound, StripeRefused, StripeUnavailable, StoreUnavailable),
     },
 )
-async def sync_checkout(id: str, project: CallingProject, ctx: Ctx) -> SyncedCheckout:  # noqa: A002
+async def sync_checkout(id: TextInPath, project: CallingProject, ctx: Ctx) -> SyncedCheckout:  # noqa: A002
     """For the page people return to, which may come before the webhook. Answers with what is true now."""
     async with ctx.database.transaction() as tx:
         row = await _find(tx, project, id)
@@ -162,7 +174,7 @@ async def _find(tx: Tx, project: Project, checkout_id: str) -> Row[tuple[object,
     query = (
         select(checkout, customer.c.user_id, customer.c.stripe_customer_id)
         .join(customer, customer.c.id == checkout.c.customer_id)
-        .where(checkout.c.project_id == project.id, checkout.c.id == checkout_id.replace("\x00", ""))
+        .where(checkout.c.project_id == project.id, checkout.c.id == checkout_id)
     )
     row = (await tx.execute(query)).one_or_none()
     if row is None:

@@ -3,12 +3,16 @@
 import re
 import secrets
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from starlette.types import Message, Receive, Scope, Send
 
 from ..telemetry import REQUEST_SECONDS, REQUESTS
-from .problems import Internal, TooLarge, answer
+from .problems import TooLarge, a_bug, answer
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +31,9 @@ _HEADERS = [
 class Envelope:
     """The outermost ASGI layer of the service."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: FastAPI) -> None:
         self._app = app
+        self._templates = {route.endpoint: route.path for route in iter_route_contexts(app.routes)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,14 +46,17 @@ class Envelope:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        await _Exchange(self._app, scope, send, request_id).run(receive)
+        await _Exchange(self._app, scope, send, request_id, self._templates).run(receive)
 
 
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, app: ASGIApp, scope: Scope, send: Send, request_id: str) -> None:
+    def __init__(
+        self, app: FastAPI, scope: Scope, send: Send, request_id: str, templates: Mapping[Any, str | None]
+    ) -> None:
         self._app, self._scope, self._raw_send, self._request_id = app, scope, send, request_id
+        self._templates = templates
         self._status = 0
 
     async def run(self, receive: Receive) -> None:
@@ -63,8 +71,7 @@ class _Exchange:
         except Exception:
             log.exception("a request failed", method=self._scope["method"], route=self._route())
             if self._status == 0:
-                wrong = Internal("Something went wrong on our side: tell the operators the request id.")
-                await answer(wrong, self._request_id)(self._scope, receive, self._send)
+                await answer(a_bug(), self._request_id)(self._scope, receive, self._send)
         finally:
             route = self._route()
             REQUESTS.labels(self._scope["method"], route, self._status).inc()
@@ -82,8 +89,7 @@ class _Exchange:
 
     def _route(self) -> str:
         """The route's pattern: a path with a user's id in it must not become a label."""
-        path = getattr(self._scope.get("route"), "path", None)
-        return str(path) if path else "none"
+        return self._templates.get(self._scope.get("endpoint")) or "none"
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -6,6 +6,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -16,6 +17,7 @@ from ..domain.errors import Problem
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
 MOST_ERRORS = 50
 
 
@@ -132,10 +134,13 @@ def answer(problem: Problem, request_id: str, headers: dict[str, str] | None = N
     }
     if problem.errors:
         body["errors"] = problem.errors[:MOST_ERRORS]
-    extra = dict(headers or {})
-    if problem.status == 503:
-        extra.setdefault("Retry-After", "1")
+    extra = {**_HEADERS.get(problem.status, {}), **(headers or {})}
     return JSONResponse(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=extra)
+
+
+def a_bug() -> Internal:
+    """What the caller is told of an error that nobody foresaw; the log has the rest."""
+    return Internal("Something went wrong on our side: tell the operators the request id.")
 
 
 def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
@@ -154,6 +159,7 @@ def documented(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Makes `app` answer every error as a problem."""
+    app.router.redirect_slashes = False  # a path that is wrong by a slash is told so, like any other
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> JSONResponse:
@@ -161,11 +167,12 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(_invalid(error), request.state.request_id)
+        return answer(_invalid(request, error), request.state.request_id)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return answer(_http(error), request.state.request_id, dict(error.headers or {}))
+        headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else {}
+        return answer(_http(error), request.state.request_id, headers)
 
     @app.exception_handler(DBAPIError)
     @app.exception_handler(PoolTimeout)
@@ -175,20 +182,38 @@ def install(app: FastAPI) -> None:
             return answer(StoreUnavailable("The database does not answer now: try again."), request.state.request_id)
         raise error
 
+    # Starlette raises the error again after this answer, so that the envelope logs it.
+    @app.exception_handler(Exception)
+    async def bug(request: Request, _: Exception) -> JSONResponse:
+        return answer(a_bug(), request.state.request_id)
 
-def _invalid(error: RequestValidationError) -> Problem:
+
+def _allowed(request: Request) -> list[str]:
+    """Every method of the path: each of them is a route of its own, and Starlette names the first one's only."""
+    routes = [route for route in iter_route_contexts(request.app.routes) if route.methods]
+    path = request.scope["path"]
+    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
+
+
+def _invalid(request: Request, error: RequestValidationError) -> Problem:
     found = error.errors()
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if any(one["loc"] == ("body",) and isinstance(one["input"], bytes) for one in found):
+        said = f"not {media_type[:100]}" if media_type else "which says what the body is"
+        return UnsupportedMediaType(f"Send Content-Type: application/json, {said}.")
     if any(one["type"] == "json_invalid" for one in found):
         return MalformedJson("The body is not JSON: send UTF-8 encoded JSON.")
     errors = [{"pointer": _pointer(one["loc"]), "detail": one["msg"].removeprefix("Value error, ")} for one in found]
-    places = ", ".join(dict.fromkeys(one["pointer"] for one in errors[:5]))
+    places = ", ".join(dict.fromkeys(one["pointer"] or "the body as a whole" for one in errors[:5]))
     return ValidationFailed(f"Look at {places}.", errors=errors)
 
 
 def _pointer(loc: tuple[int | str, ...]) -> str:
-    """A JSON pointer for what is in the body, the bare name for a parameter."""
+    """A JSON pointer (RFC 6901) for what is in the body, the bare name for a parameter; the whole body is ""."""
     where, *path = loc
-    return "/" + "/".join(map(str, path)) if where == "body" else str(path[-1] if path else where)
+    if where != "body":
+        return str(path[-1] if path else where)
+    return "".join(f"/{part}" for part in (str(one).replace("~", "~0").replace("/", "~1") for one in path))
 
 
 def _http(error: HTTPException) -> Problem:
@@ -196,6 +221,4 @@ def _http(error: HTTPException) -> Problem:
         return NotFound("There is nothing at this path: see /docs for what there is.")
     if error.status_code == 405:
         return MethodNotAllowed("This path takes another method: see the Allow header.")
-    if error.status_code == 415:
-        return UnsupportedMediaType("Send Content-Type: application/json.")
     return MalformedJson("The body cannot be read as JSON: send UTF-8 encoded JSON.")

@@ -1,6 +1,7 @@
 """Where Stripe posts its events: verified, stored, committed, and only then answered."""
 
 import json
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -17,6 +18,9 @@ from .context import Context, Ctx
 from .problems import MalformedJson, StoreUnavailable, TooLarge, documented
 
 router = APIRouter(tags=["Stripe"])
+
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
+"""What ids, types and versions of Stripe's are made of. Anything else could not be stored, so it is not taken."""
 
 
 class WrongMode(Problem):
@@ -79,20 +83,30 @@ def _parse(body: bytes, now: datetime) -> tuple[Event, bool]:
         text = body.decode()
         raw: Any = json.loads(text)
         id_, type_ = raw["id"], raw["type"]
-        if not (isinstance(id_, str) and isinstance(type_, str)):
-            raise TypeError
+        if not (_NAME.fullmatch(id_) and _NAME.fullmatch(type_)):
+            raise ValueError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise MalformedJson("The body is signed, but it is not an event of Stripe's.") from None
     data = raw.get("data")
     obj = data.get("object") if isinstance(data, dict) else None
-    created = raw.get("created")
     event = Event(
         id=id_,
         type=type_,
-        api_version=raw.get("api_version") if isinstance(raw.get("api_version"), str) else None,
-        # A thin event says it in another form; when it occurred is for people only, so now will do.
-        occurred_at=from_timestamp(created) if isinstance(created, int) else now,
+        api_version=_name(raw.get("api_version")),
+        occurred_at=_occurred(raw.get("created"), now),
         body=text,
-        subject=concerning(type_, obj) if isinstance(obj, dict) else None,
+        subject=_name(concerning(type_, obj)) if isinstance(obj, dict) else None,
     )
     return event, raw.get("livemode") is True
+
+
+def _name(value: object) -> str | None:
+    return value if isinstance(value, str) and _NAME.fullmatch(value) else None
+
+
+def _occurred(created: object, now: datetime) -> datetime:
+    """A thin event says it in another form; it is for people only, so now will do."""
+    try:
+        return from_timestamp(created) if isinstance(created, int) else now
+    except (OverflowError, ValueError):
+        return now

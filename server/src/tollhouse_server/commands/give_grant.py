@@ -13,6 +13,7 @@ from ..catalogs import Project, current_catalog
 from ..db.engine import Tx
 from ..db.tables import customer, grant
 from ..domain.catalog import UNLIMITED, Catalog, Kind, Value
+from ..domain.catalog_file import LARGEST_LIMIT
 from ..domain.errors import Problem
 from ..domain.merging import fits
 from ..refresh import Refresh
@@ -93,8 +94,8 @@ def _check(catalog: Catalog, wanted: GrantRequest, at: datetime) -> Value | None
         errors.append({"pointer": "/feature", "detail": f"No such feature in the catalog; there are: {known}."})
     elif feature is not None:
         value = True if feature.kind is Kind.SWITCH and wanted.value is None else wanted.value
-        if not value or not fits(feature, value):
-            said = "true" if feature.kind is Kind.SWITCH else f'a whole number above 0, or "{UNLIMITED}"'
+        if not value or not fits(feature, value) or (isinstance(value, int) and value > LARGEST_LIMIT):
+            said = "true" if feature.kind is Kind.SWITCH else f'a whole number from 1 to 2^53 - 1, or "{UNLIMITED}"'
             errors.append({"pointer": "/value", "detail": f"{feature.code} is a {feature.kind}: its value is {said}."})
     if errors:
         raise GrantInvalid("The grant cannot be given like this.", errors=errors)

@@ -151,11 +151,18 @@ class CheckoutDesk:
         """Makes sure that nobody can pay on the rivals any more; False where one was paid already."""
         closed = True
         for rival in rivals:
-            session_id = rival.stripe_session_id or (await self._session(rival)).session_id
-            closed = await expire_checkout(self.stripe, session_id) and closed
+            session_id = rival.stripe_session_id or await self._late_session(rival)
+            closed = (session_id is None or await expire_checkout(self.stripe, session_id)) and closed
         if rivals:
             await self.pipeline.sync(buyer.stripe_customer_id, Cause("app", "another checkout was opened"))
         return closed
+
+    async def _late_session(self, intent: Row[Any]) -> str | None:
+        """The session of an intent whose opening was cut short; None where Stripe has refused it since."""
+        try:
+            return (await self._session(intent)).session_id
+        except StripeRefused:
+            return None
 
     async def _forget(self, intent: Row[Any]) -> None:
         async with self.database.transaction() as tx:
@@ -239,7 +246,7 @@ async def _intent(
     asked = asdict(wanted)
     same, rivals = None, []
     for row in rows:
-        if same is None and row.asked == asked:
+        if same is None and row.asked == asked and row.request["line_items"][0]["price"] == offer.stripe_price_id:
             same = row
         else:
             rivals.append(row)
