@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ def nothing_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
         if name.startswith(OURS):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # as in many an office; nothing may go there
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    monkeypatch.setenv("no_proxy", "")
 
 
 @pytest.fixture
@@ -38,81 +42,80 @@ def data_dir() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-Once = Callable[[dict[str, Any], threading.Event], object]
-
-
-def run_dev(data_dir: Path, tmp_path: Path, once: Once, *, with_valkey: bool = False) -> int:
-    """Run it in this thread; once it is ready, another does `once` with the ready file's content and interrupts it."""
-    ready_file = tmp_path / "ready.json"
+@contextmanager
+def meanwhile(do: Callable[[], object]) -> Iterator[None]:
+    """Do something in another thread while the block runs, and fail with it."""
     failures: list[BaseException] = []
-    ended = threading.Event()
 
-    def accompany() -> None:
+    def caught() -> None:
         try:
-            deadline = time.monotonic() + 80
-            while not ready_file.exists():
-                assert time.monotonic() < deadline, "it was never ready"
-                if ended.wait(0.05):
-                    return
-            assert ready_file.stat().st_mode & 0o077 == 0
-            once(json.loads(ready_file.read_text()), ended)
+            do()
         except BaseException as failure:
             failures.append(failure)
-        if not ended.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)  # ends what the block waits for
 
-    companion = threading.Thread(target=accompany)
-    companion.start()
-    try:
-        code = dev.run(data_dir, with_valkey=with_valkey, ready_file=ready_file)
-    finally:
-        ended.set()
-        companion.join()
-    assert not ready_file.exists()
+    thread = threading.Thread(target=caught)
+    thread.start()
+    yield
+    thread.join()
     if failures:
         raise failures[0]
-    return code
 
 
-@pytest.mark.timeout(200)
-def test_it_starts_stops_and_finds_its_data_again(
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 80
+    while not file.exists():
+        assert time.monotonic() < deadline, f"{file} did not appear"
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(120)
+def test_everything_answers_until_a_part_dies(
     data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Everything answers; an interrupt ends it in order with 0; the next run has the same keys and endpoint.
+    """All parts answer and secrets are private; the death of one ends the rest, is told, and makes the exit code 1."""
+    ready_file = tmp_path / "ready.json"
+    place: dict[str, Any] = {}
 
-    The death of a part ends it too, with 1, and is told. (In one test, because a start takes seconds.)
-    """
-    seen: list[dict[str, Any]] = []
-
-    def look(place: dict[str, Any], _ended: threading.Event) -> None:
-        seen.append(place)
+    def look_and_kill_the_demo() -> None:
+        wait_for(ready_file)
+        place.update(json.loads(ready_file.read_text()))
         assert httpx.get(place["demo"]).is_success
         assert httpx.get(f"{place['service']}/docs").is_success
         key = place["project_keys"]["pdf-tool"]
         catalog = httpx.get(f"{place['service']}/v1/catalog", headers={"Authorization": f"Bearer {key}"}).json()
         assert catalog["project"] == "pdf-tool"
-
-    assert run_dev(data_dir, tmp_path, look, with_valkey=True) == 0
-    said = capsys.readouterr().out
-    assert seen[0]["demo"] in said
-    assert seen[0]["admin_api_key"] in said
-    secrets = json.loads((data_dir / "secrets.json").read_text())
-    assert (data_dir / "secrets.json").stat().st_mode & 0o077 == 0
-
-    def look_and_kill_the_demo(place: dict[str, Any], ended: threading.Event) -> None:
-        look(place, ended)
+        for private in (ready_file, data_dir / "secrets.json", data_dir / "env"):
+            assert private.stat().st_mode & 0o077 == 0
+        assert data_dir.stat().st_mode & 0o044 == 0
         listening = f"--port {httpx.URL(place['demo']).port} "
         processes = subprocess.run(["ps", "axww", "-o", "pid=,args="], capture_output=True, text=True).stdout
         pid = next(line.split()[0] for line in processes.splitlines() if listening in line and "uvicorn" in line)
         os.kill(int(pid), signal.SIGKILL)
-        assert ended.wait(20), "it does not notice"
 
-    assert run_dev(data_dir, tmp_path, look_and_kill_the_demo) == 1
-    assert "demo was ended by signal 9" in capsys.readouterr().out
-    assert seen[1]["project_keys"] == seen[0]["project_keys"]
-    assert json.loads((data_dir / "secrets.json").read_text()) == secrets
-    with pytest.raises(httpx.TransportError):
-        httpx.get(seen[1]["demo"])
+    with meanwhile(look_and_kill_the_demo):
+        assert dev.run(data_dir, with_valkey=True, ready_file=ready_file) == 1
+    said = capsys.readouterr().out
+    assert place["demo"] in said
+    assert place["admin_api_key"] in said
+    assert "demo was ended by signal 9" in said
+    assert not ready_file.exists()
+    for address in (place["demo"], place["service"], place["sandbox"]):
+        with pytest.raises(httpx.TransportError):
+            httpx.get(address)
+
+
+def test_an_interrupt_while_it_starts_stops_it(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C need not wait for the start to be over; what has been started is stopped, and the exit code is 0."""
+
+    def interrupt() -> None:
+        wait_for(data_dir / "logs" / "sandbox.log")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with meanwhile(interrupt):
+        assert dev.run(data_dir) == 0
+    assert "Stopped." in capsys.readouterr().out
+    assert not (data_dir / "postgres" / "cluster" / "postmaster.pid").exists()
 
 
 def test_live_keys_without_a_webhook_secret_are_refused(
@@ -144,6 +147,13 @@ def test_a_database_that_is_not_there_is_told(
     said = capsys.readouterr().out
     assert "The database at DATABASE_URL cannot be used" in said
     assert "secret-word" not in said
+
+
+def test_a_data_directory_that_cannot_be_made_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A path that leads through a file is told as such."""
+    (tmp_path / "file").write_text("")
+    assert dev.run(tmp_path / "file" / "data") == 2
+    assert "cannot be used: Not a directory" in capsys.readouterr().out
 
 
 def test_one_at_a_time(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,7 @@ def run(data_dir: Path | None = None, *, with_valkey: bool = False, ready_file: 
     too, as does `REDIS_URL=embedded`. `ready_file` receives addresses and keys as JSON once everything answers.
     """
     console = Console(highlight=False, soft_wrap=True)
+    _pass_proxies_by()
     try:
         with _signals_interrupt(), contextlib.ExitStack() as stack:
             if ready_file:
@@ -82,20 +83,21 @@ class _Run:
         _refuse_unsigned_webhooks(self.environment)
         self._claim_data_dir()
         kept = Kept.load(self.data_dir)
-        kept.admin_api_key = self.environment.get("ADMIN_API_KEY") or kept.admin_api_key
+        if not self.environment.get("ADMIN_API_KEY"):
+            self.environment["ADMIN_API_KEY"] = kept.admin_api_key
         self._choose_addresses()
         self._start_stores(with_valkey)
         self.stack.callback(self.supervisor.stop)
         if self.sandboxed:
             self._start_sandbox(kept)
-        self._start_service(kept)
+        self._start_service()
         demo_url = self._start_demo(kept)
         kept.save(self.data_dir)
         running = Running(
             service=self.service_url,
             sandbox=self.sandbox_url if self.sandboxed else None,
             demo=demo_url,
-            admin_api_key=kept.admin_api_key,
+            admin_api_key=self.environment["ADMIN_API_KEY"],
             project_keys=kept.project_keys,
             data_dir=str(self.data_dir),
         )
@@ -105,18 +107,20 @@ class _Run:
         self.supervisor.watch()
 
     def _claim_data_dir(self) -> None:
-        if not self.data_dir.exists():
-            self.data_dir.mkdir(parents=True)
-            # Under root, PostgreSQL's own account has to get through; what is secret inside is 0600 by itself.
-            self.data_dir.chmod(0o755)
-        (self.data_dir / "logs").mkdir(exist_ok=True)
-        lock = self.stack.enter_context((self.data_dir / "dev.lock").open("a"))
         try:
+            if not self.data_dir.exists():
+                self.data_dir.mkdir(parents=True)
+                # Under root, PostgreSQL's own account has to get through.
+                self.data_dir.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            (self.data_dir / "logs").mkdir(exist_ok=True)
+            lock = self.stack.enter_context((self.data_dir / "dev.lock").open("a"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CannotRun(
                 f"Another `tollhouse dev` runs on {self.data_dir}. Stop it, or choose another --data."
             ) from None
+        except OSError as error:
+            raise CannotRun(f"The data directory {self.data_dir} cannot be used: {error.strerror}.") from error
 
     def _choose_addresses(self) -> None:
         taken: set[int] = set()
@@ -170,8 +174,7 @@ class _Run:
         finally:
             await close_client(client)
 
-    def _start_service(self, kept: Kept) -> None:
-        self.environment["ADMIN_API_KEY"] = kept.admin_api_key
+    def _start_service(self) -> None:
         with self._step("service and worker"):
             write_private(self.data_dir / "env", self._told_to_the_service())
             self.supervisor.start("worker", [_script("tollhouse"), "work"], self.environment)
@@ -191,7 +194,8 @@ class _Run:
         with self._step("demo app"):
             catalogs = sorted(place.glob("*.toml"))
             try:
-                demo.register(self.service_url, kept.admin_api_key, catalogs, self.demo_url, kept.project_keys)
+                operator_key = self.environment["ADMIN_API_KEY"]
+                demo.register(self.service_url, operator_key, catalogs, self.demo_url, kept.project_keys)
             except httpx.HTTPError as refused:
                 raise CannotRun(_why_refused(refused)) from refused
             environment = self.environment | demo.environment(self.service_url, self.demo_url, kept.project_keys)
@@ -245,6 +249,12 @@ def _checkout_or_here() -> Path:
     """The checkout this code was installed from in place; the working directory otherwise."""
     checkout = Path(__file__).parents[4]
     return checkout if (checkout / "examples" / "demo").is_dir() else Path.cwd()
+
+
+def _pass_proxies_by() -> None:
+    """Everything is on loopback, where a proxy of the environment could not reach it."""
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), HOST, "localhost"]))
 
 
 def _script(name: str) -> Path:

@@ -147,7 +147,11 @@ def _make_data_dir(data_dir: Path, account: Account | None) -> None:
 @contextlib.contextmanager
 def _start_lock(data_dir: Path) -> Iterator[None]:
     """One process at a time decides whether to start or to attach."""
-    with (data_dir / "start.lock").open("a") as lock:
+    try:
+        lock = (data_dir / "start.lock").open("a")
+    except PermissionError as error:
+        raise EmbeddedServerError(f"The data in {data_dir} belong to another account of this machine.") from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
