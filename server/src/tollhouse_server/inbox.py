@@ -21,9 +21,6 @@ from .db.tables import inbox, read_number
 CHANNEL = "tollhouse_inbox"
 """The NOTIFY channel on which a stored event wakes the workers."""
 
-LEASE = timedelta(seconds=60)
-"""How long a worker may take for one customer before another takes over; longer than Stripe may take to answer."""
-
 BACKOFF_FIRST = timedelta(seconds=2)
 BACKOFF_LONGEST = timedelta(hours=4)
 ERROR_LENGTH = 2_000
@@ -87,7 +84,7 @@ async def receive(tx: Tx, event: Event) -> bool:
     return True
 
 
-async def claim(tx: Tx, *, lease: timedelta = LEASE) -> Claim | None:
+async def claim(tx: Tx, *, lease: timedelta) -> Claim | None:
     """The subject that has waited longest, with all its pending events, for `lease`; None where nothing is due.
 
     A subject that another worker holds is passed over, so that one customer never has two workers.

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 
@@ -40,6 +41,8 @@ class Pipeline:
     clock: Clock
     refresh: Refresh
     max_attempts: int
+    lease: timedelta
+    """How long one customer may take."""
 
     async def process_next(self) -> bool:
         """Does all pending work of the customer that has waited longest; False where nothing is due.
@@ -47,7 +50,7 @@ class Pipeline:
         Every way it can end leaves a trace in the inbox; killed anywhere, the lease runs out and another takes over.
         """
         async with self.database.transaction() as tx:
-            claim = await inbox.claim(tx)
+            claim = await inbox.claim(tx, lease=self.lease)
         if claim is None:
             return False
         started = time.perf_counter()

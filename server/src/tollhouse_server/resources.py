@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from .cache import Cache
 from .clock import Clock, SandboxClock, SystemClock
@@ -27,7 +28,14 @@ class Resources:
 
     @property
     def pipeline(self) -> Pipeline:
-        return Pipeline(self.database, self.stripe, self.clock, self.refresh, self.settings.event_max_attempts)
+        return Pipeline(
+            self.database,
+            self.stripe,
+            self.clock,
+            self.refresh,
+            max_attempts=self.settings.event_max_attempts,
+            lease=timedelta(seconds=self.settings.claim_lease_seconds),
+        )
 
 
 @asynccontextmanager

@@ -4,6 +4,8 @@ from typing import Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 
 class SettingsInvalid(Exception):
@@ -45,7 +47,16 @@ class Settings(BaseSettings):
     event_max_attempts: int = Field(
         12, ge=1, le=100, description="Tries before an event is buried; with the back-off about 24 hours at 12."
     )
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    claim_lease_seconds: int = Field(
+        60,
+        ge=1,
+        le=3600,
+        description="How long a worker may take for one customer before another takes over; let it be longer than "
+        "Stripe may take to answer.",
+    )
+    log_level: str = Field(
+        "INFO", pattern="^(?i:debug|info|warning|error)$", description="DEBUG, INFO, WARNING or ERROR."
+    )
     log_format: str = Field(
         "json", pattern="^(json|console)$", description="`json` for machines, `console` for people."
     )
@@ -53,6 +64,24 @@ class Settings(BaseSettings):
         False,
         description="Development only: take the time from the sandbox, so that a fast-forward there is felt here.",
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_postgresql(cls, url: SecretStr) -> SecretStr:
+        try:
+            driver = make_url(url.get_secret_value()).drivername
+        except (ArgumentError, ValueError):
+            driver = ""
+        if driver.partition("+")[0] not in ("postgresql", "postgres"):
+            raise ValueError("must be a URL as in postgresql://user:password@host/tollhouse")
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _cache_is_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must be a URL as in redis://host:6379/0")
+        return url
 
     @field_validator("stripe_secret_key")
     @classmethod

@@ -23,13 +23,16 @@ async def receive(database: Database, *events: Event) -> list[bool]:
         return [await inbox.receive(tx, one) for one in events]
 
 
-async def claim(database: Database, **asked: Any) -> Claim | None:
+LEASE = timedelta(seconds=60)
+
+
+async def claim(database: Database, *, lease: timedelta = LEASE) -> Claim | None:
     async with database.transaction() as tx:
-        return await inbox.claim(tx, **asked)
+        return await inbox.claim(tx, lease=lease)
 
 
-async def claimed(database: Database, **asked: Any) -> Claim:
-    found = await claim(database, **asked)
+async def claimed(database: Database, *, lease: timedelta = LEASE) -> Claim:
+    found = await claim(database, lease=lease)
     assert found is not None
     return found
 
@@ -51,7 +54,7 @@ async def test_what_comes_twice_is_stored_once(database: Database, event: Events
     """Two deliveries of one event are one row, also when they come at the same instant."""
     same = [event(id="evt_same") for _ in range(6)]
     stored = await asyncio.gather(*(receive(database, one) for one in same))
-    assert sorted(sum(stored, [])) == [False] * 5 + [True]
+    assert sorted(answer for answers in stored for answer in answers) == [False] * 5 + [True]
     assert await receive(database, event(id="evt_same")) == [False]
     assert len(await rows(database)) == 1
 
@@ -130,7 +133,7 @@ async def test_one_customer_under_work_holds_up_nobody(database: Database, event
     """A customer that came first with many events and is still being worked on does not keep the next one waiting."""
     await receive(database, *(event("cus_busy") for _ in range(30)), event("cus_next"))
     async with database.transaction() as held:
-        assert (await inbox.claim(held)).subject == "cus_busy"  # type: ignore[union-attr]  # not even committed
+        assert (await inbox.claim(held, lease=LEASE)).subject == "cus_busy"  # type: ignore[union-attr]  # not even committed
         assert (await claimed(database)).subject == "cus_next"
 
 
