@@ -41,7 +41,7 @@ def test_a_price_the_catalog_does_not_know(world: World, pdf_tool: Tollhouse) ->
 def test_a_replaced_price_keeps_its_customers(
     world: World, pdf_tool: Tollhouse, pdf_tool_document: dict[str, Any]
 ) -> None:
-    """A new amount is a new price for new customers; who has the old one goes on paying that and keeps what it opens."""
+    """A new amount is a new price for new customers; who has the old one goes on paying that, and keeps access."""
     ada, grace = world.customer(pdf_tool, "ada"), world.customer(pdf_tool, "grace")
     ada.buys("pdf-tool.pro.monthly")
     monthly = pdf_tool_document["products"]["pro"]["prices"]["monthly"] | {"amount": 1_200}
