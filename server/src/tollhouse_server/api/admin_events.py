@@ -95,6 +95,7 @@ async def read_event(id: TextInPath, ctx: Ctx) -> EventWithBody:  # noqa: A002
 
 @router.post(
     "/{id}/replay",
+    name="replay_event",
     summary="Try an event again",
     responses={**example({**EXAMPLE_EVENT, "state": "received", "outcome": None}), **documented(*CHANGES, NotFound)},
 )

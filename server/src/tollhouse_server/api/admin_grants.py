@@ -84,6 +84,7 @@ EXAMPLE_GRANT: dict[str, Any] = {
 @router.post(
     "",
     status_code=201,
+    name="give_grant",
     summary="Give access",
     responses={
         201: {"content": {"application/json": {"example": EXAMPLE_GRANT}}},
@@ -122,6 +123,7 @@ async def list_grants(
 
 @router.post(
     "/{id}/revoke",
+    name="revoke_grant",
     summary="Take access back",
     responses={**example(EXAMPLE_GRANT), **documented(*CHANGES, GrantRevoked, NotFound)},
 )

@@ -18,7 +18,7 @@ from . import types
 from .authentication import ActingOperator, OperatorRequired, Unauthenticated, require_operator
 from .context import Ctx
 from .entitlements import example
-from .problems import MalformedJson, NotFound, StoreUnavailable, ValidationFailed, documented
+from .problems import MalformedJson, NotFound, StoreUnavailable, UnsupportedMediaType, ValidationFailed, documented
 from .types import Answer, Instant, Text, TextInPath
 
 router = APIRouter(prefix="/admin/projects", tags=["Operators: projects"], dependencies=[Depends(require_operator)])
@@ -96,13 +96,14 @@ EXAMPLE_DOCUMENT: dict[str, Any] = {
         }
     },
 }
-OPERATORS = (Unauthenticated, StoreUnavailable)
-CHANGES = (*OPERATORS, OperatorRequired, MalformedJson, ValidationFailed)
+OPERATORS = (Unauthenticated, ValidationFailed, StoreUnavailable)
+CHANGES = (*OPERATORS, OperatorRequired, MalformedJson, UnsupportedMediaType)
 
 
 @router.post(
     "",
     status_code=201,
+    name="register_project",
     summary="Register a project",
     responses={
         201: {"content": {"application/json": {"example": EXAMPLE_PROJECT}}},
@@ -138,6 +139,7 @@ async def read_project(slug: SlugInPath, ctx: Ctx) -> ProjectState:
 @router.post(
     "/{slug}/keys",
     status_code=201,
+    name="issue_key",
     summary="Issue a key",
     responses={
         201: {"content": {"application/json": {"example": {**EXAMPLE_KEY, "key": "tollhouse_aB3dE5fG7hJ9_…"}}}},
@@ -172,6 +174,7 @@ async def list_keys(slug: SlugInPath, ctx: Ctx) -> Keys:
 @router.delete(
     "/{slug}/keys/{id}",
     status_code=204,
+    name="revoke_key",
     summary="Revoke a key",
     responses=documented(*OPERATORS, OperatorRequired, NotFound),
 )
@@ -184,6 +187,7 @@ async def revoke(slug: SlugInPath, id: TextInPath, ctx: Ctx, why: ActingOperator
 
 @router.put(
     "/{slug}/catalog",
+    name="publish_catalog",
     summary="Publish a catalog",
     responses={
         **example({"project": "pdf-tool", "version": 3, "changes": ["created price pdf-tool.pro.monthly"]}),
@@ -206,6 +210,7 @@ async def publish(
 
 @router.get(
     "/{slug}/catalog",
+    name="read_published_catalog",
     summary="The published catalog",
     response_model=dict[str, Any],
     responses={**example(EXAMPLE_DOCUMENT), **documented(*OPERATORS, NotFound)},

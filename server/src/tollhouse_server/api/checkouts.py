@@ -8,7 +8,7 @@ from sqlalchemy import Row, select
 
 from ..audit import Cause
 from ..catalogs import Project
-from ..commands.open_checkout import CheckoutRequest, PriceNotFound, UrlNotAllowed
+from ..commands.open_checkout import CheckoutConflict, CheckoutRequest, PriceNotFound, UrlNotAllowed
 from ..db.engine import Tx
 from ..db.tables import checkout, customer
 from ..domain.errors import Problem
@@ -17,7 +17,7 @@ from .authentication import CallingProject, Unauthenticated
 from .context import Ctx
 from .customers import EXAMPLE_CUSTOMER, CustomerState, customer_state
 from .entitlements import example
-from .problems import MalformedJson, StoreUnavailable, ValidationFailed, documented
+from .problems import MalformedJson, StoreUnavailable, UnsupportedMediaType, ValidationFailed, documented
 from .types import Answer, Body, Instant, Text, TextInPath, UserId
 
 router = APIRouter(tags=["Checkouts"])
@@ -115,11 +115,14 @@ EXAMPLE_CHECKOUT = {
         200: {
             "model": OpenedCheckout,
             "description": "`pending`: the same request is open already; or `already_owned`.",
+            "content": {"application/json": {"example": {**EXAMPLE_OPENED, "outcome": "pending"}}},
         },
         **documented(
             MalformedJson,
+            UnsupportedMediaType,
             Unauthenticated,
             PriceNotFound,
+            CheckoutConflict,
             UrlNotAllowed,
             ValidationFailed,
             StripeRefused,
@@ -142,7 +145,10 @@ async def open_checkout(body: OpenCheckout, project: CallingProject, ctx: Ctx, r
 @router.get(
     "/checkouts/{id}",
     summary="What became of a checkout?",
-    responses={**example(EXAMPLE_CHECKOUT), **documented(Unauthenticated, CheckoutNotFound, StoreUnavailable)},
+    responses={
+        **example(EXAMPLE_CHECKOUT),
+        **documented(Unauthenticated, CheckoutNotFound, ValidationFailed, StoreUnavailable),
+    },
 )
 async def read_checkout(id: TextInPath, project: CallingProject, ctx: Ctx) -> CheckoutState:  # noqa: A002
     """As far as we know now; `sync` asks Stripe."""
@@ -155,7 +161,9 @@ async def read_checkout(id: TextInPath, project: CallingProject, ctx: Ctx) -> Ch
     summary="Read Stripe again for this checkout's customer",
     responses={
         **example({"checkout": EXAMPLE_CHECKOUT, "customer": EXAMPLE_CUSTOMER}),
-        **documented(Unauthenticated, CheckoutNotFound, StripeRefused, StripeUnavailable, StoreUnavailable),
+        **documented(
+            Unauthenticated, CheckoutNotFound, ValidationFailed, StripeRefused, StripeUnavailable, StoreUnavailable
+        ),
     },
 )
 async def sync_checkout(id: TextInPath, project: CallingProject, ctx: Ctx) -> SyncedCheckout:  # noqa: A002

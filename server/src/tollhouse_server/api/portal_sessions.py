@@ -9,7 +9,7 @@ from ..stripe_gateway import StripeRefused, StripeUnavailable
 from .authentication import CallingProject, Unauthenticated
 from .checkouts import Url
 from .context import Ctx
-from .problems import MalformedJson, StoreUnavailable, ValidationFailed, documented
+from .problems import MalformedJson, StoreUnavailable, UnsupportedMediaType, ValidationFailed, documented
 from .types import Answer, Body, UserId
 
 router = APIRouter(tags=["Portal"])
@@ -32,6 +32,7 @@ class PortalSession(Answer):
         201: {"content": {"application/json": {"example": {"url": "https://billing.stripe.com/p/session/test_YWNjd"}}}},
         **documented(
             MalformedJson,
+            UnsupportedMediaType,
             Unauthenticated,
             CustomerNotFound,
             UrlNotAllowed,

@@ -1,5 +1,7 @@
 """Every error as problem+json (RFC 9457): a stable code, and a sentence that says what to do."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import structlog
@@ -182,10 +184,24 @@ def install(app: FastAPI) -> None:
             return answer(StoreUnavailable("The database does not answer now: try again."), request.state.request_id)
         raise error
 
+    # A bound method of the instance is FastAPI's own way to add to the document.
+    app.openapi = partial(_with_problems, app.openapi)  # type: ignore[method-assign]
+
     # Starlette raises the error again after this answer, so that the envelope logs it.
     @app.exception_handler(Exception)
     async def bug(request: Request, _: Exception) -> JSONResponse:
         return answer(a_bug(), request.state.request_id)
+
+
+def _with_problems(without: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The OpenAPI document with the schema of problems, which no route's answer declares, and without FastAPI's own."""
+    document = without()
+    schemas = document["components"]["schemas"]
+    problem = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= {**problem.pop("$defs"), "ProblemBody": problem}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    return document
 
 
 def _allowed(request: Request) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import fastapi_offline
 from fastapi import APIRouter, FastAPI, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field
@@ -18,9 +18,11 @@ from ..db.migrate import is_at_head
 from ..db.tables import inbox
 from ..telemetry import INBOX_EVENTS, INBOX_OLDEST_SECONDS
 from .context import Ctx
+from .entitlements import example
+from .problems import StoreUnavailable, documented
 from .types import Answer
 
-router = APIRouter(tags=["Service"])
+router = APIRouter(tags=["Service"], generate_unique_id_function=lambda route: route.name)
 
 DOCS = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -29,6 +31,9 @@ DOCS = """<!doctype html>
 <body><div id="docs"></div>
 <script src="/docs/static/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body></html>"""
 START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs", deepLinking: true, tryItOutEnabled: true})\n'
+
+
+READY = {"ready": True, "database": True, "migrations": True, "worker": True}
 
 
 class Health(Answer):
@@ -44,13 +49,24 @@ class Readiness(Answer):
     worker: bool = Field(description="A `tollhouse work` was seen in the last 30 seconds.")
 
 
-@router.get("/healthz", summary="Is the process alive?")
+@router.get("/healthz", summary="Is the process alive?", responses=example({"status": "alive"}))
 async def healthz() -> Health:
     """Asks nothing else: a restart mends only the process itself."""
     return Health()
 
 
-@router.get("/readyz", summary="Can the service do its work?", responses={503: {"model": Readiness}})
+@router.get(
+    "/readyz",
+    summary="Can the service do its work?",
+    responses={
+        **example(READY),
+        503: {
+            "model": Readiness,
+            "description": "Something it needs is missing.",
+            "content": {"application/json": {"example": {**READY, "ready": False, "worker": False}}},
+        },
+    },
+)
 async def readyz(ctx: Ctx, response: Response) -> Readiness:
     """503 while something it needs is missing; the body says what."""
     found = await _readiness(ctx.database)
@@ -58,7 +74,12 @@ async def readyz(ctx: Ctx, response: Response) -> Readiness:
     return found
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=PlainTextResponse,
+    responses=documented(StoreUnavailable),
+)
 async def metrics(ctx: Ctx) -> Response:
     """The text format of Prometheus."""
     async with ctx.database.transaction() as tx:

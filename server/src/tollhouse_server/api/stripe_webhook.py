@@ -15,7 +15,7 @@ from ..projection import concerning
 from ..stripe_gateway.signature import BadSignature, verify
 from ..telemetry import WEBHOOKS
 from .context import Context, Ctx
-from .problems import MalformedJson, StoreUnavailable, TooLarge, documented
+from .problems import MalformedJson, StoreUnavailable, TooLarge, ValidationFailed, documented
 
 router = APIRouter(tags=["Stripe"])
 
@@ -37,7 +37,7 @@ class WrongMode(Problem):
     summary="Stripe's events arrive here",
     responses={
         200: {"content": {"application/json": {"example": {"outcome": "stored"}}}},
-        **documented(BadSignature, WrongMode, MalformedJson, TooLarge, StoreUnavailable),
+        **documented(BadSignature, WrongMode, MalformedJson, TooLarge, ValidationFailed, StoreUnavailable),
     },
     openapi_extra={
         "requestBody": {

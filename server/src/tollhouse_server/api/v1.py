@@ -14,7 +14,7 @@ from . import (
     stripe_webhook,
 )
 
-routes = APIRouter(prefix="/v1")
+routes = APIRouter(prefix="/v1", generate_unique_id_function=lambda route: route.name)
 
 # A project's key
 routes.include_router(entitlements.router)
