@@ -5,6 +5,7 @@ import sys
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import Processor
 
 WEBHOOKS = Counter(
@@ -39,13 +40,18 @@ def configure_logs(*, level: str, fmt: str) -> None:
     renderer: Processor = (
         structlog.processors.JSONRenderer()
         if fmt == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Plain, as the pretty one shows the local variables: keys and people's data among them.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.dict_tracebacks if fmt == "json" else structlog.processors.StackInfoRenderer(),
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+            if fmt == "json"
+            else structlog.processors.StackInfoRenderer(),
             renderer,
         ],
     )

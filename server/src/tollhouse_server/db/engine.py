@@ -46,6 +46,7 @@ class Database:
             pool_timeout=5,
             # A connection that PostgreSQL's restart has cut is noticed before it is used, not by a request.
             pool_pre_ping=True,
+            hide_parameters=True,  # an error's text goes to the logs, what people sent does not
             connect_args={"options": options, "application_name": "tollhouse", "connect_timeout": 5},
         )
 
