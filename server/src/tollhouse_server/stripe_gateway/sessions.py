@@ -1,16 +1,23 @@
 """Makes what a person is sent to: the customer, the checkout session, the portal session."""
 
+import contextlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import stripe
+from stripe import RequestOptions
 
 from ..domain.time import from_timestamp
 from .client import StripeRefused, stripe_errors
 from .parse import CHECKOUT, PROJECT, USER
+
+Made = TypeVar("Made")
+
+KEYS = 5
+"""How many idempotency keys are tried in turn for one thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +36,34 @@ async def create_customer(
     parameters: dict[str, Any] = {"metadata": {PROJECT: project, USER: user_id}}
     if email is not None:
         parameters["email"] = email
+
+    def create(options: RequestOptions) -> Awaitable[stripe.Customer]:
+        return client.v1.customers.create_async(parameters, options)  # type: ignore[arg-type]
+
+    async def find() -> stripe.Customer | None:
+        # The newest hundred will do: a second customer would be one that nobody ever pays with.
+        newest = await client.v1.customers.list_async({"limit": 100})
+        return next((one for one in newest.data if one.metadata == parameters["metadata"]), None)
+
     with stripe_errors():
-        made = await client.v1.customers.create_async(
-            parameters,  # type: ignore[arg-type]
-            {"idempotency_key": f"tollhouse-customer-{customer_id}"},
-        )
-    return made.id
+        return (await _once(f"tollhouse-customer-{customer_id}", create, find)).id
 
 
 async def create_checkout(client: stripe.StripeClient, checkout_id: str, parameters: Mapping[str, Any]) -> OpenSession:
     """Opens the session of the checkout. The same id with the same parameters gives the same session, however often."""
+
+    def create(options: RequestOptions) -> Awaitable[stripe.checkout.Session]:
+        return client.v1.checkout.sessions.create_async(parameters, options)  # type: ignore[arg-type]
+
+    async def find() -> stripe.checkout.Session | None:
+        listed = await client.v1.checkout.sessions.list_async({"customer": parameters["customer"], "limit": 100})
+        async for one in listed.auto_paging_iter():
+            if one.client_reference_id == checkout_id:
+                return one
+        return None
+
     with stripe_errors():
-        session = await client.v1.checkout.sessions.create_async(
-            parameters,  # type: ignore[arg-type]
-            {"idempotency_key": f"tollhouse-checkout-{checkout_id}"},
-        )
+        session = await _once(f"tollhouse-checkout-{checkout_id}", create, find)
     if session.url is None:
         raise StripeRefused(f"the session of checkout {checkout_id} has no page", None)
     return OpenSession(session.id, session.url, from_timestamp(session.expires_at))
@@ -88,14 +108,10 @@ def checkout_parameters(
     return parameters
 
 
-async def expire_checkout(client: stripe.StripeClient, session_id: str) -> bool:
-    """Closes an open session, so that nobody can pay on it; False where it was no longer open."""
-    try:
-        with stripe_errors():
-            await client.v1.checkout.sessions.expire_async(session_id)
-    except StripeRefused:
-        return False
-    return True
+async def expire_checkout(client: stripe.StripeClient, session_id: str) -> None:
+    """Closes an open session, so that nobody can pay on it; one that is no longer open stays as it is."""
+    with contextlib.suppress(StripeRefused), stripe_errors():
+        await client.v1.checkout.sessions.expire_async(session_id)
 
 
 async def create_portal_session(client: stripe.StripeClient, stripe_customer_id: str, return_url: str) -> str:
@@ -105,3 +121,24 @@ async def create_portal_session(client: stripe.StripeClient, stripe_customer_id:
             {"customer": stripe_customer_id, "return_url": return_url}
         )
     return session.url
+
+
+async def _once(
+    key: str, create: Callable[[RequestOptions], Awaitable[Made]], find: Callable[[], Awaitable[Made | None]]
+) -> Made:
+    """Makes a thing in Stripe once, whatever goes wrong on the way.
+
+    Stripe answers a key for a day as it did the first time, a 500 too, after which the thing may or may not be there
+    (https://docs.stripe.com/api/idempotent_requests). So it is looked for, and only if it is not there made with the
+    next key, which is the same for everyone who tries.
+    """
+    for number in range(1, KEYS + 1):
+        try:
+            return await create({"idempotency_key": key if number == 1 else f"{key}-{number}"})
+        except stripe.APIError as failed:
+            if (failed.headers or {}).get("idempotent-replayed") != "true" or number == KEYS:
+                raise
+        found = await find()
+        if found is not None:
+            return found
+    raise AssertionError("the last key returns or raises")
