@@ -247,3 +247,18 @@ class Shop:
 @pytest.fixture
 def shop(desk: RunningSandbox, api: Any) -> Shop:
     return Shop(desk, api)
+
+
+@pytest.fixture(scope="session")
+def field_hint() -> Callable[[str, str], Any]:
+    """The SDK's annotation of a field of a kind of object, by a path like `parent.subscription_details`."""
+
+    def hint(kind: str, path: str) -> Any:
+        cls: Any = get_object_class("V1", kind)
+        for part in path.split("."):
+            members = [cls, *get_args(cls)]
+            owner = next(each for each in members if isinstance(each, type) and part in _fields(each))
+            cls = _fields(owner)[part]
+        return cls
+
+    return hint

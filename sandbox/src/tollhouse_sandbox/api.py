@@ -53,7 +53,11 @@ async def _answer(sandbox: Sandbox, operation: Operation | None, request: Reques
         return Response(_json(error.body()), error.status, headers)
     try:
         # From here on the key is in flight, while the body is still arriving.
-        encoded = request.url.query if request.method == "GET" else (await request.body()).decode() or request.url.query
+        encoded = (
+            request.url.query
+            if request.method == "GET"
+            else (await request.body()).decode(errors="replace") or request.url.query
+        )
         status, body = _carry_out(sandbox, operation, request, encoded, key, headers)
     finally:
         if key:

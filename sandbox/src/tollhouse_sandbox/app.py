@@ -1,14 +1,13 @@
 """The ASGI application: Stripe's API under /v1, the sandbox's own calls under /_sandbox, and the hosted pages."""
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from tollhouse_sandbox import api, control, resources
+from tollhouse_sandbox import api, control, pages, resources
 from tollhouse_sandbox.sandbox import Sandbox
 
 
@@ -27,14 +26,6 @@ def build_app(sandbox: Sandbox) -> Starlette:
     routes: list[BaseRoute] = [
         *api.routes(sandbox, resources.OPERATIONS),
         *control.routes(sandbox),
-        *_pages(sandbox),
+        *pages.routes(sandbox),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
-
-
-def _pages(sandbox: Sandbox) -> list[BaseRoute]:
-    try:
-        pages = importlib.import_module("tollhouse_sandbox.pages")
-        return list(pages.routes(sandbox))
-    except (ImportError, AttributeError):
-        return []

@@ -1,6 +1,6 @@
 """Checkout: what happens when a hosted page is paid, expires, or its delayed debit settles."""
 
-from tollhouse_sandbox import cards, customers, events, ids, invoices, payment_methods, payments, subscriptions
+from tollhouse_sandbox import cards, customers, events, invoices, payment_methods, payments, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.cards import Card, Outcome
 from tollhouse_sandbox.errors import AuthenticationRequired, StripeError, missing
@@ -50,7 +50,8 @@ def pay(
     card = cards.named(card_name)
     if card is None:
         raise missing("PaymentMethod", card_name, param="card", status=400)
-    _check(card, takes=due_today(account, session) > 0, authenticated=authenticated)
+    if needs_card(account, session):
+        _check(card, takes=due_today(account, session) > 0, authenticated=authenticated)
     email = email or session["customer_email"]
     customer = _customer(account, session, email)
     email = email or (customer or {}).get("email") or ANYBODY
@@ -59,11 +60,14 @@ def pay(
         assert customer
         return _subscribe(account, session, customer, method)
     if session["mode"] == "setup":
-        return _complete(account, session, customer, email, setup_intent=_set_up(account, customer, method)["id"])
+        assert method
+        intent = payments.set_up(account, customer, method)
+        events.emit(account, "setup_intent.succeeded", intent)
+        return _complete(account, session, customer, email, setup_intent=intent["id"])
     return _pay_once(account, session, customer, method, email)
 
 
-def _check(card: Card, *, takes: int | bool, authenticated: bool) -> None:
+def _check(card: Card, *, takes: bool, authenticated: bool) -> None:
     """Asks the bank before anything exists: a refused page leaves no subscription behind."""
     outcome = card.outcome(authenticated=authenticated, off_session=False)
     if outcome is Outcome.NEEDS_AUTHENTICATION:
@@ -88,7 +92,7 @@ def _customer(account: Account, session: Json, email: str | None) -> Json | None
 
 def _method(account: Account, session: Json, card: Card, customer: Json | None, email: str) -> Json | None:
     """Makes the payment method, saves it with the customer where Stripe does, and makes it the one to renew with."""
-    if not needs_card(account, session):
+    if session["mode"] != "setup" and not needs_card(account, session):
         return None
     method = payment_methods.make(account, card, billing={"email": email})
     keeps = session["mode"] != "payment" or session["_payment_intent_data"].get("setup_future_usage")
@@ -113,7 +117,7 @@ def _subscribe(account: Account, session: Json, customer: Json, method: Json | N
     )
     subscription, payment, happened = subscriptions.start(account, order, method=method, authenticated=True)
     if subscription["status"] == "trialing" and method:
-        happened.append(Happening("setup_intent.succeeded", _set_up(account, customer, method, quiet=True)))
+        happened.append(Happening("setup_intent.succeeded", payments.set_up(account, customer, method)))
     events.emit_all(account, happened)
     return _complete(
         account,
@@ -143,38 +147,6 @@ def _pay_once(account: Account, session: Json, customer: Json | None, method: Js
     payment = payments.attempt(account, intent, method, authenticated=True)
     events.emit_all(account, [Happening("payment_intent.created", payment.intent), *payment.happened])
     return _complete(account, session, customer, email, payment=payment, payment_intent=intent["id"])
-
-
-def _set_up(account: Account, customer: Json | None, method: Json | None, *, quiet: bool = False) -> Json:
-    """A succeeded setup intent: the method may be used later without the customer."""
-    intent_id = ids.new("setup_intent")
-    intent = account.born(
-        "setup_intent",
-        id=intent_id,
-        allowed_payment_method_types=None,
-        application=None,
-        automatic_payment_methods=None,
-        cancellation_reason=None,
-        client_secret=f"{intent_id}_secret_{ids.token(25)}",
-        customer=customer["id"] if customer else None,
-        description=None,
-        flow_directions=None,
-        last_setup_error=None,
-        latest_attempt=None,
-        mandate=None,
-        metadata={},
-        next_action=None,
-        on_behalf_of=None,
-        payment_method=method["id"] if method else None,
-        payment_method_options={},
-        payment_method_types=[method["type"] if method else "card"],
-        single_use_mandate=None,
-        status="succeeded",
-        usage="off_session",
-    )
-    if not quiet:
-        events.emit(account, "setup_intent.succeeded", intent)
-    return intent
 
 
 def _complete(

@@ -97,15 +97,17 @@ class Deliveries:
 
     async def _attempt(self, delivery_id: str) -> None:
         try:
-            delivery = self._account.store.get("_delivery", delivery_id)
-            endpoint = self._account.store.get("webhook_endpoint", delivery["endpoint"]) if delivery else None
-            if delivery is None:
+            store = self._account.store
+            delivery = store.get("_delivery", delivery_id)
+            if delivery is None:  # the sandbox was reset meanwhile
                 return
+            event = self._account.require("event", delivery["event"])
+            endpoint = store.get("webhook_endpoint", delivery["endpoint"])
             if endpoint is None or endpoint["status"] != "enabled":
                 self._drop(delivery)
                 return
             async with self._lanes[endpoint["id"]]:
-                status, error = await self._post(delivery, endpoint)
+                status, error = await self._post(event, endpoint)
             self._record(delivery_id, status, error)
         finally:
             self._running.pop(delivery_id, None)
@@ -114,8 +116,7 @@ class Deliveries:
         self._account.store.change(delivery, next_attempt=None, state="failed")
         self._account.store.commit()
 
-    async def _post(self, delivery: Json, endpoint: Json) -> tuple[int | None, str | None]:
-        event = self._account.require("event", delivery["event"])
+    async def _post(self, event: Json, endpoint: Json) -> tuple[int | None, str | None]:
         body = json.dumps(event, indent=2).encode()
         headers = {
             "Content-Type": "application/json; charset=utf-8",
@@ -127,7 +128,7 @@ class Deliveries:
             self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
         try:
             answer = await self._client.post(endpoint["url"], content=body, headers=headers)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return None, f"{type(error).__name__}: {error}".rstrip(": ")
         return answer.status_code, None
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from tollhouse_sandbox import cards, checkout, events, money, payment_methods, subscriptions
+from tollhouse_sandbox import cards, checkout, events, money, payment_methods, payments, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import DAY
@@ -149,6 +149,7 @@ def portal_resume(account: Account, portal_id: str, subscription_id: str) -> Non
 def portal_set_payment_method(account: Account, portal_id: str, card: str) -> None:
     _, customer = _visitor(account, portal_id)
     method = payment_methods.attach(account, payment_methods.resolve(account, card, param="card"), customer)
+    events.emit(account, "setup_intent.succeeded", payments.set_up(account, customer, method))
     payment_methods.make_default(account, customer, method)
     # What a subscription was begun with would otherwise go on being charged.
     for subscription in list(_of(account, "subscription", customer)):

@@ -156,7 +156,6 @@ def finalise(account: Account, invoice: Json) -> tuple[Json, list[Happening]]:
     totals = invoicing.totals(invoice["lines"], customer["balance"])
     sequence = customer["next_invoice_sequence"]
     account.store.change(customer, balance=totals.balance, next_invoice_sequence=sequence + 1)
-    page = f"{account.url}/invoice/{invoice['id']}"
     invoice = account.store.change(
         invoice,
         amount_due=totals.amount_due,
@@ -164,8 +163,6 @@ def finalise(account: Account, invoice: Json) -> tuple[Json, list[Happening]]:
         automatically_finalizes_at=None,
         effective_at=account.now,
         ending_balance=totals.balance,
-        hosted_invoice_url=page,
-        invoice_pdf=f"{page}/pdf",
         number=f"{customer['invoice_prefix']}-{sequence:04}",
         starting_balance=customer["balance"],
         status="open",

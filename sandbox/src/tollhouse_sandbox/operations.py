@@ -56,8 +56,16 @@ PAGING: dict[str, Parser] = {
     "limit": params.integer,
     "starting_after": params.text,
     "ending_before": params.text,
-    "created": params.moments,
 }
+"""What every list takes."""
+
+DATED: dict[str, Parser] = {**PAGING, "created": params.moments}
+"""What a list takes that can be narrowed down by time."""
+
+
+def fits(body: Json, wanted: dict[str, Any], *names: str) -> bool:
+    """Whether an object has the values that these of its fields are asked for; what is not asked for fits."""
+    return all(body[name] == wanted[name] for name in names if name in wanted)
 
 
 def page(call: Call, kind: str, keep: Callable[[Json], bool] = lambda _: True) -> Page:

@@ -265,3 +265,32 @@ def settle(account: Account, intent: Json, *, succeeds: bool) -> Payment:
     )
     happened = [Happening("charge.failed", charge), Happening("payment_intent.payment_failed", intent)]
     return Payment(intent, Outcome.DECLINED, card_error(decline, charge=charge["id"]), happened)
+
+
+def set_up(account: Account, customer: Json | None, method: Json) -> Json:
+    """Stores a succeeded setup intent: the method may be used later without the customer. Emits nothing."""
+    intent_id = ids.new("setup_intent")
+    return account.born(
+        "setup_intent",
+        id=intent_id,
+        allowed_payment_method_types=None,
+        application=None,
+        automatic_payment_methods=None,
+        cancellation_reason=None,
+        client_secret=f"{intent_id}_secret_{ids.token(25)}",
+        customer=customer["id"] if customer else None,
+        description=None,
+        flow_directions=None,
+        last_setup_error=None,
+        latest_attempt=None,
+        mandate=None,
+        metadata={},
+        next_action=None,
+        on_behalf_of=None,
+        payment_method=method["id"],
+        payment_method_options={},
+        payment_method_types=[method["type"]],
+        single_use_mandate=None,
+        status="succeeded",
+        usage="off_session",
+    )

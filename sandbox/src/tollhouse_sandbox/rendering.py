@@ -169,7 +169,8 @@ def expand(account: Account, shown: Any, paths: list[str]) -> Any:
     for path in paths:
         parts = path.split(".")
         if len(parts) > MAX_DEPTH:
-            raise StripeError(f"You cannot expand more than {MAX_DEPTH} levels of a property. Property: {path}", param="expand")
+            message = f"You cannot expand more than {MAX_DEPTH} levels of a property. Property: {path}"
+            raise StripeError(message, param="expand")
         _expand(account, shown, parts, path)
     return shown
 

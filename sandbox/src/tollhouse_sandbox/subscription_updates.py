@@ -77,6 +77,8 @@ def _scheduled_end(account: Account, subscription: Json, given: Json) -> Json:
             "canceled_at": None,
             "cancellation_details": details,
         }
+    if subscription["cancel_at_period_end"]:  # its period may have just changed
+        return {"cancel_at": subscriptions.end_date(subscription["items"], "max_period_end")}
     return {}
 
 

@@ -25,7 +25,7 @@ class RunningSandbox:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=60, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=300, trust_env=False)
 
     def close(self) -> None:
         self._http.close()

@@ -3,7 +3,7 @@
 from tollhouse_sandbox import checkout, customers, ids, prices
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.lifecycle import DAY
-from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page, paged
+from tollhouse_sandbox.operations import DATED, PAGING, Call, Operation, Page, fits, page, paged
 from tollhouse_sandbox.params import (
     anything,
     choice,
@@ -129,7 +129,7 @@ def _create(call: Call) -> Json:
         metadata=merged({}, given.get("metadata", {})),
         mode=mode,
         payment_method_collection=given.get("payment_method_collection", recurring_only or "if_required"),
-        payment_status="unpaid" if total or mode != "payment" else "no_payment_required",
+        payment_status="unpaid" if total or mode == "subscription" else "no_payment_required",
         phone_number_collection={"enabled": given.get("phone_number_collection", {}).get("enabled", False)},
         status="open",
         submit_type=given.get("submit_type"),
@@ -294,10 +294,9 @@ def _list(call: Call) -> Page:
     email = wanted.get("customer_details", {}).get("email")
 
     def keep(session: Json) -> bool:
-        return all(
-            session[name] == wanted.get(name, session[name])
-            for name in ("customer", "payment_intent", "status", "subscription")
-        ) and (email is None or (session["customer_details"] or {}).get("email") == email)
+        given = (session["customer_details"] or {}).get("email")
+        named = fits(session, wanted, "customer", "payment_intent", "status", "subscription")
+        return named and email in (None, given)
 
     return page(call, "checkout.session", keep)
 
@@ -308,7 +307,7 @@ def _line_items(call: Call) -> Page:
 
 
 _LIST = {
-    **PAGING,
+    **DATED,
     "customer": clearable(text),
     "customer_details": shape({"email": text}, ("email",)),
     "payment_intent": text,
@@ -326,6 +325,6 @@ OPERATIONS = [
         "GET",
         _PATH + "/{id}/line_items",
         _line_items,
-        {name: PAGING[name] for name in ("limit", "starting_after", "ending_before")},
+        PAGING,
     ),
 ]

@@ -2,7 +2,7 @@
 
 from tollhouse_sandbox import customers, dunning, events, payment_methods
 from tollhouse_sandbox.lifecycle import has_ended
-from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page
+from tollhouse_sandbox.operations import DATED, PAGING, Call, Operation, Page, fits, page
 from tollhouse_sandbox.params import (
     address,
     anything,
@@ -97,17 +97,12 @@ def _delete(call: Call) -> Json:
 
 
 def _list(call: Call) -> Page:
-    email = call.params.get("email")
-    return page(call, "customer", lambda each: not each.get("deleted") and (email is None or each["email"] == email))
+    return page(call, "customer", lambda each: not each.get("deleted") and fits(each, call.params, "email"))
 
 
 def _methods(call: Call) -> Page:
-    customer, wanted = _living(call)["id"], call.params.get("type")
-    return page(
-        call,
-        "payment_method",
-        lambda each: each["customer"] == customer and (wanted is None or each["type"] == wanted),
-    )
+    customer = _living(call)["id"]
+    return page(call, "payment_method", lambda each: each["customer"] == customer and fits(each, call.params, "type"))
 
 
 def _method(call: Call) -> Json:
@@ -116,7 +111,7 @@ def _method(call: Call) -> Json:
 
 OPERATIONS = [
     Operation("POST", "/v1/customers", _create, {**_FIELDS, "payment_method": text}),
-    Operation("GET", "/v1/customers", _list, {**PAGING, "email": text}),
+    Operation("GET", "/v1/customers", _list, {**DATED, "email": text}),
     Operation("GET", "/v1/customers/{id}", lambda call: call.target("customer")),
     Operation("POST", "/v1/customers/{id}", _update, _FIELDS),
     Operation("DELETE", "/v1/customers/{id}", _delete),

@@ -2,7 +2,7 @@
 
 from tollhouse_sandbox.events import matches
 from tollhouse_sandbox.lifecycle import DAY
-from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page
+from tollhouse_sandbox.operations import DATED, Call, Operation, Page, page
 from tollhouse_sandbox.params import flag, list_of, text
 from tollhouse_sandbox.store import Json
 
@@ -30,7 +30,7 @@ OPERATIONS = [
         "GET",
         "/v1/events",
         _list,
-        {**PAGING, "type": text, "types": list_of(text, at_most=20), "delivery_success": flag},
+        {**DATED, "type": text, "types": list_of(text, at_most=20), "delivery_success": flag},
     ),
     Operation("GET", "/v1/events/{id}", lambda call: call.target("event")),
 ]

@@ -2,7 +2,7 @@
 
 from tollhouse_sandbox import events, invoices, payment_methods, subscriptions
 from tollhouse_sandbox.errors import StripeError
-from tollhouse_sandbox.operations import PAGING, Call, Handler, Operation, Page, page, paged
+from tollhouse_sandbox.operations import DATED, PAGING, Call, Handler, Operation, Page, fits, page, paged
 from tollhouse_sandbox.params import choice, flag, merged, metadata, shape, text
 from tollhouse_sandbox.store import Json
 
@@ -11,10 +11,9 @@ def _list(call: Call) -> Page:
     wanted = call.params
 
     def keep(invoice: Json) -> bool:
-        if wanted.get("subscription") not in (None, invoices.subscription_id(invoice)):
-            return False
-        return all(
-            invoice[name] == wanted.get(name, invoice[name]) for name in ("customer", "status", "collection_method")
+        named = invoices.subscription_id(invoice)
+        return fits(invoice, wanted, "customer", "status", "collection_method") and (
+            wanted.get("subscription") in (None, named)
         )
 
     return page(call, "invoice", keep)
@@ -80,11 +79,8 @@ def _payments(call: Call) -> Page:
         )
 
     def keep(payment: Json) -> bool:
-        return bool(
-            wanted.get("invoice", payment["invoice"]) == payment["invoice"]
-            and wanted.get("status", payment["status"]) == payment["status"]
-            and (intent is None or payment["payment"]["payment_intent"] == intent)
-        )
+        paid_by = payment["payment"]["payment_intent"]
+        return fits(payment, wanted, "invoice", "status") and intent in (None, paid_by)
 
     return page(call, "invoice_payment", keep)
 
@@ -93,16 +89,12 @@ def _items(call: Call) -> Page:
     wanted = call.params
 
     def keep(item: Json) -> bool:
-        return (
-            wanted.get("customer", item["customer"]) == item["customer"]
-            and wanted.get("invoice", item["invoice"]) == item["invoice"]
-            and wanted.get("pending", item["invoice"] is None) == (item["invoice"] is None)
-        )
+        pending = item["invoice"] is None
+        return fits(item, wanted, "customer", "invoice") and bool(wanted.get("pending", pending) == pending)
 
     return page(call, "invoiceitem", keep)
 
 
-_CURSOR = {name: PAGING[name] for name in ("limit", "starting_after", "ending_before")}
 _PATH = "/v1/invoices"
 OPERATIONS = [
     Operation(
@@ -110,7 +102,7 @@ OPERATIONS = [
         _PATH,
         _list,
         {
-            **PAGING,
+            **DATED,
             "collection_method": choice("charge_automatically", "send_invoice"),
             "customer": text,
             "status": choice("draft", "open", "paid", "uncollectible", "void"),
@@ -119,7 +111,7 @@ OPERATIONS = [
     ),
     Operation("GET", _PATH + "/{id}", lambda call: call.target("invoice")),
     Operation("POST", _PATH + "/{id}", _update, {"metadata": metadata}),
-    Operation("GET", _PATH + "/{id}/lines", _lines, _CURSOR),
+    Operation("GET", _PATH + "/{id}/lines", _lines, PAGING),
     Operation("POST", _PATH + "/{id}/pay", _pay, {"off_session": flag, "payment_method": text}),
     Operation("POST", _PATH + "/{id}/finalize", _finalise, {"auto_advance": flag}),
     Operation("POST", _PATH + "/{id}/void", _close("void")),
@@ -129,13 +121,13 @@ OPERATIONS = [
         "/v1/invoice_payments",
         _payments,
         {
-            **PAGING,
+            **DATED,
             "invoice": text,
             "payment": shape({"type": choice("payment_intent"), "payment_intent": text}, ("type",)),
             "status": choice("canceled", "open", "paid"),
         },
     ),
     Operation("GET", "/v1/invoice_payments/{id}", lambda call: call.target("invoice_payment")),
-    Operation("GET", "/v1/invoiceitems", _items, {**PAGING, "customer": text, "invoice": text, "pending": flag}),
+    Operation("GET", "/v1/invoiceitems", _items, {**DATED, "customer": text, "invoice": text, "pending": flag}),
     Operation("GET", "/v1/invoiceitems/{id}", lambda call: call.target("invoiceitem")),
 ]

@@ -2,7 +2,7 @@
 
 from tollhouse_sandbox import cards, customers, events, payment_methods
 from tollhouse_sandbox.errors import StripeError
-from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page
+from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, fits, page
 from tollhouse_sandbox.params import (
     address,
     anything,
@@ -70,12 +70,7 @@ def _list(call: Call) -> Page:
     wanted = call.params
 
     def keep(method: Json) -> bool:
-        attached = method["customer"] is not None
-        return (
-            attached
-            and wanted.get("customer", method["customer"]) == method["customer"]
-            and wanted.get("type", method["type"]) == method["type"]
-        )
+        return method["customer"] is not None and fits(method, wanted, "customer", "type")
 
     return page(call, "payment_method", keep)
 

@@ -2,7 +2,7 @@
 
 from tollhouse_sandbox import customers, disputes, events, invoices, payment_methods, payments, refunds, subscriptions
 from tollhouse_sandbox.errors import StripeError
-from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page
+from tollhouse_sandbox.operations import DATED, Call, Operation, Page, fits, page
 from tollhouse_sandbox.params import anything, choice, flag, list_of, merged, metadata, positive, text
 from tollhouse_sandbox.store import Json
 
@@ -11,9 +11,9 @@ def _list_of(kind: str, *names: str) -> Operation:
     """A list that can be narrowed down by these fields."""
 
     def handler(call: Call) -> Page:
-        return page(call, kind, lambda body: all(body[name] == call.params.get(name, body[name]) for name in names))
+        return page(call, kind, lambda body: fits(body, call.params, *names))
 
-    return Operation("GET", f"/v1/{kind}s", handler, {**PAGING, **dict.fromkeys(names, text)})
+    return Operation("GET", f"/v1/{kind}s", handler, {**DATED, **dict.fromkeys(names, text)})
 
 
 def _one(kind: str) -> Operation:

@@ -2,7 +2,7 @@
 
 from tollhouse_sandbox import customers, events, ids
 from tollhouse_sandbox.account import Account
-from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page
+from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, fits, page
 from tollhouse_sandbox.params import choice, clearable, flag, list_of, merged, metadata, shape, text
 from tollhouse_sandbox.store import Json
 
@@ -160,12 +160,7 @@ def _update_configuration(call: Call) -> Json:
 
 
 def _list(call: Call) -> Page:
-    wanted = call.params
-    return page(
-        call,
-        "billing_portal.configuration",
-        lambda each: all(each[name] == wanted.get(name, each[name]) for name in ("active", "is_default")),
-    )
+    return page(call, "billing_portal.configuration", lambda each: fits(each, call.params, "active", "is_default"))
 
 
 _NAMED = shape({"subscription": text}, ("subscription",))

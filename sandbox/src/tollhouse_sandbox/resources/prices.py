@@ -1,7 +1,7 @@
 """Prices: /v1/prices."""
 
 from tollhouse_sandbox import events, prices
-from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page
+from tollhouse_sandbox.operations import DATED, Call, Operation, Page, fits, page
 from tollhouse_sandbox.params import (
     anything,
     choice,
@@ -92,25 +92,25 @@ def _update(call: Call) -> Json:
     return price
 
 
+_ONCE: Json = {"interval": None, "usage_type": None}
+
+
 def _list(call: Call) -> Page:
     wanted = call.params
     recurring = wanted.get("recurring", {})
 
     def keep(price: Json) -> bool:
         return (
-            price["active"] == wanted.get("active", price["active"])
-            and price["currency"] == wanted.get("currency", price["currency"])
+            fits(price, wanted, "active", "currency", "product", "type")
             and ("lookup_keys" not in wanted or price["lookup_key"] in wanted["lookup_keys"])
-            and price["product"] == wanted.get("product", price["product"])
-            and price["type"] == wanted.get("type", price["type"])
-            and all((price["recurring"] or {}).get(name) == value for name, value in recurring.items())
+            and (not recurring or fits(price["recurring"] or _ONCE, recurring, "interval", "usage_type"))
         )
 
     return page(call, "price", keep)
 
 
 _LIST = {
-    **PAGING,
+    **DATED,
     "active": flag,
     "currency": text,
     "lookup_keys": list_of(text, at_most=10),

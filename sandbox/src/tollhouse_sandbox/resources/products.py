@@ -2,7 +2,7 @@
 
 from tollhouse_sandbox import events, prices
 from tollhouse_sandbox.errors import StripeError
-from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page
+from tollhouse_sandbox.operations import DATED, Call, Operation, Page, fits, page
 from tollhouse_sandbox.params import (
     anything,
     choice,
@@ -87,18 +87,14 @@ def _list(call: Call) -> Page:
     wanted = call.params
 
     def keep(product: Json) -> bool:
-        return (
-            product["active"] == wanted.get("active", product["active"])
-            and ("ids" not in wanted or product["id"] in wanted["ids"])
-            and wanted.get("url", product["url"]) == product["url"]
-        )
+        return fits(product, wanted, "active", "url") and ("ids" not in wanted or product["id"] in wanted["ids"])
 
     return page(call, "product", keep)
 
 
 OPERATIONS = [
     Operation("POST", "/v1/products", _create, _CREATE, ("name",)),
-    Operation("GET", "/v1/products", _list, {**PAGING, "active": flag, "ids": list_of(text), "url": text}),
+    Operation("GET", "/v1/products", _list, {**DATED, "active": flag, "ids": list_of(text), "url": text}),
     Operation("GET", "/v1/products/{id}", lambda call: call.target("product")),
     Operation("POST", "/v1/products/{id}", _update, {**_FIELDS, "default_price": clearable(text)}),
     Operation("DELETE", "/v1/products/{id}", _delete),

@@ -11,7 +11,7 @@ from tollhouse_sandbox import (
 )
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import has_ended, trial_end
-from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page, paged
+from tollhouse_sandbox.operations import DATED, PAGING, Call, Operation, Page, fits, page, paged
 from tollhouse_sandbox.params import (
     anything,
     choice,
@@ -182,7 +182,7 @@ def _list(call: Call) -> Page:
 
     def keep(subscription: Json) -> bool:
         return (
-            wanted.get("customer", subscription["customer"]) == subscription["customer"]
+            fits(subscription, wanted, "customer")
             and _has_status(subscription, status)
             and ("price" not in wanted or any(item["price"] == wanted["price"] for item in subscription["items"]))
         )
@@ -243,7 +243,7 @@ _UPDATE_ITEM = {**_ITEM, "payment_behavior": _COMMON["payment_behavior"], "prora
 _PATH = "/v1/subscriptions"
 OPERATIONS = [
     Operation("POST", _PATH, _create, _CREATE, ("customer", "items")),
-    Operation("GET", _PATH, _list, {**PAGING, "customer": text, "price": text, "status": _STATUS}),
+    Operation("GET", _PATH, _list, {**DATED, "customer": text, "price": text, "status": _STATUS}),
     Operation("GET", _PATH + "/{id}", lambda call: call.target("subscription")),
     Operation("POST", _PATH + "/{id}", _update, _UPDATE),
     Operation(
