@@ -1,8 +1,9 @@
 """The hot read: Redis before PostgreSQL. It may be emptied or lost at any moment; then PostgreSQL answers.
 
 A cell holds a stored snapshot, never a verdict: reading evaluates the instant, so a cached answer ends when the answer
-does. A cell lives a second at most, and a commit replaces it by a floor: an older snapshot that a slow reader brings
-late is refused. Without a fault nothing stale is served; whatever fails, nothing older than a second.
+does. A cell lives a second at most. A commit drops it and leaves a floor, which outlives the cells: an older snapshot
+that a slow reader brings late is refused. Without a fault nothing stale is served; whatever fails, nothing older than a
+second.
 """
 
 import json
@@ -16,7 +17,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+
+from .domain.entitlements import Entitlement, dump, load
 
 log = structlog.get_logger(__name__)
 
@@ -27,27 +29,27 @@ TIMEOUT_SECONDS = 0.05
 FAILURES_BEFORE_REST = 5
 REST_SECONDS = 1.0
 
+# KEYS: cell, floor. What is in a key and is not ours, whatever its type, is as good as nothing and is written over.
 _FILL = """
-local held = redis.call('GET', KEYS[1])
-if held and tonumber(string.match(held, '^%d+')) > tonumber(ARGV[1]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2], 'PX', ARGV[3])
+if (tonumber(redis.pcall('GET', KEYS[2])) or -1) > tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
 return 1
 """
 _FLOOR = """
-local held = redis.call('GET', KEYS[1])
-if held and tonumber(string.match(held, '^%d+')) >= tonumber(ARGV[1]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1] .. ' ', 'PX', ARGV[2])
+if (tonumber(redis.pcall('GET', KEYS[2])) or -1) >= tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+redis.call('DEL', KEYS[1])
 return 1
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A snapshot as it lies in the cache: `entitlements` as `domain.entitlements.dump` wrote them."""
+    """A snapshot as it lies in the cache."""
 
     version: int
-    catalog_version: int
-    entitlements: list[dict[str, Any]]
+    entitlements: tuple[Entitlement, ...]
 
 
 class Cache:
@@ -67,26 +69,24 @@ class Cache:
         self._rests_until = 0.0
 
     async def get(self, project_id: uuid.UUID, user_id: str) -> Cell | None:
-        held = await self._ask("get", _key(project_id, user_id))
+        held = await self._ask("get", _keys(project_id, user_id)[0])
         if held is None:
             return None
         try:
-            _, _, payload = bytes(held).partition(b" ")
-            return Cell(**json.loads(payload)) if payload else None
-        except (ValueError, TypeError):
+            stored = json.loads(held)
+            return Cell(int(stored["version"]), load(stored["entitlements"]))
+        except (ValueError, TypeError, LookupError, RecursionError):
             log.warning("the cache holds something that is not ours")
             return None
 
     async def fill(self, project_id: uuid.UUID, user_id: str, cell: Cell) -> None:
         """Offers what was read from PostgreSQL; refused where a newer version is known."""
-        payload = json.dumps(
-            {"version": cell.version, "catalog_version": cell.catalog_version, "entitlements": cell.entitlements}
-        )
-        await self._ask("eval", _FILL, 1, _key(project_id, user_id), cell.version, payload, LIVES_MS)
+        stored = json.dumps({"version": cell.version, "entitlements": dump(cell.entitlements)})
+        await self._ask("eval", _FILL, 2, *_keys(project_id, user_id), cell.version, FLOOR_MS, stored, LIVES_MS)
 
     async def floor(self, project_id: uuid.UUID, user_id: str, version: int) -> None:
         """Tells that `version` was committed: what is older is dropped and stays out."""
-        await self._ask("eval", _FLOOR, 1, _key(project_id, user_id), version, FLOOR_MS)
+        await self._ask("eval", _FLOOR, 2, *_keys(project_id, user_id), version, FLOOR_MS)
 
     async def close(self) -> None:
         if self._redis is not None:
@@ -97,7 +97,7 @@ class Cache:
             return None
         try:
             answer = await cast("Awaitable[Any]", getattr(self._redis, command)(*arguments))
-        except (RedisError, OSError) as error:
+        except Exception as error:  # the library's own, and a ValueError where what answers is no Redis
             self._failures += 1
             if self._failures >= FAILURES_BEFORE_REST:
                 self._rests_until = time.monotonic() + REST_SECONDS
@@ -107,5 +107,7 @@ class Cache:
         return answer
 
 
-def _key(project_id: uuid.UUID, user_id: str) -> str:
-    return f"tollhouse:{{{project_id}:{user_id}}}"
+def _keys(project_id: uuid.UUID, user_id: str) -> tuple[str, str]:
+    """Of the cell and of the floor; in a cluster both lie on one node."""
+    cell = f"tollhouse:{{{project_id}:{user_id}}}"
+    return cell, f"{cell}:floor"

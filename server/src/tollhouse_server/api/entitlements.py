@@ -14,7 +14,7 @@ from ..catalogs import Project, current_catalog
 from ..db.engine import Tx
 from ..domain.catalog import Catalog, Feature
 from ..domain.entitlements import Answer as Verdict
-from ..domain.entitlements import Entitlement, answer, dump, load
+from ..domain.entitlements import Entitlement, answer
 from ..domain.errors import Problem
 from .authentication import CallingProject, Unauthenticated
 from .context import Context, Ctx
@@ -109,7 +109,7 @@ async def read_entitlements(
     """Every feature of the catalog. A user of whom nothing is known is allowed nothing; that is no error."""
     at = ctx.clock.now()
     catalog, cell = await _read(ctx, project, user_id)
-    features = features_at(catalog, load(cell.entitlements), at)
+    features = features_at(catalog, cell.entitlements, at)
     said = {code: one.model_dump(mode="json") for code, one in features.items()}
     if _same(response, if_none_match, [cell.version, said]):
         return Response(status_code=304, headers=dict(response.headers))  # type: ignore[return-value]
@@ -137,7 +137,7 @@ async def check(
     at = ctx.clock.now()
     catalog, cell = await _read(ctx, project, user_id)
     known = find_feature(catalog, feature)
-    verdict = answer(load(cell.entitlements), known, at)
+    verdict = answer(cell.entitlements, known, at)
     said = feature_answer(verdict)
     if _same(response, if_none_match, [cell.version, said.model_dump(mode="json")]):
         return Response(status_code=304, headers=dict(response.headers))  # type: ignore[return-value]
@@ -174,7 +174,7 @@ async def _read(ctx: Context, project: Project, user_id: str) -> tuple[Catalog, 
 
 async def _stored(tx: Tx, project: Project, user_id: str) -> Cell:
     stored = await snapshot.read(tx, project.id, user_id)
-    return Cell(stored.version, stored.catalog_version, dump(stored.entitlements))
+    return Cell(stored.version, stored.entitlements)
 
 
 def _same(response: Response, if_none_match: str | None, said: list[Any]) -> bool:

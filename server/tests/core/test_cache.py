@@ -1,0 +1,264 @@
+"""The cache on a real Valkey: never an error, never older than a second, never wrong about an end."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from redis.asyncio import Redis
+from tollhouse import Tollhouse
+from tollhouse_sandbox.testing import RunningSandbox
+from tollhouse_server.cache import FAILURES_BEFORE_REST, FLOOR_MS, LIVES_MS, Cache, Cell
+from tollhouse_server.domain.entitlements import Entitlement, Reason
+from tollhouse_server.domain.time import Period
+from tollhouse_server.testing import World, running_world
+
+pytestmark = pytest.mark.anyio
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+OPEN = (
+    Entitlement(
+        "premium_export",
+        True,
+        Period(START, START + timedelta(days=30)),
+        (Reason("sub_1", "subscription", "subscription-active"),),
+    ),
+)
+
+
+def cell(version: int) -> Cell:
+    return Cell(version, OPEN)
+
+
+@pytest.fixture
+def project() -> uuid.UUID:
+    """Of this test's own: the Valkey is shared."""
+    return uuid.uuid4()
+
+
+@pytest.fixture
+async def cache(valkey_url: str) -> AsyncIterator[Cache]:
+    opened = Cache(valkey_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def valkey(valkey_url: str) -> AsyncIterator["Redis[bytes]"]:
+    async with Redis.from_url(valkey_url) as client:
+        yield client
+
+
+async def keys_of(valkey: "Redis[bytes]", project: uuid.UUID) -> list[bytes]:
+    return sorted(await valkey.keys(f"*{project}*"))
+
+
+async def test_what_is_filled_is_read_back_whole(cache: Cache, project: uuid.UUID) -> None:
+    """A hit is the snapshot as PostgreSQL has it; another user's and another project's are misses."""
+    assert await cache.get(project, "ada") is None
+    await cache.fill(project, "ada", cell(3))
+    assert await cache.get(project, "ada") == cell(3)
+    assert await cache.get(project, "bob") is None
+    assert await cache.get(uuid.uuid4(), "ada") is None
+
+
+async def test_a_cell_lives_a_second_at_most(cache: Cache, valkey: "Redis[bytes]", project: uuid.UUID) -> None:
+    """Whatever goes wrong with floors, no cached answer is older than that; and nothing stays in Valkey for ever."""
+    await cache.fill(project, "ada", cell(3))
+    lives = {key: await valkey.pttl(key) for key in await keys_of(valkey, project)}
+    assert lives and all(0 < left <= FLOOR_MS for left in lives.values())
+    holding = [left for key, left in lives.items() if b"premium_export" in (await valkey.get(key) or b"")]
+    assert holding and max(holding) <= LIVES_MS <= 1_000
+
+
+async def test_after_a_floor_nothing_older_is_served_or_filled(cache: Cache, project: uuid.UUID) -> None:
+    """From the floor on the old snapshot is gone, and a slow reader who brings it late is refused."""
+    await cache.fill(project, "ada", cell(3))
+    await cache.floor(project, "ada", 4)
+    assert await cache.get(project, "ada") is None
+    await cache.fill(project, "ada", cell(3))
+    assert await cache.get(project, "ada") is None
+    await cache.fill(project, "ada", cell(4))
+    assert await cache.get(project, "ada") == cell(4)
+
+
+async def test_a_floor_outlives_the_cells_filled_above_it(
+    cache: Cache, valkey: "Redis[bytes]", project: uuid.UUID
+) -> None:
+    """A reader who was held up longer than a cell lives is refused too."""
+    await cache.floor(project, "ada", 4)
+    await cache.fill(project, "ada", cell(4))
+    for key in await keys_of(valkey, project):
+        if await valkey.pttl(key) <= LIVES_MS:
+            await valkey.delete(key)  # as if its second were over
+    await cache.fill(project, "ada", cell(3))
+    assert await cache.get(project, "ada") is None
+
+
+async def test_a_late_floor_takes_nothing_newer_away(cache: Cache, project: uuid.UUID) -> None:
+    """Two writers' floors may arrive in the other order: the higher one stands."""
+    await cache.fill(project, "ada", cell(5))
+    await cache.floor(project, "ada", 4)
+    assert await cache.get(project, "ada") == cell(5)
+    await cache.floor(project, "ada", 6)
+    await cache.floor(project, "ada", 5)
+    await cache.fill(project, "ada", cell(5))
+    assert await cache.get(project, "ada") is None
+
+
+GARBAGE = ["", "7", "7 {}", "not ours", b"\x80", "[]", "null", '{"version": 3}', "[" * 100_000,
+           '{"version": 3, "entitlements": "x"}', '{"version": 3, "entitlements": [{"feature": 1}]}']  # fmt: skip
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
+async def test_garbage_in_a_key_is_a_miss_and_is_filled_over(
+    cache: Cache, valkey: "Redis[bytes]", project: uuid.UUID, garbage: str | bytes
+) -> None:
+    """What some other program or version wrote there is neither served nor in the way."""
+    await cache.fill(project, "ada", cell(3))
+    for key in await keys_of(valkey, project):
+        await valkey.set(key, garbage)
+    assert await cache.get(project, "ada") is None
+    await cache.floor(project, "ada", 8)
+    await cache.fill(project, "ada", cell(8))
+    assert await cache.get(project, "ada") == cell(8)
+
+
+async def test_a_key_of_another_type_is_a_miss_and_is_filled_over(
+    cache: Cache, valkey: "Redis[bytes]", project: uuid.UUID
+) -> None:
+    """It is no error for the reader, and gone with the next fill."""
+    await cache.fill(project, "ada", cell(3))
+    for key in await keys_of(valkey, project):
+        await valkey.delete(key)
+        await valkey.rpush(key, "a list")
+    assert await cache.get(project, "ada") is None
+    await cache.fill(project, "ada", cell(3))
+    assert await cache.get(project, "ada") == cell(3)
+
+
+async def test_a_full_valkey_refuses_and_reading_goes_on(
+    cache: Cache, valkey: "Redis[bytes]", project: uuid.UUID
+) -> None:
+    """Out of memory it takes nothing more: each read is a miss, none an error; with room again it is used again."""
+    await valkey.config_set("maxmemory-policy", "noeviction")
+    await valkey.config_set("maxmemory", "1")
+    try:
+        for _ in range(2 * FAILURES_BEFORE_REST):
+            assert await cache.get(project, "ada") is None
+            await cache.fill(project, "ada", cell(3))
+            await cache.floor(project, "ada", 3)
+    finally:
+        await valkey.config_set("maxmemory", "64mb")
+        await valkey.config_set("maxmemory-policy", "allkeys-lru")
+    await cache.fill(project, "ada", cell(3))
+    assert await cache.get(project, "ada") == cell(3)
+
+
+async def test_without_a_redis_it_holds_nothing(project: uuid.UUID) -> None:
+    """REDIS_URL may be absent."""
+    without = Cache(None)
+    await without.fill(project, "ada", cell(1))
+    await without.floor(project, "ada", 1)
+    assert await without.get(project, "ada") is None
+    await without.close()
+
+
+@asynccontextmanager
+async def answering(said: bytes | None) -> AsyncIterator[tuple[str, list[int]]]:
+    """A Redis that accepts every connection and answers with `said`, or never; and how often it was asked."""
+    asked: list[int] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1024):
+            asked.append(1)
+            if said is not None:
+                writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+
+
+@pytest.mark.parametrize("said", [None, b":abc\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$5\r\nab", b"*1\r\n:x\r\n"])
+async def test_a_redis_that_hangs_or_talks_nonsense_is_left_to_rest(said: bytes | None, project: uuid.UUID) -> None:
+    """No call raises; after a few failures it is not asked for a second, so that nobody keeps waiting for it."""
+    async with answering(said) as (url, asked):
+        cache = Cache(url)
+        for _ in range(FAILURES_BEFORE_REST):
+            assert await cache.get(project, "ada") is None
+        seen = len(asked)
+        assert seen > 0
+        started = asyncio.get_running_loop().time()
+        for _ in range(100):
+            assert await cache.get(project, "ada") is None
+            await cache.fill(project, "ada", cell(1))
+            await cache.floor(project, "ada", 1)
+        assert asyncio.get_running_loop().time() - started < 0.5
+        assert len(asked) == seen
+        await cache.close()
+
+
+def test_checks_are_answered_through_the_cache(sandbox: RunningSandbox, database_url: str, valkey_url: str) -> None:
+    """A change is felt at once, and an end is kept at its instant even by a cell filled before it."""
+    with running_world(sandbox, database_url, redis_url=valkey_url) as world:
+        app = world.publish(CATALOG)
+        ada = world.customer(app, "ada")
+        assert not ada.may("premium_export")
+        ends = world.service.clock.now() + timedelta(seconds=10)
+        given = world.operator.post(
+            "/v1/admin/grants",
+            json={
+                "project": "pdf-tool",
+                "user_id": "ada",
+                "feature": "premium_export",
+                "ends_at": ends.isoformat(),
+                "reason": "a test",
+            },
+        )
+        assert given.is_success, given.text
+        assert ada.may("premium_export")
+        for _ in range(3):
+            world.service.clock.set(ends - timedelta(seconds=1))
+            assert ada.may("premium_export")
+            world.service.clock.set(ends)
+            assert not ada.may("premium_export")
+
+
+CATALOG = {
+    "project": "pdf-tool",
+    "name": "PDF Tool",
+    "features": {"premium_export": {"name": "Premium export"}},
+    "products": {
+        "pro": {
+            "name": "Pro",
+            "opens": {"premium_export": True},
+            "prices": {"once": {"amount": 900, "currency": "eur"}},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("redis_url", ["redis://127.0.0.1:9/0", "hangs"])
+async def test_checks_are_answered_without_the_cache(
+    sandbox: RunningSandbox, database_url: str, redis_url: str
+) -> None:
+    """With a Redis that is away or never answers, a check is answered all the same, and a change is felt at once."""
+
+    def ask(url: str) -> None:
+        with running_world(sandbox, database_url, redis_url=url) as world:
+            _grant_and_check(world)
+
+    async with answering(None) as (hanging, _):
+        await asyncio.to_thread(ask, hanging if redis_url == "hangs" else redis_url)
+
+
+def _grant_and_check(world: World) -> None:
+    app: Tollhouse = world.publish(CATALOG)
+    ada = world.customer(app, "ada")
+    assert not ada.may("premium_export")
+    given = {"project": "pdf-tool", "user_id": "ada", "feature": "premium_export", "reason": "a test"}
+    assert world.operator.post("/v1/admin/grants", json=given).is_success
+    assert all(ada.may("premium_export") for _ in range(10))
