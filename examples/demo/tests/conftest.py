@@ -32,6 +32,7 @@ QUIET = [
 def stack() -> Iterator[dict[str, str]]:
     """`tollhouse dev` on free ports with a data directory of its own; ended by Ctrl-C, which must succeed."""
     with tempfile.TemporaryDirectory(prefix="tollhouse-demo-") as directory:
+        Path(directory).chmod(0o755)  # under root, PostgreSQL's own account has to get through
         ready, log = Path(directory, "ready.json"), Path(directory, "dev.log")
         options = ["--data", f"{directory}/data", "--ready-file", str(ready)]
         command = [sys.executable, "-m", "tollhouse_server.cli", "dev", *options]

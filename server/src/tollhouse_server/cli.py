@@ -1,4 +1,7 @@
-"""The `tollhouse` command: the processes, and what an operator does from a shell."""
+"""The `tollhouse` command: the processes, and what an operator does from a shell.
+
+What only one command needs it imports itself: the others start the sooner.
+"""
 
 import asyncio
 import getpass
@@ -12,12 +15,10 @@ from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
-import uvicorn
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
-from . import audit, dev, inbox, snapshot
-from .app import build_app
+from . import audit, inbox, snapshot
 from .audit import Cause
 from .catalogs import Project, current_catalog, project_by_slug
 from .commands.issue_key import issue_key
@@ -32,7 +33,6 @@ from .domain.time import until
 from .resources import Resources, open_resources
 from .settings import Settings, SettingsInvalid, load_settings
 from .telemetry import configure_logs
-from .worker import Worker
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="One place for money and access of a fleet of apps."
@@ -71,6 +71,10 @@ def main() -> None:
 @app.command()
 def serve() -> None:
     """Serve the API on APP_HOST:APP_HOST_PORT."""
+    import uvicorn
+
+    from .app import build_app
+
     settings = _ready_settings()
     uvicorn.run(
         build_app(settings),
@@ -86,6 +90,8 @@ def serve() -> None:
 @app.command()
 def work() -> None:
     """Work on Stripe's events until told to stop; what is in hand is finished first."""
+    from .worker import Worker
+
     settings = _ready_settings()
 
     async def run(resources: Resources) -> None:
@@ -104,6 +110,8 @@ def run_dev(
     ready_file: Annotated[Path | None, typer.Option(help="Write addresses and keys there once all is up.")] = None,
 ) -> None:
     """Run everything on this machine: stores, Stripe sandbox, service, worker, demo app."""
+    from . import dev
+
     raise typer.Exit(dev.run(data, with_valkey=with_valkey, ready_file=ready_file))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, exists, or_, select, update
+from sqlalchemy import Row, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from .db.engine import Tx
@@ -16,7 +16,8 @@ from .domain.facts import CustomerFacts, PriceFacts
 def concerning(type_: str, obj: Mapping[str, Any]) -> str | None:
     """Which Stripe object to read again, by its id, after an event of this type about `obj`; None for none of ours.
 
-    A customer (`cus_…`) wherever the object names one, else the charge that leads to it; a price or a product.
+    A customer (`cus_…`) wherever the object names one, else the charge that leads to it; a product for its prices, so
+    that two reads of one price never run beside each other.
     """
     match type_.split("."):
         case ["customer", "updated" | "deleted"]:
@@ -35,7 +36,9 @@ def concerning(type_: str, obj: Mapping[str, Any]) -> str | None:
             return _id(obj.get("customer")) or _id(obj.get("charge"))
         case ["charge", "dispute", *_]:
             return _id(obj.get("charge"))
-        case ["price" | "product", _]:
+        case ["price", _]:
+            return _id(obj.get("product"))
+        case ["product", _]:
             return _id(obj.get("id"))
         case _:
             return None
@@ -69,7 +72,12 @@ async def write(tx: Tx, facts: CustomerFacts, read: int) -> Owner | None:
         await tx.execute(
             update(customer)
             .where(customer.c.id == row.id)
-            .values(read_number=read, email=facts.email or row.email, stripe_customer_id=facts.id)
+            .values(
+                read_number=read,
+                email=facts.email or row.email,
+                # A customer deleted at Stripe can buy nothing any more: the next checkout makes another.
+                stripe_customer_id=None if facts.deleted else facts.id,
+            )
         )
         await _write_subscriptions(tx, owner, facts)
         await _write_purchases(tx, owner, facts)
@@ -82,11 +90,14 @@ async def holds(tx: Tx, stripe_customer_id: str) -> bool:
     return bool(await tx.scalar(select(exists().where(customer.c.stripe_customer_id == stripe_customer_id))))
 
 
-async def write_prices(tx: Tx, subject: str, facts: Sequence[PriceFacts]) -> bool:
-    """Marks the catalogs' prices of `subject`, a price or a product, as Stripe has them; False where it is nobody's."""
-    ours = or_(price.c.stripe_price_id == subject, price.c.stripe_product_id == subject)
+async def write_prices(tx: Tx, product_id: str, facts: Sequence[PriceFacts]) -> bool:
+    """Marks the catalogs' prices of a Stripe product as Stripe has them; False where it is nobody's."""
     active = [one.id for one in facts if one.active]
-    written = await tx.execute(update(price).where(ours).values(active=price.c.stripe_price_id.in_(active)))
+    written = await tx.execute(
+        update(price)
+        .where(price.c.stripe_product_id == product_id)
+        .values(active=price.c.stripe_price_id.in_(active))
+    )
     return written.rowcount > 0
 
 

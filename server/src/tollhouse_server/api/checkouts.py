@@ -170,7 +170,8 @@ async def sync_checkout(id: TextInPath, project: CallingProject, ctx: Ctx) -> Sy
     """For the page people return to, which may come before the webhook. Answers with what is true now."""
     async with ctx.database.transaction() as tx:
         row = await _find(tx, project, id)
-    await ctx.pipeline.sync(row.stripe_customer_id, Cause("app", f"sync of checkout {id}"))
+    if row.stripe_customer_id is not None:  # else it was deleted at Stripe, and what we know is final
+        await ctx.pipeline.sync(row.stripe_customer_id, Cause("app", f"sync of checkout {id}"))
     async with ctx.database.transaction() as tx:
         return SyncedCheckout(
             checkout=_state(await _find(tx, project, id)),

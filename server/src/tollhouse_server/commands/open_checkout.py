@@ -44,6 +44,16 @@ class PriceNotFound(Problem):
     code = "price-not-found"
 
 
+class CheckoutConflict(Problem):
+    """Another payment page of this customer is open and cannot be closed now.
+
+    Two pages could both be paid on, so none was opened: try again in a moment.
+    """
+
+    status = 409
+    code = "checkout-conflict"
+
+
 class UrlNotAllowed(Problem):
     """The project does not allow people to be sent there.
 
@@ -97,28 +107,42 @@ class CheckoutDesk:
             check_url(owner, wanted.success_url, "/success_url")
             check_url(owner, wanted.cancel_url, "/cancel_url")
         buyer = await self._buyer(owner, wanted)
-        async with self.database.transaction() as tx:
-            intent, rivals = await _intent(tx, owner, catalog, offer, buyer, wanted, at)
+        intent, rivals = await self._intend(owner, catalog, offer, buyer, wanted, at)
+        if intent is not None and (rivals or intent.state == "open"):
+            # A page is open already: whether it was paid meanwhile, Stripe knows before its webhook tells us.
+            await self._close(rivals)
+            await self.pipeline.sync(buyer.stripe_customer_id, Cause("app", "a checkout was opened beside another"))
+            intent, rivals = await self._intend(owner, catalog, offer, buyer, wanted, at)
         if intent is None:
             return ALREADY_OWNED
+        if rivals:
+            raise CheckoutConflict("Another payment page of this customer cannot be closed now: try again in a moment.")
         if intent.state == "open":
             return OpenedCheckout(intent.id, intent.url, "pending", intent.expires_at)
-        if not await self._close(rivals, buyer):
-            # One of them was paid while we looked: whether that is the same thing, the fresh evidence tells.
-            await self._forget(intent)
-            return await self.open(owner, wanted, at=at)
         session = await self._session(intent)
         return OpenedCheckout(intent.id, session.url, "new", session.expires_at)
+
+    async def _intend(
+        self,
+        owner: Project,
+        catalog: Catalog,
+        offer: "_Offer",
+        buyer: "Buyer",
+        wanted: CheckoutRequest,
+        at: datetime,
+    ) -> tuple[Row[Any] | None, list[Row[Any]]]:
+        async with self.database.transaction() as tx:
+            return await _intent(tx, owner, catalog, offer, buyer, wanted, at)
 
     async def _buyer(self, owner: Project, wanted: CheckoutRequest) -> "Buyer":
         """Our customer with a Stripe customer: its row is there first, and the row's id makes the second one."""
         async with self.database.transaction() as tx:
             customer_id = await ensure_customer(tx, owner, wanted.user_id)
-            known = await tx.scalar(select(customer.c.stripe_customer_id).where(customer.c.id == customer_id))
-        if known is not None:
-            return Buyer(customer_id, known)
+            row = (await tx.execute(select(customer).where(customer.c.id == customer_id))).one()
+        if row.stripe_customer_id is not None:
+            return Buyer(customer_id, row.stripe_customer_id)
         made = await create_customer(
-            self.stripe, customer_id, project=owner.slug, user_id=wanted.user_id, email=wanted.email
+            self.stripe, customer_id, row.read_number, project=owner.slug, user_id=wanted.user_id, email=wanted.email
         )
         async with self.database.transaction() as tx:
             await tx.execute(
@@ -126,7 +150,8 @@ class CheckoutDesk:
                 .where(customer.c.id == customer_id, customer.c.stripe_customer_id.is_(None))
                 .values(stripe_customer_id=made)
             )
-        return Buyer(customer_id, made)
+            stored = await tx.execute(select(customer.c.stripe_customer_id).where(customer.c.id == customer_id))
+        return Buyer(customer_id, stored.scalar_one())
 
     async def _session(self, intent: Row[Any]) -> OpenSession:
         try:
@@ -147,15 +172,12 @@ class CheckoutDesk:
             )
         return session
 
-    async def _close(self, rivals: list[Row[Any]], buyer: "Buyer") -> bool:
-        """Makes sure that nobody can pay on the rivals any more; False where one was paid already."""
-        closed = True
+    async def _close(self, rivals: list[Row[Any]]) -> None:
+        """Has Stripe close the rivals' pages, so that nobody can pay on them any more; one that was paid stays paid."""
         for rival in rivals:
             session_id = rival.stripe_session_id or await self._late_session(rival)
-            closed = (session_id is None or await expire_checkout(self.stripe, session_id)) and closed
-        if rivals:
-            await self.pipeline.sync(buyer.stripe_customer_id, Cause("app", "another checkout was opened"))
-        return closed
+            if session_id is not None:
+                await expire_checkout(self.stripe, session_id)
 
     async def _late_session(self, intent: Row[Any]) -> str | None:
         """The session of an intent whose opening was cut short; None where Stripe has refused it since."""
@@ -233,15 +255,13 @@ async def _intent(
     """The row of this checkout, and the other open ones of its group. None: what it would sell is owned already."""
     await tx.execute(select(customer.c.id).where(customer.c.id == buyer.customer_id).with_for_update(key_share=True))
     evidence = await snapshot.gather(tx, buyer.customer_id, owner.id)
+    same_group = (checkout.c.customer_id == buyer.customer_id) & (checkout.c.group == offer.group)
     if holder(catalog, evidence, offer.product, at) is not None:
+        # An intent whose page nobody was shown must not be taken up again by a later request.
+        await tx.execute(update(checkout).where(same_group, checkout.c.state == "opening").values(state="expired"))
         return None, []
     rows = await tx.execute(
-        select(checkout).where(
-            checkout.c.customer_id == buyer.customer_id,
-            checkout.c.group == offer.group,
-            checkout.c.state.in_(("opening", "open")),
-            checkout.c.expires_at > at,
-        )
+        select(checkout).where(same_group, checkout.c.state.in_(("opening", "open")), checkout.c.expires_at > at)
     )
     asked = asdict(wanted)
     same, rivals = None, []

@@ -30,23 +30,34 @@ class OpenSession:
 
 
 async def create_customer(
-    client: stripe.StripeClient, customer_id: uuid.UUID, *, project: str, user_id: str, email: str | None
+    client: stripe.StripeClient,
+    customer_id: uuid.UUID,
+    generation: int,
+    *,
+    project: str,
+    user_id: str,
+    email: str | None,
 ) -> str:
-    """The Stripe customer (`cus_…`) of our customer, made once: our row's id is the idempotency key."""
-    parameters: dict[str, Any] = {"metadata": {PROJECT: project, USER: user_id}}
-    if email is not None:
-        parameters["email"] = email
+    """The Stripe customer (`cus_…`) of our customer, made once: our row's id is the idempotency key.
+
+    `generation` differs only after the one before was deleted at Stripe.
+    """
+    metadata = {PROJECT: project, USER: user_id}
 
     def create(options: RequestOptions) -> Awaitable[stripe.Customer]:
-        return client.v1.customers.create_async(parameters, options)  # type: ignore[arg-type]
+        return client.v1.customers.create_async({"metadata": metadata}, options)
 
     async def find() -> stripe.Customer | None:
         # The newest hundred will do: a second customer would be one that nobody ever pays with.
         newest = await client.v1.customers.list_async({"limit": 100})
-        return next((one for one in newest.data if one.metadata == parameters["metadata"]), None)
+        return next((one for one in newest.data if one.metadata == metadata), None)
 
     with stripe_errors():
-        return (await _once(f"tollhouse-customer-{customer_id}", create, find)).id
+        made = await _once(f"tollhouse-customer-{customer_id}-{generation}", create, find)
+        if email is not None:
+            # On its own: two requests that know different addresses must still ask for the same customer.
+            await client.v1.customers.update_async(made.id, {"email": email})
+    return made.id
 
 
 async def create_checkout(client: stripe.StripeClient, checkout_id: str, parameters: Mapping[str, Any]) -> OpenSession:
