@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
+
 from . import inbox, liveness, snapshot
 from .audit import Cause
 from .clock import Clock
 from .db.engine import Database
 from .refresh import Refresh
+
+log = structlog.get_logger(__name__)
 
 REFRESH_EVERY = timedelta(seconds=1)
 HEARTBEAT_EVERY = timedelta(seconds=5)
@@ -33,10 +37,15 @@ class Timetable:
         at = self.clock.now()
         async with self.database.transaction() as tx:
             customers = await snapshot.outdated(tx, at, limit=BATCH)
+        done = 0
         for customer_id in customers:
-            async with self.database.transaction() as tx:
-                await self.refresh(tx, customer_id, Cause("timetable", "time passed or the catalog changed"), at=at)
-        return len(customers)
+            try:
+                async with self.database.transaction() as tx:
+                    await self.refresh(tx, customer_id, Cause("timetable", "time passed or the catalog changed"), at=at)
+                done += 1
+            except Exception:  # one customer's must not keep all who come after from theirs
+                log.exception("a customer cannot be refreshed", customer_id=str(customer_id))
+        return done
 
     async def heartbeat(self, worker_id: str) -> None:
         """Tells /readyz that this worker is alive."""
