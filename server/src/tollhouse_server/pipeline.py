@@ -69,7 +69,7 @@ class Pipeline:
 
     async def _apply(self, claim: Claim) -> str:
         """Reads Stripe with no transaction open; then the change and the settling are one transaction."""
-        if claim.subject.startswith(("price_", "prod_", PRODUCT_ID_PREFIX)):
+        if claim.subject.startswith(("prod_", PRODUCT_ID_PREFIX)):
             prices = await fetch_prices(self.stripe, claim.subject)
             async with self.database.transaction() as tx:
                 ours = await projection.write_prices(tx, claim.subject, prices)

@@ -8,7 +8,7 @@ import stripe
 
 from ..domain.facts import CustomerFacts, PriceFacts
 from .client import StripeRefused, stripe_errors
-from .parse import parse_customer, parse_price
+from .parse import UnexpectedShape, parse_customer, parse_price
 
 PAGE = 100
 
@@ -36,6 +36,8 @@ async def fetch_customer(client: stripe.StripeClient, customer_id: str) -> Custo
         if refused.stripe_code == "resource_missing":
             return None
         raise
+    except KeyError as missing:
+        raise UnexpectedShape(f"Stripe's objects of {customer_id} lack {missing}") from missing
     return parse_customer(customer.to_dict(), subscriptions, invoices, sessions, charges, refunds, disputes)
 
 
@@ -76,15 +78,11 @@ async def fetch_customer_of_charge(client: stripe.StripeClient, charge_id: str) 
     return charge.customer if isinstance(charge.customer, str) else None
 
 
-async def fetch_prices(client: stripe.StripeClient, subject: str) -> list[PriceFacts]:
-    """The price, or all prices of the product, as they are now; none where they are gone."""
+async def fetch_prices(client: stripe.StripeClient, product_id: str) -> list[PriceFacts]:
+    """All prices of the product as they are now; none where it is gone."""
     try:
         with stripe_errors():
-            if subject.startswith("price_"):
-                return [
-                    parse_price((await client.v1.prices.retrieve_async(subject, {"expand": ["product"]})).to_dict())
-                ]
-            listed = client.v1.prices.list_async({"product": subject, "limit": PAGE, "expand": ["data.product"]})
+            listed = client.v1.prices.list_async({"product": product_id, "limit": PAGE, "expand": ["data.product"]})
             return [parse_price(row) for row in await _everything(listed)]
     except StripeRefused as refused:
         if refused.stripe_code == "resource_missing":
