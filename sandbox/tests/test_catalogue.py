@@ -182,3 +182,29 @@ def test_balance(shop):
     assert shop.api.balance.retrieve().available[0].amount == 0
     shop.desk.pay(shop.checkout(shop.price(700, None)).id)
     assert shop.api.balance.retrieve().available[0].amount == 700
+
+
+def test_entitlement_features(shop):
+    """Features have a key of their own, belong to products, and can be archived."""
+    feature = shop.api.entitlements.features.create(
+        params={"name": "Export", "lookup_key": "export", "metadata": {"a": "b"}}
+    )
+    with pytest.raises(stripe.InvalidRequestError) as again:
+        shop.api.entitlements.features.create(params={"name": "Other", "lookup_key": "export"})
+    assert again.value.code == "resource_already_exists"
+    attached = shop.api.products.features.create(shop.product.id, params={"entitlement_feature": feature.id})
+    assert attached.entitlement_feature.lookup_key == "export"
+    with pytest.raises(stripe.InvalidRequestError, match="already attached"):
+        shop.api.products.features.create(shop.product.id, params={"entitlement_feature": feature.id})
+    assert [each.id for each in shop.api.products.features.list(shop.product.id).data] == [attached.id]
+    assert shop.api.products.features.retrieve(shop.product.id, attached.id).id == attached.id
+    assert shop.api.products.features.delete(shop.product.id, attached.id).deleted is True
+    with pytest.raises(stripe.InvalidRequestError):
+        shop.api.products.features.retrieve(shop.product.id, attached.id)
+    archived = shop.api.entitlements.features.update(feature.id, params={"active": False, "metadata": {"c": "d"}})
+    assert archived.metadata.to_dict() == {"a": "b", "c": "d"}
+    assert shop.api.entitlements.features.list().data == []
+    assert (
+        shop.api.entitlements.features.list(params={"archived": True, "lookup_key": "export"}).data[0].id == feature.id
+    )
+    assert shop.api.entitlements.features.retrieve(feature.id).active is False

@@ -333,6 +333,31 @@ def test_what_stripe_refuses(shop, params, code):
     assert (refused.value.http_status, refused.value.code) == (400, code)
 
 
+def test_more_that_stripe_refuses(shop):
+    """Mixed prices, lines without price or quantity, no way back, lines in setup mode."""
+    recurring, once = shop.price(), shop.price(100, None)
+    success = {"success_url": "https://app.example/"}
+    for params, sentence in (
+        ({"mode": "payment", **success}, "line_items"),
+        ({"mode": "payment", "line_items": [{"price": once.id, "quantity": 1}]}, "success_url"),
+        ({"mode": "payment", "line_items": [{"price": once.id}], **success}, "quantity"),
+        ({"mode": "payment", "line_items": [{"quantity": 1}], **success}, "price"),
+        ({"mode": "setup", "line_items": [{"price": once.id, "quantity": 1}], **success}, "setup"),
+        ({"mode": "subscription", "line_items": [{"price": once.id, "quantity": 1}], **success}, "recurring"),
+        (
+            {
+                "mode": "subscription",
+                "line_items": [{"price": recurring.id, "quantity": 1}],
+                "customer_creation": "always",
+                **success,
+            },
+            "customer_creation",
+        ),
+    ):
+        with pytest.raises(stripe.InvalidRequestError, match=sentence):
+            shop.api.checkout.sessions.create(params=params)
+
+
 def test_metadata_of_a_session_can_be_changed(shop):
     """Keys are merged, and an empty value removes one."""
     session = shop.checkout(shop.price(), metadata={"a": "1", "b": "2"})

@@ -138,6 +138,19 @@ def test_items_are_added_and_removed(shop, halfway):
         shop.api.subscriptions.update(subscription.id, params={"items": [{"id": item.id, "deleted": True}]})
 
 
+def test_a_price_given_inline(shop, halfway):
+    """`price_data` makes the price on the way; an item of another rhythm gets a period of its own."""
+    subscription, item = halfway
+    data = {"currency": "eur", "product": shop.product.id, "unit_amount": 70, "recurring": {"interval": "week"}}
+    changed = shop.api.subscriptions.update(
+        subscription.id, params={"items": [{"price_data": data}, {"id": item.id, "metadata": {"a": "b"}}]}
+    )
+    first, added = changed["items"].data
+    assert first.metadata["a"] == "b"
+    assert added.price.unit_amount == 70
+    assert added.current_period_end != first.current_period_end
+
+
 def test_items_of_different_rhythm_renew_on_their_own_days(shop):
     """A subscription may mix a monthly and a weekly price; each item has its own period."""
     monthly, weekly = shop.price(1000), shop.price(100, "week")

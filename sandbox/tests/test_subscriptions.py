@@ -507,3 +507,72 @@ def test_deleting_a_customer_ends_their_subscriptions(shop):
         shop.api.customers.update(customer.id, params={"name": "x"})
     expanded = shop.api.subscriptions.retrieve(subscription.id, params={"expand": ["customer"]})
     assert expanded.customer.deleted is True
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"items": []}, "parameter_missing"),
+        ({"items": [{"quantity": 1}]}, "parameter_missing"),
+        ({"items": [{"price": "price_none"}]}, "resource_missing"),
+        ({"trial_end": 1}, None),
+        ({"default_payment_method": "pm_none"}, "resource_missing"),
+        ({"payment_behavior": "pending_if_incomplete"}, None),
+        ({"coupon": "x"}, "parameter_unknown"),
+    ],
+)
+def test_what_cannot_be_subscribed_to(shop, params, code):
+    """Wrong subscriptions are refused with 400 and leave nothing."""
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        shop.subscribe(shop.price(), **params)
+    assert (refused.value.http_status, refused.value.code) == (400, code)
+    assert shop.api.subscriptions.list(params={"status": "all"}).data == []
+
+
+def test_one_currency_per_subscription(shop):
+    """Prices in two currencies cannot be mixed."""
+    dollars = shop.price(currency="usd")
+    with pytest.raises(stripe.InvalidRequestError, match="same currency"):
+        shop.subscribe(shop.price(), items=[{"price": dollars.id}, {"price": shop.price().id}])
+
+
+def test_a_trial_until_a_date(shop):
+    """`trial_end` as a date, by API and on a page."""
+    later = int(shop.desk.now().timestamp()) + 20 * DAY
+    assert shop.subscribe(shop.price(), trial_end=later).trial_end == later
+    session = shop.checkout(shop.price(), subscription_data={"trial_end": later})
+    shop.desk.pay(session.id)
+    paid = shop.api.checkout.sessions.retrieve(session.id, params={"expand": ["subscription"]})
+    assert paid.subscription.trial_end == later
+    running = shop.subscribe(shop.price())
+    assert shop.api.subscriptions.update(running.id, params={"trial_end": "now"}).status == "active"
+    with pytest.raises(stripe.InvalidRequestError, match="running trial"):
+        shop.api.subscriptions.update(running.id, params={"trial_end": later})
+
+
+def test_a_card_of_its_own(shop):
+    """A subscription's own method is charged before the customer's default; unset, the default is again."""
+    customer = shop.customer("pm_card_chargeCustomerFail")
+    subscription = shop.subscribe(shop.price(), customer, default_payment_method="pm_card_visa")
+    assert subscription.status == "active"
+    other = shop.api.subscriptions.update(subscription.id, params={"default_payment_method": "pm_card_mastercard"})
+    assert other.default_payment_method != subscription.default_payment_method
+    shop.api.subscriptions.update(subscription.id, params={"default_payment_method": ""})
+    shop.desk.advance(days=32)
+    assert shop.api.subscriptions.retrieve(subscription.id).status == "past_due"
+
+
+def test_a_scheduled_end_follows_its_period(shop):
+    """When a change gives a subscription that ends with its period another period, the end moves with it."""
+    subscription = shop.subscribe(shop.price(), cancel_at_period_end=True)
+    yearly = shop.price(9000, "year")
+    items = [{"id": item(subscription).id, "price": yearly.id}]
+    changed = shop.api.subscriptions.update(subscription.id, params={"items": items})
+    assert changed.cancel_at == item(changed).current_period_end > subscription.cancel_at
+
+
+def test_unknown_items(shop):
+    """An item that does not exist is 404."""
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        shop.api.subscription_items.retrieve("si_none")
+    assert refused.value.http_status == 404

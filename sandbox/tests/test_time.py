@@ -1,5 +1,8 @@
 """The clock, persistence, the control calls, and the command line."""
 
+import socket
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,12 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 import stripe
-from tollhouse_sandbox.cli import main
 from tollhouse_sandbox.clock import Clock
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.store import Store
 from tollhouse_sandbox.testing import running_sandbox
-from typer.testing import CliRunner
 
 
 def test_the_clock_runs_freezes_and_moves(desk):
@@ -185,12 +186,26 @@ def test_a_year_of_many_subscriptions_is_quick(shop):
     assert len(list(shop.api.invoices.list(params={"limit": 100}).auto_paging_iter())) == 20 * 13
 
 
-def test_the_command_line():
-    """`serve` explains itself: address, port, file."""
-    shown = CliRunner().invoke(main, ["serve", "--help"], env={"COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"})
-    assert shown.exit_code == 0
-    for option in ("--host", "--port", "--data"):
-        assert option in shown.output
+def test_the_command_line(tmp_path):
+    """`serve` listens where it is told, keeps its state in the file, and ends when it is told to."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-c", "from tollhouse_sandbox.cli import main; main()"]
+    options = ["serve", "--port", str(port), "--data", str(tmp_path / "desk.sqlite")]
+    with (
+        subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process,
+        httpx.Client(transport=httpx.HTTPTransport(retries=8), base_url=f"http://127.0.0.1:{port}") as http,
+    ):
+        try:
+            made = http.post("/v1/customers", headers={"Authorization": "Bearer sk_test_x"}).json()
+        finally:
+            process.terminate()
+            shown, _ = process.communicate(timeout=10)
+    assert made["id"].startswith("cus_")
+    assert f"http://127.0.0.1:{port}" in shown
+    with running_sandbox(data=tmp_path / "desk.sqlite") as desk:
+        kept = httpx.get(f"{desk.url}/v1/customers/{made['id']}", headers={"Authorization": "Bearer sk_test_x"})
+        assert kept.json()["id"] == made["id"]
 
 
 def test_nothing_of_the_server_is_imported():

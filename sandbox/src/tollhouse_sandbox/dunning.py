@@ -52,7 +52,7 @@ def react(account: Account, invoice: Json, *, automatic: bool) -> list[Happening
     """
     invoice = account.require("invoice", invoice["id"])
     subscription = invoices.subscription_of(account, invoice)
-    if subscription is None or has_ended(subscription["status"]) or subscription["status"] == Status.PAUSED:
+    if has_ended(subscription["status"]) or subscription["status"] == Status.PAUSED:
         return []
     if invoice["status"] == "paid":
         if subscription["latest_invoice"] == invoice["id"]:
@@ -74,14 +74,12 @@ def _failed(account: Account, invoice: Json) -> bool:
     return bool(invoice["status"] == "open" and invoice["attempted"] and not processing)
 
 
-def conclude(
-    account: Account, invoice: Json, happened: list[Happening], before: Json | None, *, automatic: bool
-) -> None:
+def conclude(account: Account, invoice: Json, happened: list[Happening], before: Json, *, automatic: bool) -> None:
     """Lets the subscription follow its invoice and emits it all; `before` is the subscription as it was."""
     endings = react(account, invoice, automatic=automatic)
     events.emit_all(account, [*happened, *endings])
     subscription = invoices.subscription_of(account, invoice)
-    if subscription and before and not has_ended(subscription["status"]):
+    if not has_ended(subscription["status"]):
         events.updated(account, "customer.subscription.updated", subscription, before)
 
 

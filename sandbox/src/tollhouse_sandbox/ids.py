@@ -1,4 +1,4 @@
-"""Object ids with Stripe's prefixes: the prefix tells the kind of an object."""
+"""Object ids with Stripe's prefixes."""
 
 import secrets
 import string
@@ -33,7 +33,6 @@ PREFIXES = {
 """Kind (an object's `object` field) → the prefix of its ids."""
 
 _LENGTHS = {"checkout.session": 60, "customer": 14, "product": 14, "subscription_item": 14}
-_KINDS = {prefix: kind for kind, prefix in PREFIXES.items()}
 
 
 def token(length: int) -> str:
@@ -44,9 +43,3 @@ def token(length: int) -> str:
 def new(kind: str) -> str:
     """A fresh id for an object of this kind."""
     return PREFIXES[kind] + token(_LENGTHS.get(kind, 24))
-
-
-def kind_of(object_id: str) -> str | None:
-    """The kind an id belongs to; None for a foreign one (a product's own id, say)."""
-    prefix = "cs_test_" if object_id.startswith("cs_test_") else object_id.partition("_")[0] + "_"
-    return _KINDS.get(prefix)

@@ -10,31 +10,28 @@ from tollhouse_sandbox.events import Happening, picture
 from tollhouse_sandbox.store import Json
 
 
-def pending_items(account: Account, customer: str, subscription: str | None) -> list[Json]:
+def pending_items(account: Account, subscription: Json) -> list[Json]:
     """The invoice items that wait for this subscription's next invoice, oldest first."""
     return [
         item
         for item in account.store.oldest_first("invoiceitem")
-        if item["invoice"] is None
-        and item["customer"] == customer
-        and (item["parent"] or {}).get("subscription_details", {}).get("subscription") == subscription
+        if item["invoice"] is None and item["parent"]["subscription_details"]["subscription"] == subscription["id"]
     ]
 
 
 def draft(
     account: Account,
-    customer: Json,
+    subscription: Json,
     lines: Sequence[Json],
     *,
-    currency: str,
     reason: str,
     period: tuple[int, int],
-    subscription: Json | None = None,
     finalises_at: int | None = None,
 ) -> Json:
     """Stores a draft of these lines and of every pending invoice item of the subscription."""
     invoice_id = ids.new("invoice")
-    waiting = pending_items(account, customer["id"], subscription["id"] if subscription else None)
+    customer = account.require("customer", subscription["customer"])
+    waiting = pending_items(account, subscription)
     for item in waiting:
         account.store.change(item, invoice=invoice_id)
     swept = [
@@ -59,7 +56,7 @@ def draft(
         automatically_finalizes_at=finalises_at,
         billing_reason=reason,
         collection_method="charge_automatically",
-        currency=currency,
+        currency=subscription["currency"],
         ending_balance=None,
         lines=stamped,
         metadata={},
@@ -130,9 +127,7 @@ def _billed_to(customer: Json) -> Json:
     }
 
 
-def _parent(subscription: Json | None) -> Json | None:
-    if subscription is None:
-        return None
+def _parent(subscription: Json) -> Json:
     return {
         "type": "subscription_details",
         "quote_details": None,
@@ -140,14 +135,13 @@ def _parent(subscription: Json | None) -> Json | None:
     }
 
 
-def subscription_id(invoice: Json) -> str | None:
-    """The subscription an invoice bills."""
-    return invoice["parent"]["subscription_details"]["subscription"] if invoice["parent"] else None
+def subscription_id(invoice: Json) -> str:
+    """The subscription an invoice bills; the sandbox has no other invoices."""
+    return str(invoice["parent"]["subscription_details"]["subscription"])
 
 
-def subscription_of(account: Account, invoice: Json) -> Json | None:
-    named = subscription_id(invoice)
-    return account.store.get("subscription", named) if named else None
+def subscription_of(account: Account, invoice: Json) -> Json:
+    return account.require("subscription", subscription_id(invoice))
 
 
 def finalise(account: Account, invoice: Json) -> tuple[Json, list[Happening]]:

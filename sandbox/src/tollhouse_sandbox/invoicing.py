@@ -73,7 +73,7 @@ def subscription_line(
     return line
 
 
-def _subscription_parent(subscription: str, item: str | None, *, proration: bool, ii: str | None = None) -> Json:
+def _subscription_parent(subscription: str, item: str, *, proration: bool, ii: str | None = None) -> Json:
     return {
         "type": "subscription_item_details",
         "invoice_item_details": None,
@@ -126,26 +126,14 @@ def prorations(
 
 
 def invoice_item_line(item: Mapping[str, Any], price: Mapping[str, Any]) -> Json:
-    """The line of a pending invoice item (a proration, or something added by hand)."""
+    """The line of a pending invoice item."""
     period = (item["period"]["start"], item["period"]["end"])
     line = _line(price, item["quantity"], item["amount"], item["description"], period)
     line["metadata"] = item["metadata"]
-    if item["parent"]:
-        details = item["parent"]["subscription_details"]
-        line["parent"] = _subscription_parent(
-            details["subscription"], details["subscription_item"], proration=item["proration"], ii=item["id"]
-        )
-    else:
-        line["parent"] = {
-            "type": "invoice_item_details",
-            "subscription_item_details": None,
-            "invoice_item_details": {
-                "invoice_item": item["id"],
-                "proration": False,
-                "proration_details": None,
-                "subscription": None,
-            },
-        }
+    details = item["parent"]["subscription_details"]
+    line["parent"] = _subscription_parent(
+        details["subscription"], details["subscription_item"], proration=item["proration"], ii=item["id"]
+    )
     return line
 
 

@@ -109,12 +109,10 @@ def start(
     subscription = _open(account, order)
     invoice = invoices.draft(
         account,
-        order.customer,
+        subscription,
         [line(account, subscription, item) for item in subscription["items"]],
-        currency=subscription["currency"],
         reason="subscription_create",
         period=(account.now, account.now),
-        subscription=subscription,
     )
     account.store.change(subscription, latest_invoice=invoice["id"])
     invoice, happened = invoices.finalise(account, invoice)
@@ -219,12 +217,10 @@ def _bill_cycle(account: Account, subscription: Json, items: list[Json], period:
     waits = subscription["pause_collection"] or subscription["status"] == Status.UNPAID
     invoice = invoices.draft(
         account,
-        account.require("customer", subscription["customer"]),
+        subscription,
         [line(account, subscription, item) for item in items],
-        currency=subscription["currency"],
         reason="subscription_cycle",
         period=period,
-        subscription=subscription,
         finalises_at=None if waits else account.now + FINALISED_AFTER,
     )
     events.emit(account, "invoice.created", invoice)
@@ -274,12 +270,10 @@ def bill_now(
     now = account.now
     invoice = invoices.draft(
         account,
-        account.require("customer", subscription["customer"]),
+        subscription,
         lines,
-        currency=subscription["currency"],
         reason="subscription_update",
         period=(now, now),
-        subscription=subscription,
     )
     account.store.change(subscription, latest_invoice=invoice["id"])
     invoice, finalised = invoices.finalise(account, invoice)
@@ -293,9 +287,8 @@ def bill_now(
 def finalise_draft(account: Account, invoice: Json) -> None:
     """Finalises an invoice whose hour has passed and tries to collect it."""
     subscription = invoices.subscription_of(account, invoice)
-    before = events.picture(account, subscription) if subscription else None
-    if subscription:
-        account.store.change(subscription, latest_invoice=invoice["id"])
+    before = events.picture(account, subscription)
+    account.store.change(subscription, latest_invoice=invoice["id"])
     invoice, happened = invoices.finalise(account, invoice)
     if invoice["status"] == "open":
         happened += dunning.collect(account, invoice, automatic=True)[1]
@@ -313,7 +306,7 @@ def pay_invoice(
 ) -> Payment:
     """Tries an open invoice (again): by its retry schedule when `automatic`, else because somebody asked."""
     subscription = invoices.subscription_of(account, invoice)
-    before = events.picture(account, subscription) if subscription else None
+    before = events.picture(account, subscription)
     payment, happened = dunning.collect(
         account, invoice, method, automatic=automatic, off_session=off_session, authenticated=authenticated
     )
@@ -324,7 +317,7 @@ def pay_invoice(
 def settle_invoice(account: Account, invoice: Json, payment: Payment) -> None:
     """Writes the end of a delayed debit on the invoice it was for."""
     subscription = invoices.subscription_of(account, invoice)
-    before = events.picture(account, subscription) if subscription else None
+    before = events.picture(account, subscription)
     again = next_attempt(max(1, invoice["attempt_count"]), account.now)
     _, written = invoices.record(account, invoice, payment, attempts=invoice["attempt_count"], next_attempt=again)
     dunning.conclude(account, invoice, [*payment.happened, *written], before, automatic=True)

@@ -1,5 +1,8 @@
 """Features and which products have them: /v1/entitlements/features and /v1/products/:id/features."""
 
+from typing import Any
+
+from tollhouse_sandbox import ids
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page
 from tollhouse_sandbox.params import flag, merged, metadata, text
@@ -15,7 +18,8 @@ def _create(call: Call) -> Json:
         raise StripeError(
             f"A feature with lookup_key `{key}` already exists.", code="resource_already_exists", param="lookup_key"
         )
-    return call.account.born(
+    return _store(
+        call,
         _FEATURE,
         active=True,
         lookup_key=key,
@@ -42,7 +46,12 @@ def _attach(call: Call) -> Json:
     feature = call.account.require(_FEATURE, call.params["entitlement_feature"], param="entitlement_feature")
     if any(one["entitlement_feature"]["id"] == feature["id"] for one in _of(call, product)):
         raise StripeError("This feature is already attached to the product.", param="entitlement_feature")
-    return call.account.born(_ATTACHED, entitlement_feature=feature, _product=product["id"])
+    return _store(call, _ATTACHED, entitlement_feature=feature, _product=product["id"])
+
+
+def _store(call: Call, kind: str, **fields: Any) -> Json:
+    """These two kinds have no birthday."""
+    return call.account.store.put({"id": ids.new(kind), "object": kind, "livemode": False, **fields})
 
 
 def _attached(call: Call) -> Page:
