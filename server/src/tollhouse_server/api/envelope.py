@@ -33,7 +33,7 @@ class Envelope:
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
-        self._templates = {route.endpoint: route.path for route in iter_route_contexts(app.routes)}
+        self._templates = {one.endpoint: one.path for one in iter_route_contexts(app.routes) if one.endpoint}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
