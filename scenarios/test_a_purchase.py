@@ -114,7 +114,7 @@ def test_a_declined_card_opens_nothing(world: World, pdf_tool: Tollhouse) -> Non
 
 
 def test_the_return_page_beats_the_webhook(world: World, pdf_tool: Tollhouse) -> None:
-    """Sync on the return page opens the feature though no webhook ever came."""
+    """Sync on the return page of the checkout, and of the portal, shows what is true though no webhook ever came."""
     world.hold_webhooks()
     ada = world.customer(pdf_tool, "ada")
     checkout = ada.buys("pdf-tool.pro.monthly")
@@ -124,3 +124,8 @@ def test_the_return_page_beats_the_webhook(world: World, pdf_tool: Tollhouse) ->
     assert synced.checkout.paid
     assert synced.customer.entitlements["premium_export"].allowed
     assert ada.may("premium_export")
+
+    subscription = ada.state().subscriptions[0]
+    world.stripe.v1.subscriptions.update(subscription.id, {"cancel_at_period_end": True})
+    assert ada.state().subscriptions[0].renews
+    assert not pdf_tool.sync_customer("ada").subscriptions[0].renews

@@ -158,6 +158,13 @@ def test_checkout_and_sync_tell_what_became_of_it(service: Any, client: Any, exa
     ]
 
 
+def test_the_portals_return_page_reads_the_customer_afresh(service: Any, client: Any, examples: Any) -> None:
+    """`sync_customer` answers with the customer as Stripe has it now, in one call."""
+    service.answer(examples["synced"]["customer"])
+    assert client.sync_customer("ada").entitlements["premium_export"]
+    assert [(r.method, r.path) for r in service.seen] == [("POST", "/v1/customers/ada/sync")]
+
+
 @pytest.mark.parametrize("payment_status", ["paid", "no_payment_required"])
 def test_a_free_order_counts_as_paid(service: Any, client: Any, examples: Any, payment_status: str) -> None:
     """A checkout that a coupon made free is as good as a paid one."""

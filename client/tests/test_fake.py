@@ -125,6 +125,7 @@ def test_checkouts_are_recorded_and_completed(fake: Any) -> None:
     assert synced.checkout.paid
     assert synced.customer.entitlements["premium_export"]
     assert fake.checkout(checkout.id) == synced.checkout
+    assert fake.sync_customer("ada").entitlements["premium_export"]
     owned = fake.open_checkout("ada", "pdf-tool.pro.monthly", **PAY)
     assert (owned.outcome, owned.id, owned.url) == ("already_owned", None, None)
     assert fake.open_checkout("bob", "pdf-tool.pro.monthly", **PAY).outcome == "new"

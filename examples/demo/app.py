@@ -116,8 +116,15 @@ async def pdf_welcome(checkout_id: str) -> Response:
 
 @app.post("/pdf/billing")
 async def pdf_billing(user: User) -> Response:
-    portal = await pdf_tool.open_portal(user, return_url=f"{DEMO_URL}/pdf")
+    portal = await pdf_tool.open_portal(user, return_url=f"{DEMO_URL}/pdf/managed")
     return RedirectResponse(portal.url, status_code=303)
+
+
+@app.get("/pdf/managed")
+async def pdf_managed(user: User) -> Response:
+    """Where the portal leads back to: what was changed there shows at once."""
+    await pdf_tool.sync_customer(user)
+    return RedirectResponse("/pdf", status_code=303)
 
 
 # --- Guild Bot: the customer is the server, whoever pays for it ----------------------------------------------------
@@ -163,8 +170,14 @@ async def bot_welcome(checkout_id: str) -> Response:
 
 @app.post("/bot/{server_id}/billing")
 async def bot_billing(server_id: ServerId) -> Response:
-    portal = await guild_bot.open_portal(server_id, return_url=f"{DEMO_URL}/bot")
+    portal = await guild_bot.open_portal(server_id, return_url=f"{DEMO_URL}/bot/{server_id}/managed")
     return RedirectResponse(portal.url, status_code=303)
+
+
+@app.get("/bot/{server_id}/managed")
+async def bot_managed(server_id: ServerId) -> Response:
+    await guild_bot.sync_customer(server_id)
+    return RedirectResponse("/bot", status_code=303)
 
 
 # --- What the pages say -------------------------------------------------------------------------------------------

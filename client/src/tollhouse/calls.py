@@ -102,6 +102,11 @@ def sync_checkout(checkout_id: str) -> Call[Synced]:
     return Call("POST", f"/v1/checkouts/{_segment('checkout_id', checkout_id)}/sync", Synced)
 
 
+def sync_customer(user_id: str) -> Call[Customer]:
+    """The customer, read afresh from Stripe: for the page that users return to from the portal."""
+    return Call("POST", f"{_customer(user_id)}/sync", Customer)
+
+
 def open_portal(user_id: str, *, return_url: str) -> Call[Portal]:
     """Open Stripe's page where users change cards, cancel and find invoices; send the user to `.url`.
 

@@ -82,6 +82,7 @@ class Tollhouse:
     open_checkout = _blocking(calls.open_checkout)
     checkout = _blocking(calls.checkout)
     sync_checkout = _blocking(calls.sync_checkout)
+    sync_customer = _blocking(calls.sync_customer)
     open_portal = _blocking(calls.open_portal)
 
     def close(self) -> None:
@@ -159,6 +160,7 @@ class AsyncTollhouse:
     open_checkout = _awaited(calls.open_checkout)
     checkout = _awaited(calls.checkout)
     sync_checkout = _awaited(calls.sync_checkout)
+    sync_customer = _awaited(calls.sync_customer)
     open_portal = _awaited(calls.open_portal)
 
     async def aclose(self) -> None:

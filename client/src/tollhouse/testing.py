@@ -163,7 +163,7 @@ class FakeService(ABC):
     def _route(self, request: httpx.Request) -> tuple[int, object]:
         path, _, _ = request.url.raw_path.decode().partition("?")
         match request.method, *map(unquote, path.removeprefix("/v1/").split("/")):
-            case "GET", "customers", user_id:
+            case ("GET", "customers", user_id) | ("POST", "customers", user_id, "sync"):
                 return 200, self._customer(user_id)
             case "GET", "customers", user_id, "entitlements":
                 return 200, self._entitlements(user_id)

@@ -39,7 +39,7 @@ def test_a_person_upgrades_and_cancels(page: Page, demo_url: str) -> None:
     page.get_by_role("button", name="Yes, cancel it").click()
     ends = page.get_by_text(re.compile(r"Ends on (.+)\.")).inner_text().removeprefix("Ends on ").rstrip(".")
     page.get_by_role("link", name="Return to the app").click()
-    reload_until_shown(page, page.get_by_text(f"Cancelled, open until {ends}"))
+    expect(page.get_by_text(f"Cancelled, open until {ends}")).to_be_visible()
     expect(page.get_by_text("Unlocked")).to_be_visible()
     picture(page, "pdf-cancelled")
 

@@ -119,3 +119,11 @@ async def evidence_of(tx: Tx, project_id: uuid.UUID, user_id: str) -> Evidence:
         select(customer.c.id).where(and_(customer.c.project_id == project_id, customer.c.user_id == user_id))
     )
     return Evidence() if found is None else await gather(tx, found, project_id)
+
+
+async def stripe_customer_of(tx: Tx, project_id: uuid.UUID, user_id: str) -> str | None:
+    """The Stripe customer (`cus_…`) of the app's user; None for one who has none."""
+    found: str | None = await tx.scalar(
+        select(customer.c.stripe_customer_id).where(customer.c.project_id == project_id, customer.c.user_id == user_id)
+    )
+    return found

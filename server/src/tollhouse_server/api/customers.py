@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from .. import snapshot
+from ..audit import Cause
 from ..catalogs import Project, current_catalog
 from ..db.engine import Tx
 from ..domain.catalog import Policy
@@ -14,6 +15,7 @@ from ..domain.evidence import Grant, Purchase, Subscription, SubscriptionStatus
 from ..domain.explain import Explanation, explain
 from ..domain.owning import OVER
 from ..domain.standing import scheduled_end
+from ..stripe_gateway import StripeRefused, StripeUnavailable
 from .authentication import CallingProject, Unauthenticated
 from .context import Ctx
 from .entitlements import (
@@ -174,6 +176,24 @@ EXAMPLE_EXPLANATION = {
 )
 async def read_customer(user_id: UserIdInPath, project: CallingProject, ctx: Ctx) -> CustomerState:
     """Features, subscriptions, purchases and grants. A user of whom nothing is known has none; that is no error."""
+    async with ctx.database.transaction() as tx:
+        return await customer_state(tx, project, user_id, at=ctx.clock.now())
+
+
+@router.post(
+    "/customers/{user_id}/sync",
+    summary="Read Stripe again for this user",
+    responses={
+        **example(EXAMPLE_CUSTOMER),
+        **documented(Unauthenticated, ValidationFailed, StripeRefused, StripeUnavailable, StoreUnavailable),
+    },
+)
+async def sync_customer(user_id: UserIdInPath, project: CallingProject, ctx: Ctx) -> CustomerState:
+    """For the page people return to from the portal, which may come before the webhook."""
+    async with ctx.database.transaction() as tx:
+        stripe_customer_id = await snapshot.stripe_customer_of(tx, project.id, user_id)
+    if stripe_customer_id is not None:
+        await ctx.pipeline.sync(stripe_customer_id, Cause("app", "sync of the customer"))
     async with ctx.database.transaction() as tx:
         return await customer_state(tx, project, user_id, at=ctx.clock.now())
 

@@ -1,11 +1,9 @@
 """Opens the page on which a customer manages what was bought."""
 
-from sqlalchemy import select
-
 from ..catalogs import Project
 from ..db.engine import Database
-from ..db.tables import customer
 from ..domain.errors import Problem
+from ..snapshot import stripe_customer_of
 from ..stripe_gateway import StripeClient
 from ..stripe_gateway.sessions import create_portal_session
 from .open_checkout import check_url
@@ -25,11 +23,7 @@ async def open_portal(database: Database, stripe: StripeClient, owner: Project, 
     """For anyone who ever opened a checkout. Raises CustomerNotFound, UrlNotAllowed, StripeUnavailable."""
     check_url(owner, return_url, "/return_url")
     async with database.transaction() as tx:
-        stripe_customer_id = await tx.scalar(
-            select(customer.c.stripe_customer_id).where(
-                customer.c.project_id == owner.id, customer.c.user_id == user_id
-            )
-        )
+        stripe_customer_id = await stripe_customer_of(tx, owner.id, user_id)
     if stripe_customer_id is None:
         raise CustomerNotFound("This user never opened a checkout, so there is nothing to manage: offer one instead.")
     return await create_portal_session(stripe, stripe_customer_id, return_url)
