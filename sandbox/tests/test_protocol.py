@@ -82,7 +82,17 @@ def test_unknown_url(http):
         ("products", "na]me=x", None, "na]me"),
         ("customers", "shipping=x", None, "shipping"),
         ("customers", "balance=ten", "parameter_invalid_integer", "balance"),
+        ("customers", "balance=1_000", "parameter_invalid_integer", "balance"),
         ("customers", "tax_exempt=maybe", None, "tax_exempt"),
+        ("products", "name=x&images[²]=y", None, "images"),
+        (
+            "prices",
+            "currency=eur&unit_amount=1&product_data[name]=x&recurring[interval]=month&recurring[interval_count]=0",
+            "parameter_invalid_integer",
+            "recurring[interval_count]",
+        ),
+        ("prices", "currency=eur&product_data[name]=x&unit_amount_decimal=NaN", None, "unit_amount_decimal"),
+        ("checkout/sessions", f"expires_at={'9' * 14}", "parameter_invalid_integer", "expires_at"),
         ("prices", "currency=eur&product_data[name]=x&unit_amount=-1", "parameter_invalid_integer", "unit_amount"),
         ("prices", "currency=eur&product_data[name]=x&unit_amount_decimal=x", None, "unit_amount_decimal"),
         ("prices", "currency=eur&product_data[name]=x", "parameter_missing", "unit_amount"),
@@ -96,7 +106,7 @@ def test_unknown_url(http):
 def test_parameters_are_checked(http, path, body, code, param):
     """Each kind of wrong parameter is a 400 that names the parameter by its full path."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = http.post(f"/v1/{path}", content=body, headers=form)
+    answer = http.post(f"/v1/{path}", content=body.encode(), headers=form)
     error = answer.json()["error"]
     assert answer.status_code == 400, error
     assert (error["type"], error.get("code"), error.get("param")) == ("invalid_request_error", code, param)

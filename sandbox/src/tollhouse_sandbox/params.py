@@ -4,11 +4,16 @@ A parser takes the raw value and the parameter's path (`items[0][price]`). `shap
 a parameter it does not list is refused with `parameter_unknown`, as Stripe does, so that nothing is silently ignored.
 """
 
+import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from tollhouse_sandbox.errors import StripeError
+
+_INTEGER = re.compile(r"-?[0-9]{1,15}\Z")
+_PLACE = re.compile(r"[0-9]{1,9}\Z")
+_DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,12})?\Z")
 
 Parser = Callable[[Any, str], Any]
 Params = dict[str, Any]
@@ -36,10 +41,17 @@ def anything(raw: Any, _path: str) -> Any:
 
 
 def integer(raw: Any, path: str) -> int:
-    try:
-        return int(raw)
-    except (TypeError, ValueError):
-        raise StripeError(f"Invalid integer: {raw}", code="parameter_invalid_integer", param=path) from None
+    if not isinstance(raw, str) or not _INTEGER.match(raw):
+        raise StripeError(f"Invalid integer: {raw}", code="parameter_invalid_integer", param=path)
+    return int(raw)
+
+
+def moment(raw: Any, path: str) -> int:
+    """A time in Unix seconds, before the year 5000."""
+    value = integer(raw, path)
+    if not 0 <= value < 95_617_584_000:
+        raise StripeError(f"Invalid timestamp: {raw}", code="parameter_invalid_integer", param=path)
+    return value
 
 
 def positive(raw: Any, path: str) -> int:
@@ -53,10 +65,10 @@ def positive(raw: Any, path: str) -> int:
 
 
 def decimal(raw: Any, path: str) -> Decimal:
-    try:
-        return Decimal(raw)
-    except (InvalidOperation, TypeError, ValueError):
-        raise StripeError(f"Invalid decimal: {raw}", param=path) from None
+    """A decimal amount with at most 12 places; not negative."""
+    if not isinstance(raw, str) or not _DECIMAL.match(raw):
+        raise StripeError(f"Invalid decimal: {raw}", param=path)
+    return Decimal(raw)
 
 
 def flag(raw: Any, path: str) -> bool:
@@ -101,7 +113,7 @@ def list_of(inner: Parser, *, at_most: int = 100) -> Parser:
     def parse(raw: Any, path: str) -> list[Any]:
         if raw == "":
             return []
-        if not isinstance(raw, dict) or not all(key.isdigit() for key in raw):
+        if not isinstance(raw, dict) or not all(_PLACE.match(key) for key in raw):
             raise StripeError("Invalid array", param=path)
         if len(raw) > at_most:
             raise StripeError(f"Array is too long; maximum length {at_most}.", param=path)

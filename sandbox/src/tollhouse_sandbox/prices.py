@@ -8,6 +8,9 @@ from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.store import Json
 
+LONGEST = {"day": 1095, "week": 156, "month": 36, "year": 3}
+"""How many intervals make the three years a period may last."""
+
 
 def create_product(account: Account, **given: Any) -> Json:
     """Stores a product and emits `product.created`."""
@@ -91,9 +94,16 @@ def _amount(given: Json) -> tuple[int | None, str]:
 def _recurring(given: Json | None) -> Json | None:
     if given is None:
         return None
+    interval, count = given["interval"], given.get("interval_count", 1)
+    if not 1 <= count <= LONGEST[interval]:
+        raise StripeError(
+            "You cannot create a price with a billing interval longer than three years.",
+            code="parameter_invalid_integer",
+            param="recurring[interval_count]",
+        )
     return {
-        "interval": given["interval"],
-        "interval_count": given.get("interval_count", 1),
+        "interval": interval,
+        "interval_count": count,
         "meter": None,
         "trial_period_days": None,
         "usage_type": given.get("usage_type", "licensed"),

@@ -124,6 +124,8 @@ def start(
         happened += attempted
         if payment.outcome is Outcome.PROCESSING:
             dunning.move(account, subscription, Cause.PAID)
+        # Recorded: the update of a first invoice is told before its payment, that of a renewal after it.
+        happened.sort(key=lambda each: each.type not in ("invoice.finalized", "invoice.updated"))
     dunning.react(account, invoice, automatic=False)
     subscription = account.require("subscription", subscription["id"])
     first = [Happening("customer.subscription.created", subscription), Happening("invoice.created", invoice)]

@@ -51,10 +51,13 @@ def _given(call: Call) -> Json:
 def _create(call: Call) -> Json:
     account = call.account
     customer = customers.create(account, **_given(call), metadata=merged({}, call.params.get("metadata", {})))
+    before = events.picture(account, customer)
     if "payment_method" in call.params:
         method = payment_methods.resolve(account, call.params["payment_method"])
         payment_methods.attach(account, method, customer)
-    return _with_settings(call, customer)
+    customer = _with_settings(call, customer)
+    events.updated(account, "customer.updated", customer, before)
+    return customer
 
 
 def _with_settings(call: Call, customer: Json) -> Json:

@@ -18,9 +18,9 @@ from tollhouse_sandbox.params import (
     clearable,
     either,
     flag,
-    integer,
     list_of,
     metadata,
+    moment,
     positive,
     shape,
     text,
@@ -34,7 +34,7 @@ _ITEM = {"metadata": metadata, "price": text, "price_data": PRICE_DATA, "quantit
 _PRORATION = choice("always_invoice", "create_prorations", "none")
 _COMMON = {
     "automatic_tax": anything,
-    "cancel_at": either("min_period_end", either("max_period_end", clearable(integer))),
+    "cancel_at": either("min_period_end", either("max_period_end", clearable(moment))),
     "cancel_at_period_end": flag,
     "collection_method": choice("charge_automatically"),
     "default_payment_method": clearable(text),
@@ -44,7 +44,7 @@ _COMMON = {
     "payment_behavior": choice("allow_incomplete", "default_incomplete", "error_if_incomplete"),
     "payment_settings": anything,
     "proration_behavior": _PRORATION,
-    "trial_end": either("now", integer),
+    "trial_end": either("now", moment),
     "trial_settings": TRIAL_SETTINGS,
 }
 _CREATE = {
@@ -79,7 +79,7 @@ _UPDATE = {
         shape({**_ITEM, "id": text, "deleted": flag, "clear_usage": flag, "metadata": metadata}), at_most=20
     ),
     "pause_collection": clearable(
-        shape({"behavior": choice("keep_as_draft", "mark_uncollectible", "void"), "resumes_at": integer}, ("behavior",))
+        shape({"behavior": choice("keep_as_draft", "mark_uncollectible", "void"), "resumes_at": moment}, ("behavior",))
     ),
 }
 
