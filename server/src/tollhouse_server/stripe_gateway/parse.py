@@ -71,8 +71,12 @@ class _LinePeriod(_Shape):
     end: int
 
 
+class _ItemDetails(_Shape):
+    proration: bool
+
+
 class _LineParent(_Shape):
-    type: str
+    subscription_item_details: _ItemDetails | None
 
 
 class _Line(_Shape):
@@ -269,9 +273,10 @@ def _item(raw: Raw) -> SubscriptionItem:
 
 
 def _period_ends(invoice: Raw) -> Iterable[int]:
-    """The ends of the periods that an invoice's subscription lines cover; prorations are lines of another parent."""
+    """The ends of the periods that an invoice's lines pay for; a proration may be credit for the rest of one left."""
     for line in map(_Line.model_validate, invoice["lines"]):
-        if line.parent is not None and line.parent.type == "subscription_item_details":
+        details = line.parent.subscription_item_details if line.parent else None
+        if details is not None and not details.proration:
             yield line.period.end
 
 
