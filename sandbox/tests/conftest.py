@@ -1,19 +1,23 @@
 """A running sandbox, the real `stripe` library pointed at it, and a check of every answer against its types."""
 
 import ast
+import asyncio
 import functools
 import importlib
 import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from decimal import Decimal
 from typing import Any, Literal, Union, get_args, get_origin
 
+import httpx
 import pytest
 import stripe
 from stripe._object_classes import get_object_class
+from tollhouse_sandbox.app import build_app
+from tollhouse_sandbox.sandbox import Sandbox
 from tollhouse_sandbox.testing import RunningSandbox, running_sandbox
 
 # Shapes: a non-Optional annotation of the SDK is a required field, and types are strict.
@@ -262,3 +266,42 @@ def field_hint() -> Callable[[str, str], Any]:
         return cls
 
     return hint
+
+
+class Desk:
+    """A sandbox in this thread: its coroutines as the pages call them, and its API over ASGI."""
+
+    def __init__(self) -> None:
+        self.sandbox = Sandbox()
+        self.loop = asyncio.new_event_loop()
+        transport = httpx.ASGITransport(build_app(self.sandbox))
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://desk", auth=("sk_test_x", ""))
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(coroutine)
+
+    def post(self, path: str, data: dict[str, str] | None = None) -> Any:
+        answer = self.run(self._http.post(f"/v1/{path}", data=data or {}))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def status(self, method: str, path: str, body: str = "") -> int:
+        """How any call is answered; a GET takes the body as its query."""
+        if method == "GET":
+            return int(self.run(self._http.get(f"{path}?{body}")).status_code)
+        return int(self.run(self._http.request(method, path, content=body.encode())).status_code)
+
+    def get(self, path: str) -> Any:
+        return self.run(self._http.get(f"/v1/{path}")).json()
+
+    def close(self) -> None:
+        self.run(self._http.aclose())
+        self.run(self.sandbox.close())
+        self.loop.close()
+
+
+@pytest.fixture
+def here() -> Iterator[Desk]:
+    desk = Desk()
+    yield desk
+    desk.close()

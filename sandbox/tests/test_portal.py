@@ -1,14 +1,8 @@
 """The customer portal: sessions and configurations by API, and what a customer does there."""
 
-import asyncio
-
-import httpx
 import pytest
 import stripe
-from tollhouse_sandbox import resources
-from tollhouse_sandbox.app import build_app
 from tollhouse_sandbox.errors import AuthenticationRequired, StripeError
-from tollhouse_sandbox.sandbox import Sandbox
 
 
 def test_sessions_and_the_default_configuration(shop):
@@ -57,39 +51,6 @@ def test_configurations(shop):
     assert session.flow.subscription_cancel.subscription == subscription.id
     with pytest.raises(stripe.InvalidRequestError, match="No such billing_portal"):
         shop.api.billing_portal.sessions.create(params={"customer": subscription.customer, "configuration": "bpc_none"})
-
-
-class Desk:
-    """A sandbox in this thread: its coroutines as the pages call them, and its API over ASGI."""
-
-    def __init__(self):
-        self.sandbox = Sandbox()
-        self.loop = asyncio.new_event_loop()
-        transport = httpx.ASGITransport(build_app(self.sandbox))
-        self._http = httpx.AsyncClient(transport=transport, base_url="http://desk", auth=("sk_test_x", ""))
-
-    def run(self, coroutine):
-        return self.loop.run_until_complete(coroutine)
-
-    def post(self, path, data=None):
-        answer = self.run(self._http.post(f"/v1/{path}", data=data or {}))
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def get(self, path):
-        return self.run(self._http.get(f"/v1/{path}")).json()
-
-    def close(self):
-        self.run(self._http.aclose())
-        self.run(self.sandbox.close())
-        self.loop.close()
-
-
-@pytest.fixture
-def here():
-    desk = Desk()
-    yield desk
-    desk.close()
 
 
 @pytest.fixture
@@ -248,9 +209,3 @@ def test_the_overview(here, subscribed):
     assert delivery["next_attempt"] > view["now"]
     assert view["customers"][0]["email"] == "new@example.com"
     assert len(view["events"]) <= 20
-
-
-def test_every_operation_has_its_own_path():
-    """No two declarations answer the same call."""
-    calls = [(each.method, each.path) for each in resources.OPERATIONS]
-    assert len(calls) == len(set(calls))

@@ -258,3 +258,23 @@ def test_every_expandable_field_is_one(field_hint):
             members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, UnionType) else (hint,)
             assert str in members, f"{kind}.{path}"
             assert any(getattr(member, "OBJECT_NAME", None) == target for member in members), f"{kind}.{path}"
+
+
+def test_every_operation_has_its_own_path():
+    """No two declarations answer the same call."""
+    calls = [(each.method, each.path) for each in resources.OPERATIONS]
+    assert len(calls) == len(set(calls))
+
+
+GARBAGE = ["", "x", "-1", "99999999999999999999", "{}"]
+
+
+def test_no_garbage_is_an_internal_error(here):
+    """Whatever is sent for a parameter, as a value, a list or an object, is taken or refused, never a 500."""
+    for operation in resources.OPERATIONS:
+        path = re.sub(r"{\w+}", "pm_card_visa", operation.path)
+        for name in [*operation.accepts, "expand"]:
+            bodies = [f"{name}={value}" for value in GARBAGE]
+            bodies += [f"{name}[]=x", f"{name}[0][id]=x", f"{name}[gte]=x", f"{name}=1&{name}[a]=2"]
+            for body in bodies:
+                assert here.status(operation.method, path, body) < 500, f"{operation.method} {path} {body}"

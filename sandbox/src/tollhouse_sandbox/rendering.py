@@ -201,7 +201,7 @@ def _expand(account: Account, shown: Json, parts: list[str], path: str) -> None:
 
 
 def _embeds(value: Any) -> bool:
-    return isinstance(value, dict) and "object" in value
+    return isinstance(value, dict) and isinstance(value.get("object"), str)
 
 
 def _refused(field: str) -> StripeError:
