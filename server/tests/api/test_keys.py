@@ -16,7 +16,7 @@ KEYS = "/v1/admin/projects/pdf-tool/keys"
 def test_every_bad_key_gets_the_same_answer(
     world: World, pdf_tool: Tollhouse, stranger: httpx.Client, refused: Refused
 ) -> None:
-    """Absent, garbled, unknown, revoked, the operators' own: byte for byte one answer, so that nothing can be guessed."""
+    """Absent, garbled, unknown, revoked, the operators' own: byte for byte one answer, which helps nobody to guess."""
     issued = world.operator.post(KEYS, json={"name": "revoked"}).json()
     assert world.operator.delete(f"{KEYS}/{issued['id']}").status_code == 204
     key: str = issued["key"]

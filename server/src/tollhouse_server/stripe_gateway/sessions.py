@@ -50,7 +50,7 @@ async def create_customer(
     async def find() -> stripe.Customer | None:
         # The newest hundred will do: a second customer would be one that nobody ever pays with.
         newest = await client.v1.customers.list_async({"limit": 100})
-        return next((one for one in newest.data if one.metadata == metadata), None)
+        return next((one for one in newest.data if one.to_dict()["metadata"] == metadata), None)
 
     with stripe_errors():
         made = await _once(f"tollhouse-customer-{customer_id}-{generation}", create, find)
