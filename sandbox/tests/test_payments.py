@@ -220,5 +220,6 @@ def test_a_draft_can_be_finalised_early(shop):
     assert shop.api.invoices.pay(draft.id).status == "paid"
     assert [line.amount for line in shop.api.invoices.line_items.list(draft.id).data] == [900]
     assert shop.api.invoices.update(draft.id, params={"metadata": {"a": "b"}}).metadata["a"] == "b"
+    assert shop.api.subscriptions.retrieve(subscription.id).latest_invoice == draft.id
     shop.desk.advance(days=1)
     assert shop.api.invoices.retrieve(draft.id).attempt_count == 1

@@ -286,15 +286,15 @@ def bill_now(
     return payment, invoice, [*happened, *attempted]
 
 
-def finalise_draft(account: Account, invoice: Json) -> None:
-    """Finalises an invoice whose hour has passed and tries to collect it."""
+def finalise_draft(account: Account, invoice: Json, *, collected: bool = True) -> None:
+    """Finalises a draft, which makes it the subscription's latest invoice, and tries to collect it."""
     subscription = invoices.subscription_of(account, invoice)
     before = events.picture(account, subscription)
     account.store.change(subscription, latest_invoice=invoice["id"])
     invoice, happened = invoices.finalise(account, invoice)
-    if invoice["status"] == "open":
+    if invoice["status"] == "open" and collected:
         happened += dunning.collect(account, invoice, automatic=True)[1]
-    dunning.conclude(account, invoice, happened, before, automatic=True)
+    dunning.conclude(account, invoice, happened, before, automatic=collected)
 
 
 def pay_invoice(

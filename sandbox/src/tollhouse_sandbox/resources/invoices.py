@@ -50,9 +50,8 @@ def _finalise(call: Call) -> Json:
     account, invoice = call.account, call.target("invoice")
     if invoice["status"] != "draft":
         raise StripeError("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
-    invoice, happened = invoices.finalise(account, invoice)
-    events.emit_all(account, happened)
-    return invoice
+    subscriptions.finalise_draft(account, invoice, collected=False)
+    return account.require("invoice", invoice["id"])
 
 
 def _close(status: str) -> Handler:
