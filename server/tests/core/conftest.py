@@ -1,13 +1,23 @@
 """A database of the test's own in the test's event loop, and a shop in it: a project with a catalog and a customer."""
 
+import asyncio
+import socket
+import threading
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
+import uvicorn
 from sqlalchemy import insert, select
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from tollhouse_sandbox.testing import RunningSandbox
 from tollhouse_server import snapshot
 from tollhouse_server.db.engine import Database
 from tollhouse_server.db.tables import audit, catalog, customer, price, project
@@ -150,3 +160,46 @@ class Events:
 @pytest.fixture
 def event() -> Events:
     return Events()
+
+
+class Proxy:
+    """Stands before the sandbox: counts what is asked, can hold it up and can change the answer."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.asked: list[str] = []
+        self.rewrites: dict[str, Callable[[str], str]] = {}
+        """Path → what becomes of its answers."""
+        self.open = threading.Event()
+        """While it is not set, nothing is passed on."""
+        self.open.set()
+
+    async def _pass_on(self, request: Request) -> Response:
+        self.asked.append(request.url.path)
+        await asyncio.to_thread(self.open.wait, 20)
+        async with httpx.AsyncClient(base_url=self._target, trust_env=False) as http:
+            headers = {"Authorization": request.headers["Authorization"]}
+            url = httpx.URL(path=request.url.path, query=request.url.query.encode())
+            answer = await http.request(request.method, url, content=await request.body(), headers=headers)
+        said = self.rewrites.get(request.url.path, str)(answer.text)
+        return Response(said, answer.status_code, media_type="application/json")
+
+    def run(self) -> Iterator["Proxy"]:
+        routes = [Route("/{path:path}", self._pass_on, methods=["GET", "POST", "DELETE"])]
+        config = uvicorn.Config(Starlette(routes=routes), log_config=None, lifespan="off", ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([self._listener])), daemon=True)
+        thread.start()
+        yield self
+        self.open.set()
+        server.should_exit = True
+        thread.join(10)
+        self._listener.close()
+
+
+@pytest.fixture
+def proxy(sandbox: RunningSandbox) -> Iterator[Proxy]:
+    """A Stripe that the test can hold up: the sandbox, behind a proxy."""
+    yield from Proxy(sandbox.url).run()

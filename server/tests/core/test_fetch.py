@@ -1,17 +1,23 @@
 """A read of Stripe is whole: every list to its last page, however long."""
 
+import json
 from typing import Any
 
 import httpx
 from tollhouse_server.domain.facts import CustomerFacts
 from tollhouse_server.resources import Resources
+from tollhouse_server.stripe_gateway.client import close_client, open_client
 from tollhouse_server.stripe_gateway.fetch import fetch_customer, fetch_customer_of_charge, fetch_prices
 from tollhouse_server.testing import World
 
 
-def read(world: World, customer_id: str) -> CustomerFacts:
+def read(world: World, customer_id: str, api_base: str | None = None) -> CustomerFacts:
     async def fetch(resources: Resources) -> CustomerFacts | None:
-        return await fetch_customer(resources.stripe, customer_id)
+        stripe = open_client(world.sandbox.secret_key, api_base or world.sandbox.url)
+        try:
+            return await fetch_customer(stripe, customer_id)
+        finally:
+            await close_client(stripe)
 
     facts = world.service.run(fetch)
     assert facts is not None
@@ -40,10 +46,19 @@ def a_subscription_of(world: World, *amounts: int) -> tuple[str, str]:
     return customer.id, made.id
 
 
-def test_more_than_ten_items_and_lines(world: World) -> None:
-    """Stripe embeds ten rows and says `has_more`: the twelfth item counts, and so does the bill that pays for it."""
+def test_more_than_ten_items_and_lines(world: World, proxy: Any) -> None:
+    """Stripe embeds ten rows and says `has_more`: the twelfth item counts, and so does each line of the bill."""
+
+    def first_ten(said: str) -> str:
+        page = json.loads(said)
+        for one in page["data"]:
+            one["items"] = {**one["items"], "data": one["items"]["data"][:10], "has_more": True}
+        return json.dumps(page)
+
     customer_id, subscription_id = a_subscription_of(world, *range(100, 1300, 100))
-    facts = read(world, customer_id)
+    proxy.rewrites["/v1/subscriptions"] = first_ten
+    facts = read(world, customer_id, proxy.url)
+    assert any(path.endswith("/lines") for path in proxy.asked)
     assert [one.id for one in facts.subscriptions] == [subscription_id]
     assert len({item.stripe_price for item in facts.subscriptions[0].items}) == 12
     assert facts.subscriptions[0].paid_through == facts.subscriptions[0].period_end

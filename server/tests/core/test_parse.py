@@ -278,7 +278,10 @@ def test_the_sandboxs_objects_parse_whole(world: World, pdf_tool_catalog: dict[s
     assert facts is not None and (facts.project, facts.user_id) == ("pdf-tool", "ada")
     one, bought = facts.subscriptions[0], facts.purchases[0]
     assert one.paid_through == one.period_end and one.unpaid_since is None
-    assert one.payment is not None and (one.payment.refunded, one.payment.refunded_at) == (300, world.sandbox.now().replace(microsecond=0))
+    assert one.payment is not None and (one.payment.refunded, one.payment.refunded_at) == (
+        300,
+        world.sandbox.now().replace(microsecond=0),
+    )
     assert bought.payment is not None and bought.payment.dispute is DisputeStatus.NEEDS_RESPONSE
     assert bought.items[0].lookup_key == "pdf-tool.lifetime.once"
     assert {checkout.state for checkout in facts.checkouts} == {"complete"}

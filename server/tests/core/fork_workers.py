@@ -1,0 +1,22 @@
+"""Run as a script by the tests: forks a `tollhouse work` for each line on standard input, and says its pid.
+
+The imports are done once, so that a worker can be killed and started again many times a second.
+"""
+
+import os
+import signal
+import sys
+
+from tollhouse_server import cli, worker
+
+assert worker.Worker  # what `cli.work` imports when it begins
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the killed are nobody's zombies
+
+for _ in sys.stdin:
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        cli.work()
+        os._exit(0)
+    sys.stdout.write(f"{pid}\n")
+    sys.stdout.flush()
