@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import select, text, update
 from tollhouse_server import inbox
-from tollhouse_server.db.engine import Database
+from tollhouse_server.db.engine import Database, conninfo
 from tollhouse_server.db.tables import inbox as table
 from tollhouse_server.inbox import Claim, Event
 
@@ -74,6 +75,25 @@ async def test_any_json_text_can_be_stored(database: Database, event: Events) ->
     async with database.transaction() as tx:
         row = await inbox.get(tx, "evt_1")
     assert row is not None and row.body == body
+
+
+async def test_storing_wakes_the_workers_at_the_commit(database: Database, database_url: str, event: Events) -> None:
+    """Who listens hears of each stored and each replayed event, not of one rolled back or not handled."""
+    async with await psycopg.AsyncConnection.connect(conninfo(database_url), autocommit=True) as ear:
+        await ear.execute(f"LISTEN {inbox.CHANNEL}")
+        with pytest.raises(RuntimeError):
+            async with database.transaction() as tx:
+                await inbox.receive(tx, event())
+                raise RuntimeError
+        await receive(database, event(None))
+        assert [one async for one in ear.notifies(timeout=0.05)] == []
+        await receive(database, event(id="evt_again"))
+        assert len([one async for one in ear.notifies(timeout=5, stop_after=1)]) == 1
+        await receive(database, event(id="evt_again"))
+        assert [one async for one in ear.notifies(timeout=0.05)] == []
+        async with database.transaction() as tx:
+            await inbox.replay(tx, "evt_again")
+        assert len([one async for one in ear.notifies(timeout=5, stop_after=1)]) == 1
 
 
 async def test_a_burst_is_one_claim(database: Database, event: Events) -> None:
