@@ -40,6 +40,11 @@ async def project_by_id(tx: Tx, project_id: uuid.UUID) -> Project:
     return as_project((await tx.execute(select(project).where(project.c.id == project_id))).one())
 
 
+def kept_catalog(owner: Project) -> Catalog | None:
+    """What the project sells now, where this process has parsed it before."""
+    return _parsed.get((owner.id, owner.catalog_version))
+
+
 async def current_catalog(tx: Tx, owner: Project) -> Catalog:
     """What the project sells now; an empty catalog, version 0, before the first one is published."""
     key = owner.id, owner.catalog_version

@@ -114,9 +114,13 @@ class World:
         slug = document["project"]
         published = self.operator.put(f"/v1/admin/projects/{slug}/catalog", json=document)
         assert published.is_success, published.text
-        issued = self.operator.post(f"/v1/admin/projects/{slug}/keys", json={"name": "test"})
-        self._apps.append(Tollhouse(self.service.url, issued.json()["key"], retries=0))
+        self._apps.append(Tollhouse(self.service.url, self.new_key(slug), retries=0))
         return self._apps[-1]
+
+    def new_key(self, project: str) -> str:
+        """Another key of the project."""
+        issued = self.operator.post(f"/v1/admin/projects/{project}/keys", json={"name": "test"})
+        return str(issued.raise_for_status().json()["key"])
 
     def customer(self, app: Tollhouse, user_id: str) -> "WorldCustomer":
         return WorldCustomer(self, app, user_id)

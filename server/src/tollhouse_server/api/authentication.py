@@ -64,7 +64,7 @@ async def _calling_project(ctx: Ctx, bearer: _ProjectKey) -> Project:
 
 async def _find(database: Database, id_: str, hashed: bytes) -> Project | None:
     stale = api_key.c.last_used_at.is_(None) | (api_key.c.last_used_at < func.now() - LAST_USED_EVERY)
-    async with database.transaction() as tx:
+    async with database.statement() as tx:
         row = (
             await tx.execute(
                 select(project, api_key.c.hash, stale.label("stale"))

@@ -31,7 +31,7 @@ class Context:
         return CheckoutDesk(self.database, self.stripe, self.pipeline)
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:  # async: FastAPI runs the others in a thread
     context: Context = request.app.state.context
     return context
 

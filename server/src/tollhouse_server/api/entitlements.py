@@ -10,7 +10,7 @@ from pydantic import Field
 
 from .. import snapshot
 from ..cache import Cell
-from ..catalogs import Project, current_catalog
+from ..catalogs import Project, current_catalog, kept_catalog
 from ..db.engine import Tx
 from ..domain.catalog import Catalog, Feature
 from ..domain.entitlements import Answer as Verdict
@@ -162,11 +162,11 @@ def feature_answer(verdict: Verdict) -> FeatureAnswer:
 
 
 async def _read(ctx: Context, project: Project, user_id: str) -> tuple[Catalog, Cell]:
-    cell = await ctx.cache.get(project.id, user_id)
-    async with ctx.database.transaction() as tx:
+    cell, catalog = await ctx.cache.get(project.id, user_id), kept_catalog(project)
+    if cell is not None and catalog is not None:
+        return catalog, cell
+    async with ctx.database.statement() as tx:
         catalog = await current_catalog(tx, project)
-        if cell is not None:
-            return catalog, cell
         cell = await _stored(tx, project, user_id)
     await ctx.cache.fill(project.id, user_id, cell)
     return catalog, cell

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from sqlalchemy import URL, make_url, text
+from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 Tx = AsyncConnection
@@ -49,6 +49,7 @@ class Database:
             hide_parameters=True,  # an error's text goes to the logs, what people sent does not
             connect_args={"options": options, "application_name": "tollhouse", "connect_timeout": 5},
         )
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
@@ -60,10 +61,11 @@ class Database:
         for call in later:
             await call()
 
-    async def ping(self) -> None:
-        """Raises what SQLAlchemy raises when the database does not answer."""
-        async with self.engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[Tx]:
+        """For a single statement, which is a transaction by itself: it saves the round trips of BEGIN and COMMIT."""
+        async with self._autocommit.connect() as connection:
+            yield connection
 
     async def close(self) -> None:
         await self.engine.dispose()
