@@ -1,0 +1,166 @@
+"""No project sees or touches what is another's: asked of every call there is, made from the API's own description."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from tollhouse import Tollhouse
+from tollhouse_server.db.engine import conninfo
+from tollhouse_server.db.tables import metadata
+from tollhouse_server.testing import World
+
+SHARED = "premium_export"
+"""A feature that both projects have: open for ada in one, and for nobody in the other."""
+
+
+@pytest.fixture(scope="module")
+def theirs(world: World, pdf_tool: Tollhouse) -> dict[str, list[str]]:
+    """The ids of the PDF tool, by the name of the parameter or field that takes them."""
+    ada = world.customer(pdf_tool, "ada")
+    checkout = ada.buys("pdf-tool.pro.monthly")
+    ada.buys("pdf-tool.lifetime.once")
+    given = {"project": "pdf-tool", "user_id": "ada", "feature": SHARED, "reason": "test"}
+    assert world.operator.post("/v1/admin/grants", json=given).is_success
+    return {
+        "user_id": ["ada"],
+        "id": [checkout],
+        "feature": ["pages_per_day", SHARED],
+        "price": ["pdf-tool.pro.monthly"],
+        "success_url": ["https://app.test/"],
+        "cancel_url": ["https://app.test/"],
+        "return_url": ["https://app.test/"],
+    }
+
+
+def nobodys(name: str, theirs: str) -> str:
+    """The same kind of id, which nothing has."""
+    if theirs == SHARED:
+        return SHARED
+    return "https://nobody.test/" if name.endswith("_url") else "x-nobody-x"
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if {"ProjectKey": []} in operation.get("security", []):
+                yield method, path, operation
+
+
+def wanted(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, list[str]]:
+    """Where the operation takes ids: the names of its required fields and parameters, by `path`, `query`, `body`."""
+    names: dict[str, list[str]] = {"path": [], "query": [], "body": []}
+    for parameter in operation.get("parameters", []):
+        if parameter["required"]:
+            names[parameter["in"]].append(parameter["name"])
+    if "requestBody" in operation:
+        reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+        names["body"] = document["components"]["schemas"][reference]["required"]
+    return names
+
+
+def call(
+    client: httpx.Client, method: str, path: str, names: dict[str, list[str]], ids: dict[str, str]
+) -> tuple[int, str]:
+    """The answer's status and text, with the ids that were asked for and the request's own id taken out."""
+    parts = {where: {name: ids[name] for name in those} for where, those in names.items()}
+    answer = client.request(
+        method,
+        path.format(**parts["path"]),
+        params=parts["query"],
+        json=parts["body"] or None,
+        headers={"X-Request-Id": "same"},
+    )
+    text = answer.text
+    for value in sorted(ids.values(), key=len, reverse=True):
+        if value != SHARED:
+            text = text.replace(f'"{value}"', '"…"').replace(f"'{value}'", "'…'")
+    return answer.status_code, text
+
+
+def belongings(world: World) -> dict[str, Any]:
+    """Every row of the PDF tool, and what Stripe has."""
+    url = conninfo(world.service.settings.database_url.get_secret_value())
+    tables = [table.name for table in metadata.sorted_tables if "project_id" in table.c]
+    with psycopg.connect(url) as db:
+        mine = "project_id = (SELECT id FROM project WHERE slug = 'pdf-tool')"
+        rows = {name: db.execute(f"SELECT * FROM {name} WHERE {mine} ORDER BY 1, 2").fetchall() for name in tables}  # type: ignore[arg-type]
+    stripe = world.stripe.v1
+    return {
+        **rows,
+        "sessions": stripe.checkout.sessions.list({"limit": 100}).to_dict(),
+        "customers": stripe.customers.list({"limit": 100}).to_dict(),
+    }
+
+
+def test_another_projects_ids_are_as_good_as_none(
+    world: World,
+    theirs: dict[str, list[str]],
+    guild_bot: Tollhouse,
+    caller: Callable[[str], httpx.Client],
+    stranger: httpx.Client,
+) -> None:
+    """With its own key and the other's ids a project is answered as for ids that do not exist, and changes nothing.
+
+    A call with a parameter that this test has no id for fails it, so that no new call goes unasked.
+    """
+    document = stranger.get("/openapi.json").json()
+    client = caller("guild-bot")
+    before = belongings(world)
+    asked = 0
+    for method, path, operation in operations(document):
+        names = wanted(document, operation)
+        needed = sorted({*names["path"], *names["query"], *names["body"]})
+        for values in itertools.product(*(theirs[name] for name in needed)):
+            foreign = dict(zip(needed, values, strict=True))
+            unknown = {name: nobodys(name, value) for name, value in foreign.items()}
+            told = call(client, method, path, names, foreign)
+            assert told == call(client, method, path, names, unknown), f"{method} {path} {foreign}"
+            assert "pdf" not in told[1].lower() and "sub_" not in told[1] and "gr_" not in told[1]
+            asked += 1
+    assert asked >= 10
+    assert belongings(world) == before
+    assert world.customer(guild_bot, "ada").may(SHARED).allowed is False
+
+
+def test_the_owner_is_told_more(theirs: dict[str, list[str]], http: httpx.Client, stranger: httpx.Client) -> None:
+    """The ids of the test above are good ones: with the right key they lead somewhere."""
+    assert http.get(f"/v1/checkouts/{theirs['id'][0]}").status_code == 200
+    assert http.get(f"/v1/customers/ada/entitlements/{SHARED}").json()["allowed"] is True
+
+
+def test_one_user_id_in_two_projects_is_two_customers(
+    world: World, theirs: dict[str, list[str]], guild_bot: Tollhouse, pdf_tool: Tollhouse
+) -> None:
+    """What ada buys in one app opens nothing in another, though she has one id."""
+    ada = world.customer(guild_bot, "ada")
+    opened = guild_bot.open_checkout(
+        "ada", "guild-bot.premium.monthly", success_url="https://bot.test/", cancel_url="https://bot.test/"
+    )
+    assert opened.url is not None and not ada.may(SHARED)
+    world.sandbox.pay(opened.url)
+    world.arrive()
+    assert ada.may(SHARED)
+    assert [one.product for one in ada.state().subscriptions] == ["premium"]
+    assert [one.product for one in world.customer(pdf_tool, "ada").state().subscriptions] == ["pro"]
+    stamped = [
+        one for one in world.stripe.v1.customers.list().data if one.to_dict()["metadata"]["tollhouse_user_id"] == "ada"
+    ]
+    assert len(stamped) == 2
+
+
+def test_every_call_of_a_project_needs_its_key(world: World, stranger: httpx.Client) -> None:
+    """Every operation says which key it takes, and takes no other: only Stripe's and the service's own are open."""
+    document = stranger.get("/openapi.json").json()
+    keyless = {
+        path for path, methods in document["paths"].items() for one in methods.values() if not one.get("security")
+    }
+    assert keyless == {"/v1/stripe/webhook", "/healthz", "/readyz", "/metrics"}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if operation.get("security"):
+                assert operation["security"] == [{"OperatorKey": []} if "/admin/" in path else {"ProjectKey": []}]
+                address = path.format(user_id="u", feature="f", id="i", slug="s")
+                assert stranger.request(method, address).status_code == 401, f"{method} {path}"
