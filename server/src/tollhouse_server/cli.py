@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
+from prometheus_client import start_http_server
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
@@ -93,6 +94,9 @@ def work() -> None:
     from .worker import Worker
 
     settings = _ready_settings()
+
+    if settings.worker_metrics_port is not None:
+        start_http_server(settings.worker_metrics_port, settings.app_host)
 
     async def run(resources: Resources) -> None:
         worker = Worker(resources)

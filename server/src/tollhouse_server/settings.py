@@ -45,7 +45,10 @@ class Settings(BaseSettings):
         4, ge=1, le=64, description="Customers that one `tollhouse work` re-reads at a time."
     )
     event_max_attempts: int = Field(
-        12, ge=1, le=100, description="Tries before an event is buried; with the back-off about 24 hours at 12."
+        20, ge=1, le=100, description="Tries before an event is buried; with the back-off, about a day at 20."
+    )
+    worker_metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Where `tollhouse work` shows its own metrics on APP_HOST. Absent: nowhere."
     )
     claim_lease_seconds: int = Field(
         60,
