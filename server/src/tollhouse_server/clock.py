@@ -28,12 +28,11 @@ class SandboxClock:
     def now(self) -> datetime:
         return datetime.now(UTC) + self._offset
 
-    async def follow(self, *, every: float = 0.5) -> None:
+    async def follow(self, http: httpx.AsyncClient, *, every: float = 0.5) -> None:
         """Keeps the offset current until cancelled; a sandbox that does not answer changes nothing."""
-        async with httpx.AsyncClient(timeout=2) as http:
-            while True:
-                await self.read(http)
-                await asyncio.sleep(every)
+        while True:
+            await self.read(http)
+            await asyncio.sleep(every)
 
     async def read(self, http: httpx.AsyncClient) -> None:
         try:

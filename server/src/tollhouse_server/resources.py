@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import httpx
+
 from .cache import Cache
 from .clock import Clock, SandboxClock, SystemClock
 from .db.engine import Database
@@ -59,10 +61,12 @@ async def _clock(settings: Settings) -> AsyncIterator[Clock]:
         yield SystemClock()
         return
     clock = SandboxClock(settings.stripe_api_base)
-    following = asyncio.create_task(clock.follow())
-    try:
-        yield clock
-    finally:
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+    async with httpx.AsyncClient(timeout=2) as http:
+        await clock.read(http)  # before anybody asks it
+        following = asyncio.create_task(clock.follow(http))
+        try:
+            yield clock
+        finally:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following

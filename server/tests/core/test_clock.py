@@ -5,8 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from tollhouse_sandbox.testing import RunningSandbox
 from tollhouse_server.clock import SandboxClock, SystemClock
+from tollhouse_server.resources import open_resources
+from tollhouse_server.settings import Settings
 
 pytestmark = pytest.mark.anyio
 A_MOMENT = timedelta(seconds=30)
@@ -24,10 +27,11 @@ async def test_a_fast_forward_in_the_sandbox_is_felt(sandbox: RunningSandbox) ->
     clock = SandboxClock(sandbox.url)
     assert abs(clock.now() - datetime.now(UTC)) < A_MOMENT
     sandbox.advance(days=40)
-    following = asyncio.create_task(clock.follow(every=0.01))
-    while clock.now() - datetime.now(UTC) < timedelta(days=39):  # noqa: ASYNC110 - it tells nobody
-        await asyncio.sleep(0.01)
-    following.cancel()
+    async with httpx.AsyncClient() as http:
+        following = asyncio.create_task(clock.follow(http, every=0.01))
+        while clock.now() - datetime.now(UTC) < timedelta(days=39):  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+        following.cancel()
     assert abs(clock.now() - sandbox.now()) < A_MOMENT
 
     offset = clock.now() - datetime.now(UTC)
@@ -51,3 +55,19 @@ async def test_what_is_not_a_sandbox_changes_nothing(said: bytes) -> None:
         async with httpx.AsyncClient() as http:
             await clock.read(http)
     assert abs(clock.now() - datetime.now(UTC)) < A_MOMENT
+
+
+async def test_it_is_right_from_the_first_moment(sandbox: RunningSandbox) -> None:
+    """A command that asks once, as `tollhouse why` does, is not told the time before the fast-forward."""
+    sandbox.reset()
+    sandbox.advance(days=40)
+    settings = Settings(
+        _env_file=None,
+        database_url=SecretStr("postgresql://tollhouse@127.0.0.1:9/tollhouse"),
+        stripe_secret_key=SecretStr(sandbox.secret_key),
+        stripe_api_base=sandbox.url,
+        follow_sandbox_clock=True,
+    )
+    async with open_resources(settings) as resources:
+        assert abs(resources.clock.now() - sandbox.now()) < A_MOMENT
+    sandbox.reset()
