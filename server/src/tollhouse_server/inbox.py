@@ -54,7 +54,7 @@ class Claim:
     read: int
     event_ids: tuple[str, ...]
     attempts: int
-    """How often the oldest of them has been tried before."""
+    """How often the newest of them has been tried before: one read does for all, so it decides when to give up."""
 
 
 async def receive(tx: Tx, event: Event) -> bool:
@@ -137,7 +137,7 @@ async def _lease(tx: Tx, subject: str, lease: timedelta) -> Claim:
         subject=subject,
         read=await next_read(tx),
         event_ids=tuple(row.event_id for row in events),
-        attempts=max(row.attempts for row in events),
+        attempts=min(row.attempts for row in events),
     )
 
 

@@ -172,6 +172,21 @@ def test_after_the_last_try_an_event_is_buried_and_can_be_replayed(world: World,
     assert event(world, "evt_1").state == "settled" and ada.may(EXPORT)
 
 
+def test_a_new_event_is_not_given_up_with_an_old_one(world: World, app: Tollhouse) -> None:
+    """It has had no tries of its own yet: the customer is tried on, and one read then settles both."""
+    ada = world.customer(app, "ada")
+    world.hold_webhooks()
+    ada.buys(MONTHLY)
+    received(world, ada.stripe_id, "evt_old")
+    assert worked(world, "http://127.0.0.1:9", max_attempts=2)
+    received(world, ada.stripe_id, "evt_new")
+    assert worked(world, "http://127.0.0.1:9", max_attempts=2)
+    assert [event(world, id_).state for id_ in ("evt_old", "evt_new")] == ["deferred", "deferred"]
+    due_now(world)
+    world.service.work()
+    assert [event(world, id_).state for id_ in ("evt_old", "evt_new")] == ["settled", "settled"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "error"),
     [
