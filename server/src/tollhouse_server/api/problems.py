@@ -184,8 +184,8 @@ def install(app: FastAPI) -> None:
             return answer(StoreUnavailable("The database does not answer now: try again."), request.state.request_id)
         raise error
 
-    # A bound method of the instance is FastAPI's own way to add to the document.
-    app.openapi = partial(_with_problems, app.openapi)  # type: ignore[method-assign]
+    # A method of the instance is FastAPI's own way to add to the document.
+    app.openapi = partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
 
     # Starlette raises the error again after this answer, so that the envelope logs it.
     @app.exception_handler(Exception)
@@ -193,14 +193,21 @@ def install(app: FastAPI) -> None:
         return answer(a_bug(), request.state.request_id)
 
 
-def _with_problems(without: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The OpenAPI document with the schema of problems, which no route's answer declares, and without FastAPI's own."""
-    document = without()
+def _openapi(app: FastAPI, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """FastAPI's document with the schema of our problems for that of its own, and with whole examples."""
+    document = made()
     schemas = document["components"]["schemas"]
     problem = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= {**problem.pop("$defs"), "ProblemBody": problem}
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    # FastAPI leaves every null out, in the examples too, where null is an answer.
+    for route in iter_route_contexts(app.routes):
+        for status, declared in getattr(route, "responses", {}).items():
+            for media_type, content in declared.get("content", {}).items():
+                for method in route.methods or ():
+                    shown = document["paths"][route.path_format][method.lower()]["responses"][str(status)]
+                    shown["content"][media_type] |= {"example": content["example"]} if "example" in content else {}
     return document
 
 

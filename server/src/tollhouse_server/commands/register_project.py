@@ -30,7 +30,7 @@ class ProjectInvalid(Problem):
     """The project cannot be registered like this; each entry of `errors` says what to change."""
 
     status = 422
-    code = "validation-failed"
+    code = "project-invalid"
 
 
 async def register_project(
