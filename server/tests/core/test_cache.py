@@ -187,16 +187,16 @@ async def test_a_redis_that_hangs_or_talks_nonsense_is_left_to_rest(said: bytes 
     """No call raises; after a few failures it is not asked for a second, so that nobody keeps waiting for it."""
     async with answering(said) as (url, asked):
         cache = Cache(url)
+        started = asyncio.get_running_loop().time()
         for _ in range(FAILURES_BEFORE_REST):
             assert await cache.get(project, "ada") is None
         seen = len(asked)
         assert seen > 0
-        started = asyncio.get_running_loop().time()
         for _ in range(100):
             assert await cache.get(project, "ada") is None
             await cache.fill(project, "ada", cell(1))
             await cache.floor(project, "ada", 1)
-        assert asyncio.get_running_loop().time() - started < 0.5
+        assert asyncio.get_running_loop().time() - started < 1.5
         assert len(asked) == seen
         await cache.close()
 

@@ -94,11 +94,10 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate"])
-def test_a_command_says_every_mistake_and_no_value(command: str, tmp_path: Path) -> None:
+def test_a_command_says_every_mistake_and_no_value(tmp_path: Path) -> None:
     """Each variable is named with what to do, on standard error, in one go; the values stay untold."""
     said = subprocess.run(
-        [sys.executable, "-m", "tollhouse_server.cli", command],
+        [sys.executable, "-m", "tollhouse_server.cli", "serve"],
         env={**os.environ, **WRONG},
         cwd=tmp_path,
         capture_output=True,
