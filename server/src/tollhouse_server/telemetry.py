@@ -63,6 +63,7 @@ def configure_logs(*, level: str, fmt: str) -> None:
     # The library logs each request at INFO; its answers hold people's data.
     logging.getLogger("stripe").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it greets whoever asks for the schema's revision
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -1,0 +1,218 @@
+"""The `tollhouse` command. Its stories run as processes; what needs no process of its own runs in this one."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import structlog
+from tollhouse import Tollhouse
+from tollhouse_server import cli
+from tollhouse_server.domain.catalog_schema import json_schema
+from tollhouse_server.embedded.postgres import PostgresServer
+from tollhouse_server.settings import Settings
+from tollhouse_server.testing import OPERATOR_KEY, World
+
+TOLLHOUSE = Path(sys.executable).with_name("tollhouse")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+VERBS = [
+    "",
+    "serve",
+    "work",
+    "dev",
+    "migrate",
+    "replay",
+    "check",
+    "why",
+    "catalog apply",
+    "catalog schema",
+    "keys issue",
+]
+
+CATALOG = """
+project = "pdf-tool"
+name = "PDF Tool"
+redirect_origins = ["https://app.test"]
+[features.premium_export]
+name = "Premium export"
+[products.pro]
+opens = { premium_export = true }
+prices.monthly = { amount = 900, currency = "eur", interval = "month" }
+"""
+
+
+@pytest.fixture
+def of_world(world: World) -> dict[str, str]:
+    """The settings of the world's service, as an environment."""
+    settings = world.service.settings
+    return {
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "STRIPE_SECRET_KEY": settings.stripe_secret_key.get_secret_value(),
+        "STRIPE_WEBHOOK_SECRET": settings.webhook_secrets[0],
+        "STRIPE_API_BASE": settings.stripe_api_base,
+        "ADMIN_API_KEY": OPERATOR_KEY,
+    }
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs the command as a process in an empty directory, with these variables and no others of Tollhouse's."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+
+    def process(environment: dict[str, str], *arguments: str) -> Done:
+        done = subprocess.run(
+            [TOLLHOUSE, *arguments],
+            cwd=tmp_path,
+            env=inherited | {"USER": "grace", "LOGNAME": "grace"} | environment,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return process
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Run]:
+    """The same without a new process: the command's own entry, its arguments and environment."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    for name in [one for one in os.environ if one.lower() in Settings.model_fields]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def call(environment: dict[str, str], *arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["tollhouse", *arguments])
+        capsys.readouterr()
+        with monkeypatch.context() as patched:
+            for name, value in environment.items():
+                patched.setenv(name, value)
+            with pytest.raises(SystemExit) as left:
+                cli.main()
+        printed = capsys.readouterr()
+        assert isinstance(left.value.code, int)
+        return Done(left.value.code, printed.out, printed.err)
+
+    yield call
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def sentence(done: Done) -> str:
+    """What a failed command says: on standard error, without a traceback, and with the exit code 1."""
+    assert (done.code, done.out) == (1, ""), done.err
+    assert "Traceback" not in done.err
+    return done.err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(typed: Run, verb: str) -> None:
+    """Without any setting."""
+    shown = typed({}, *verb.split(), "--help")
+    assert shown.code == 0
+    assert f"tollhouse {verb}".strip() in shown.out
+
+
+def test_selling_from_a_shell(world: World, of_world: dict[str, str], run: Run, typed: Run, tmp_path: Path) -> None:
+    """A catalog, a key, a sale: published once however often, used at the API, asked about and explained."""
+    (tmp_path / "pdf-tool.toml").write_text(CATALOG)
+    first = run(of_world, "catalog", "apply", "pdf-tool.toml")
+    assert (first.code, first.err) == (0, "")
+    assert "created price pdf-tool.pro.monthly" in first.out
+    assert first.out.endswith("pdf-tool, catalog version 1: published.\n")
+    again = typed(of_world, "catalog", "apply", "pdf-tool.toml")
+    assert again.out == "pdf-tool, catalog version 1: nothing to do: everything is so already.\n"
+
+    key = run(of_world, "keys", "issue", "pdf-tool", "--name", "web").out.strip()
+    listed = world.operator.get("/v1/admin/projects/pdf-tool/keys").json()["data"]
+    assert [(one["name"], one["id"]) for one in listed] == [("web", key.split("_")[1])]
+    with Tollhouse(world.service.url, key, retries=0) as app:
+        world.customer(app, "ada").buys("pdf-tool.pro.monthly")
+        [subscription] = app.customer("ada").subscriptions
+
+    may = run(of_world, "check", "pdf-tool", "ada", "premium_export")
+    assert (may.code, may.err) == (0, "")
+    assert may.out.startswith("allowed (True), until ") and may.out.endswith(": subscription-active\n")
+    may_not = typed(of_world, "check", "pdf-tool", "grace", "premium_export")
+    assert (may_not.code, may_not.out) == (1, "not allowed: no-source\n")
+
+    why = typed(of_world, "why", "pdf-tool", "ada", "premium_export")
+    assert why.code == 0 and why.out.startswith("Allowed until ")
+    assert f"  + subscription {subscription.id} [subscription-active] Active: " in why.out
+    assert "  next change: " in why.out
+    why_then = typed(of_world, "why", "pdf-tool", "ada", "premium_export", "--at", "2020-01-01")
+    assert why_then.out.startswith("Not allowed.") and f"  - subscription {subscription.id} [" in why_then.out
+
+    [paid] = world.operator.get("/v1/admin/events", params={"type": "invoice.paid"}).json()["data"]
+    replayed = typed(of_world, "replay", paid["id"])
+    assert replayed.out == f"{paid['id']} is pending again; `tollhouse work` will do it.\n"
+    assert world.service.work() == 1
+
+
+def test_mistakes_are_told_in_a_sentence(of_world: dict[str, str], run: Run, typed: Run, tmp_path: Path) -> None:
+    """What is wrong, where, and what to do: a traceback helps nobody at night."""
+    (tmp_path / "torn.toml").write_text('project = "x"\nname = =')
+    torn = sentence(typed(of_world, "catalog", "apply", "torn.toml"))
+    assert "torn.toml is not TOML" in torn and "line 2" in torn
+    wrong = CATALOG.replace("900", '"9 EUR"').replace("premium_export = true", "export = true")
+    (tmp_path / "wrong.toml").write_text(wrong)
+    told = sentence(run(of_world, "catalog", "apply", "wrong.toml"))
+    assert "/products/pro/prices/monthly/amount: must be a whole number of cents" in told
+    assert "/products/pro/opens/export: no such feature" in told
+    assert "No project nobody is registered" in sentence(typed(of_world, "keys", "issue", "nobody"))
+    assert "No event evt_none was received" in sentence(typed(of_world, "replay", "evt_none"))
+
+
+def test_an_empty_database_is_migrated_first(postgres_server: PostgresServer, run: Run, typed: Run) -> None:
+    """What needs the schema says so; migrating twice is as good as once; no database is a sentence too."""
+    postgres_server.create_database("cli_empty")
+    environment = {
+        "DATABASE_URL": postgres_server.url("cli_empty"),
+        "STRIPE_SECRET_KEY": "sk_test_x",
+        "STRIPE_WEBHOOK_SECRET": "whsec_" + "x" * 32,
+    }
+    asked = ("check", "pdf-tool", "ada", "premium_export")
+    assert "run `tollhouse migrate` first" in sentence(typed(environment, *asked))
+    migrated = run(environment, "migrate")
+    assert (migrated.code, migrated.err) == (0, "") and migrated.out.startswith("The schema is at revision ")
+    assert typed(environment, "migrate").out == migrated.out
+    assert "No project pdf-tool is registered" in sentence(typed(environment, *asked))
+    postgres_server.drop_database("cli_empty")
+    away = sentence(run(environment, *asked))
+    assert "PostgreSQL does not answer" in away and "DATABASE_URL" in away
+    assert "PostgreSQL does not answer" in sentence(typed(environment, "migrate"))
+
+
+def test_wrong_settings_are_named_and_not_repeated(typed: Run) -> None:
+    """Each variable with what to do, all at once; the values are secrets and stay unsaid."""
+    told = sentence(typed({}, "work"))
+    assert "DATABASE_URL: is not set" in told and "STRIPE_SECRET_KEY: is not set" in told
+    secrets = {"STRIPE_SECRET_KEY": "pk_live_oops", "ADMIN_API_KEY": "short-one", "STRIPE_WEBHOOK_SECRET": "whsec_"}
+    told = sentence(typed({"DATABASE_URL": "postgresql://x/y", "LOG_FORMAT": "xml", **secrets}, "serve"))
+    assert {line.split(":")[0] for line in told.splitlines()} == {*secrets, "LOG_FORMAT"}
+    assert not any(value in told for value in ("pk_live_oops", "short-one"))
+
+
+def test_the_schema_is_printed_whole(typed: Run) -> None:
+    """As an editor takes it."""
+    assert json.loads(typed({}, "catalog", "schema").out) == json_schema()
