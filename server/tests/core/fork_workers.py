@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 
-from tollhouse_server import cli, worker
+import tollhouse_server.worker  # noqa: F401 - `cli.work` imports it only when it begins
+from tollhouse_server import cli
 
-assert worker.Worker  # what `cli.work` imports when it begins
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the killed are nobody's zombies
 
 for _ in sys.stdin:

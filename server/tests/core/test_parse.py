@@ -150,7 +150,7 @@ def test_the_payment_is_that_of_the_current_period() -> None:
 
 def test_refunds_add_up_and_the_latest_that_counts_dates_them() -> None:
     """A failed or canceled refund is none; how much was given back is what the charge says."""
-    refunds = [
+    refunds: list[Raw] = [
         {"charge": "ch_1", "created": MAR, "status": "succeeded"},
         {"charge": "ch_1", "created": FEB, "status": "pending"},
         {"charge": "ch_1", "created": MAR + DAY, "status": "failed"},
