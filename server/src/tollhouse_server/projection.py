@@ -94,9 +94,7 @@ async def write_prices(tx: Tx, product_id: str, facts: Sequence[PriceFacts]) -> 
     """Marks the catalogs' prices of a Stripe product as Stripe has them; False where it is nobody's."""
     active = [one.id for one in facts if one.active]
     written = await tx.execute(
-        update(price)
-        .where(price.c.stripe_product_id == product_id)
-        .values(active=price.c.stripe_price_id.in_(active))
+        update(price).where(price.c.stripe_product_id == product_id).values(active=price.c.stripe_price_id.in_(active))
     )
     return written.rowcount > 0
 
