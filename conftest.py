@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+
 from tollhouse_sandbox.testing import RunningSandbox, running_sandbox
 from tollhouse_server.db import migrate
 from tollhouse_server.embedded.postgres import PostgresServer, temporary_postgres

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
+
 from tollhouse_sandbox.testing import running_sandbox
 from tollhouse_server.db import migrate
 from tollhouse_server.embedded.postgres import temporary_postgres

@@ -13,10 +13,11 @@ from typing import Any
 
 import anyio
 import httpx
-import tollhouse_server
 import typer
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
+
+import tollhouse_server
 from tollhouse_server import cli as command_line
 from tollhouse_server import telemetry
 from tollhouse_server.app import build_app

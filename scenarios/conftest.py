@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from tollhouse import Tollhouse
 from tollhouse_server.testing import World
 

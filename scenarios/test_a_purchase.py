@@ -1,6 +1,7 @@
 """One-time purchases, as stories."""
 
 import pytest
+
 from tollhouse import Tollhouse
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_server.testing import World

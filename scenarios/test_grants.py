@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+
 from tollhouse import Tollhouse
 from tollhouse_sandbox.testing import RunningSandbox
 from tollhouse_server.db.tables import audit

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tollhouse_server.testing import World
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+
 from tollhouse import NotFound, Tollhouse
 from tollhouse_server.testing import World
 

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import stripe
+
 from tollhouse import Tollhouse
 from tollhouse_server.testing import World
 

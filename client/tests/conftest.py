@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+
 from tollhouse import AsyncTollhouse, Tollhouse
 
 KEY = "tollhouse_abcdefghijkl_0123456789abcdef0123456789abcdefcrc123"

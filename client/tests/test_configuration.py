@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tollhouse import ApiError, AsyncTollhouse, ConfigurationError, Invalid, Tollhouse, Unauthenticated, Unreachable
 
 Kind = type[Tollhouse] | type[AsyncTollhouse]

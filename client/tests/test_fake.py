@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from tollhouse import AsyncTollhouse, Catalog, Feature, NotFound, Price, Product, Tollhouse, Unreachable
 from tollhouse.testing import AsyncFakeTollhouse, FakeTollhouse, OpenedPortal
 

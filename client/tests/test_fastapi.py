@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request
+
 from tollhouse import Check, ConfigurationError
 from tollhouse.fastapi import Requires, install
 from tollhouse.testing import AsyncFakeTollhouse, FakeTollhouse

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tollhouse import ServerError, Tollhouse, Unreachable
 
 PAY = {"success_url": "https://app.test/thanks", "cancel_url": "https://app.test/pricing"}

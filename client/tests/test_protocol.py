@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tollhouse import RateLimited, ServerError, TollhouseError, Unreachable
 from tollhouse.calls import Call, check, customer, open_portal
 from tollhouse.configuration import Limits

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from tollhouse import Catalog, Check, Checkout, CheckoutStatus, Customer, Entitlements, Explanation, Portal, Synced
 from tollhouse.wire import Unreadable, decode, encode
 

@@ -16,6 +16,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from pdf_file import pdf_of
+
 from tollhouse import AsyncTollhouse, CheckoutStatus, NotFound, Price, TollhouseError
 from tollhouse.fastapi import Requires, install
 

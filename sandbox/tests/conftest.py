@@ -16,6 +16,7 @@ import httpx
 import pytest
 import stripe
 from stripe._object_classes import get_object_class
+
 from tollhouse_sandbox.app import build_app
 from tollhouse_sandbox.sandbox import Sandbox
 from tollhouse_sandbox.testing import RunningSandbox, running_sandbox

@@ -2,6 +2,7 @@
 
 import pytest
 import stripe
+
 from tollhouse_sandbox.errors import StripeError
 
 PAID_ONCE = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed"]

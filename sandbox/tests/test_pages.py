@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tollhouse_sandbox.pages import wording
 from tollhouse_sandbox.testing import RunningSandbox, running_sandbox
 

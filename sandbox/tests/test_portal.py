@@ -2,6 +2,7 @@
 
 import pytest
 import stripe
+
 from tollhouse_sandbox.errors import AuthenticationRequired, StripeError
 
 

@@ -12,6 +12,7 @@ import pytest
 import stripe
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tollhouse_sandbox import cards, invoicing, lifecycle, money, rendering, resources
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.events import difference

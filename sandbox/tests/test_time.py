@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 import stripe
+
 from tollhouse_sandbox.clock import Clock
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.store import Store

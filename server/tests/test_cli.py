@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+
 from tollhouse import Tollhouse
 from tollhouse_server import cli
 from tollhouse_server.domain.catalog_schema import json_schema

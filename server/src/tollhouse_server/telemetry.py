@@ -18,9 +18,7 @@ EVENTS = Counter(
     "Events worked on, by outcome: applied, foreign, deferred, buried.",
     ["outcome"],
 )
-INBOX_EVENTS = Gauge(
-    "tollhouse_inbox_events", "Events in the inbox that are pending, or buried.", ["state"]
-)
+INBOX_EVENTS = Gauge("tollhouse_inbox_events", "Events in the inbox that are pending, or buried.", ["state"])
 INBOX_OLDEST_SECONDS = Gauge("tollhouse_inbox_oldest_seconds", "How long the oldest pending event has waited.")
 APPLY_SECONDS = Histogram(
     "tollhouse_apply_seconds",

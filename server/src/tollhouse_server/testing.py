@@ -13,6 +13,7 @@ import stripe as stripe_library
 import uvicorn
 from pydantic import SecretStr
 from sqlalchemy import select
+
 from tollhouse import Check, Customer, Tollhouse
 from tollhouse_sandbox.testing import RunningSandbox
 

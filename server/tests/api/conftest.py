@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import httpx
 import pytest
 import stripe
+
 from tollhouse import Tollhouse
 from tollhouse_sandbox.testing import RunningSandbox
 from tollhouse_server.embedded.postgres import PostgresServer

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 import stripe
+
 from tollhouse import Tollhouse
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_server.testing import World

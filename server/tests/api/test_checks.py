@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
+
 from tollhouse import Tollhouse
 from tollhouse_server.testing import World
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tollhouse import Tollhouse
 from tollhouse_server.testing import World
 

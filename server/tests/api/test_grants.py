@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tollhouse_server.testing import World
 
 Refused = Callable[..., dict[str, Any]]

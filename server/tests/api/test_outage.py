@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import structlog
 from sqlalchemy import make_url
+
 from tollhouse_server.db.engine import conninfo
 from tollhouse_server.embedded.postgres import PostgresServer
 from tollhouse_server.telemetry import configure_logs

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+
 from tollhouse import Tollhouse
 from tollhouse_server.testing import World
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tollhouse_server.testing import World
 
 TEXT = (Path(__file__).parents[3] / "docs/quickstart.md").read_text()

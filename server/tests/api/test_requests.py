@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+
 from tollhouse_server.testing import World
 
 JSON = {"Content-Type": "application/json"}

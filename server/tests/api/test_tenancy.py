@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+
 from tollhouse import Tollhouse
 from tollhouse_server.db.engine import conninfo
 from tollhouse_server.db.tables import metadata

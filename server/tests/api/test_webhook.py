@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr
+
 from tollhouse_sandbox.testing import RunningSandbox
 from tollhouse_server.embedded.postgres import PostgresServer
 from tollhouse_server.settings import Settings

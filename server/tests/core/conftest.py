@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
 from tollhouse_sandbox.testing import RunningSandbox
 from tollhouse_server import snapshot
 from tollhouse_server.db.engine import Database

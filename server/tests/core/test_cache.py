@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+
 from tollhouse import Tollhouse
 from tollhouse_sandbox.testing import RunningSandbox
 from tollhouse_server.cache import FAILURES_BEFORE_REST, FLOOR_MS, LIVES_MS, Cache, Cell

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 from pydantic import SecretStr
+
 from tollhouse_sandbox.testing import RunningSandbox
 from tollhouse_server.clock import SandboxClock, SystemClock
 from tollhouse_server.resources import open_resources

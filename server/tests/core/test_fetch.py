@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import httpx
+
 from tollhouse_server.domain.facts import CustomerFacts
 from tollhouse_server.resources import Resources
 from tollhouse_server.stripe_gateway.client import close_client, open_client

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import select, text, update
+
 from tollhouse_server import inbox
 from tollhouse_server.db.engine import Database, conninfo
 from tollhouse_server.db.tables import inbox as table

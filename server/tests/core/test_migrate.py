@@ -17,6 +17,7 @@ from alembic.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
+
 from tollhouse_server.app import build_app
 from tollhouse_server.db import migrate
 from tollhouse_server.db.engine import psycopg_url

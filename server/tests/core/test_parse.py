@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
 from tollhouse_server.domain.errors import UnknownStatus
 from tollhouse_server.domain.evidence import DisputeStatus, PaymentStatus, Purchase, Subscription, SubscriptionStatus
 from tollhouse_server.domain.facts import CustomerFacts

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Row, delete, select, update
+
 from tollhouse import Tollhouse, TollhouseError
 from tollhouse_server import inbox, projection
 from tollhouse_server.audit import Cause

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import delete, func, insert, select
+
 from tollhouse_server import inbox, projection
 from tollhouse_server.db.engine import Database
 from tollhouse_server.db.tables import customer, price, project, subscription

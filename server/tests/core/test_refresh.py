@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import delete, insert, select, update
+
 from tollhouse_server import projection
 from tollhouse_server.audit import Cause
 from tollhouse_server.cache import Cache, Cell

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
+
 from tollhouse_server.app import build_app
 from tollhouse_server.settings import Settings, SettingsInvalid
 

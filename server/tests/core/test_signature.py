@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from tollhouse_server.stripe_gateway.signature import BadSignature, verify
 
 BODY = b'{"id": "evt_1", "name": "\xe2\x82\xac"}'

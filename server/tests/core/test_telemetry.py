@@ -16,6 +16,7 @@ import httpx
 import psycopg
 import pytest
 import stripe
+
 from tollhouse_sandbox.testing import RunningSandbox
 
 CANARY = "canaryx7f3a9c"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import insert, text, update
+
 from tollhouse_server import liveness, projection, snapshot
 from tollhouse_server.audit import Cause
 from tollhouse_server.cache import Cache

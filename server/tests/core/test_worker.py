@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+
 from tollhouse import Tollhouse
 from tollhouse_server.testing import World
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tollhouse_server import dev
 
 OURS = ("APP_", "DATABASE_", "DEMO_", "REDIS_", "SANDBOX_", "STRIPE_", "ADMIN_", "FOLLOW_")

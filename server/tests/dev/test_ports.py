@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+
 from tollhouse_server.dev.errors import CannotRun
 from tollhouse_server.dev.ports import HOST, choose_port
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tollhouse_server.dev.supervisor import PartDied, Supervisor
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}

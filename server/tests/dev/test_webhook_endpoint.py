@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import pytest
+
 from tollhouse_sandbox.testing import RunningSandbox
 from tollhouse_server.stripe_gateway.client import StripeClient, close_client, open_client
 from tollhouse_server.stripe_gateway.webhook_endpoint import register_endpoint

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from tollhouse_server.domain.catalog import Catalog, Combine, Feature, Kind, Opens, Policy, Product
 from tollhouse_server.domain.evidence import (
     Grant,

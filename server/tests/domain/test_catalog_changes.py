@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from tollhouse_server.domain.catalog_changes import differences
 from tollhouse_server.domain.catalog_file import parse_catalog
 

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tollhouse_server.domain.catalog import (
     Catalog,
     Combine,

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+
 from tollhouse_server.domain.catalog import Feature, Policy
 from tollhouse_server.domain.entitlements import Answer, Entitlement, Reason, answer, compute, dump, load, next_change
 from tollhouse_server.domain.evidence import Evidence, SubscriptionStatus

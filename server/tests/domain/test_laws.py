@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tollhouse_server.domain.catalog import (
     Catalog,
     Combine,

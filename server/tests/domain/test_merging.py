@@ -1,6 +1,7 @@
 """What several sources of one feature come to."""
 
 import pytest
+
 from tollhouse_server.domain.catalog import Combine, Feature, Kind, Opens, Value
 from tollhouse_server.domain.merging import closed, fits, for_quantity, merge
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+
 from tollhouse_server.domain.evidence import Evidence, PaymentStatus, SubscriptionStatus
 from tollhouse_server.domain.owning import holder
 

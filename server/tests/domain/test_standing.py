@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from tollhouse_server.domain import standing as standing_module
 from tollhouse_server.domain.catalog import OnDispute, OnPause, OnRefund, Policy
 from tollhouse_server.domain.errors import UnknownStatus

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from tollhouse_server.domain.errors import CatalogInvalid, Problem
 from tollhouse_server.domain.evidence import DisputeStatus, Payment
 from tollhouse_server.domain.money import Money

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tollhouse_server.embedded.postgres import running_postgres
 
 Hold = Callable[..., subprocess.Popen[str]]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from tollhouse_server.embedded.accounts import server_account
 from tollhouse_server.embedded.binaries import postgres_bindir
 from tollhouse_server.embedded.errors import EmbeddedServerError

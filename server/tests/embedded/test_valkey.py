@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+
 from tollhouse_server.embedded.errors import EmbeddedServerError
 from tollhouse_server.embedded.valkey import running_valkey
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tollhouse_server.embedded.watchdog import GuardedProcess
 
 # A child with a child of its own, which says both pids and then waits; the grandchild ignores the polite signal.

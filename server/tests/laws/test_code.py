@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import DateTime
 from sqlalchemy.dialects import postgresql
+
 from tollhouse_server.db.tables import metadata
 from tollhouse_server.domain.evidence import SubscriptionStatus
 from tollhouse_server.projection import concerning

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
+
 from tollhouse_server import telemetry
 from tollhouse_server.domain.rules import Rule
 from tollhouse_server.settings import Settings

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
+
 from tollhouse_server.db.columns import Value
 from tollhouse_server.db.tables import metadata
 
