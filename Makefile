@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run test browser-test lint typecheck format bench ci lock build up down migrate logs clean
 
+# What is imported is kept compiled: the tests start a lot of processes.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PACKAGES := client/pyproject.toml sandbox/pyproject.toml server/pyproject.toml

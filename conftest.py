@@ -1,17 +1,16 @@
 """The stores that tests run on: a real PostgreSQL and a real Valkey, started when first asked for."""
 
-import itertools
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from tollhouse_sandbox.testing import RunningSandbox, running_sandbox
 from tollhouse_server.db import migrate
+from tollhouse_server.db.tables import metadata
 from tollhouse_server.embedded.postgres import PostgresServer, temporary_postgres
 from tollhouse_server.embedded.valkey import running_valkey
 from tollhouse_server.testing import World, running_world
-
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +28,31 @@ def migrated_template(postgres_server: PostgresServer) -> str:
     return "template_migrated"
 
 
+@pytest.fixture(scope="session")
+def migrated_database(postgres_server: PostgresServer, migrated_template: str) -> str:
+    """The database that the tests of one process use one after the other; take `database_url`, which empties it."""
+    postgres_server.create_database("test", template=migrated_template)
+    return postgres_server.url("test")
+
+
 @pytest.fixture
-def database_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
-    """A database of this test's own, at the newest schema and empty, where commits and concurrency are real."""
-    name = f"test_{next(_numbers)}"
-    postgres_server.create_database(name, template=migrated_template)
-    yield postgres_server.url(name)
-    postgres_server.drop_database(name)
+def database_url(migrated_database: str) -> str:
+    """A database at the newest schema, empty; its commits and concurrency are real. Emptying it is faster than copying."""
+    with psycopg.connect(migrated_database, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        connection.execute(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY CASCADE")
+    return migrated_database
+
+
+@pytest.fixture
+def own_database_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """A database of this test's own, for one that changes the schema."""
+    postgres_server.create_database("own", template=migrated_template)
+    yield postgres_server.url("own")
+    postgres_server.drop_database("own")
 
 
 @pytest.fixture(scope="session")

@@ -81,13 +81,15 @@ def signed(body: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("fmt", ["json", "console"])
-def test_no_secret_and_no_body_is_told(database_url: str, sandbox: RunningSandbox, tmp_path: Path, fmt: str) -> None:
+def test_no_secret_and_no_body_is_told(
+    own_database_url: str, sandbox: RunningSandbox, tmp_path: Path, fmt: str
+) -> None:
     """Neither logs nor answers hold a key, a secret or what an event said: in success, refusal and bug alike."""
     log = tmp_path / "log"
     event = json.dumps(
         {"id": "evt_1", "type": "invoice.paid", "data": {"object": {"customer": "cus_1", "name": f"{CANARY}_body"}}}
     )
-    with served(database_url, sandbox, fmt, log) as service:
+    with served(own_database_url, sandbox, fmt, log) as service:
         key = {"Authorization": f"Bearer {service.key}"}
         assert service.asked("GET", "/v1/customers/ada/entitlements", headers=key) == 200
         assert service.asked("GET", "/v1/admin/projects", headers=OPERATOR) == 200
@@ -95,7 +97,7 @@ def test_no_secret_and_no_body_is_told(database_url: str, sandbox: RunningSandbo
         assert service.asked("GET", "/v1/customers/ada", headers={"Authorization": f"Bearer {CANARY}_guess"}) == 401
         assert service.asked("GET", "/v1/admin/projects", headers={"Authorization": f"Bearer {CANARY}_no"}) == 401
         assert service.asked("POST", "/v1/stripe/webhook", content=event, headers={"Stripe-Signature": "t=1"}) == 400
-        with psycopg.connect(database_url, autocommit=True) as connection:
+        with psycopg.connect(own_database_url, autocommit=True) as connection:
             for table in ("inbox", "snapshot", "audit", "api_key"):
                 connection.execute(f"ALTER TABLE {table} RENAME TO {table}_away")
         assert service.asked("POST", "/v1/stripe/webhook", content=event, headers=signed(event)) == 500
