@@ -5,7 +5,6 @@ import random
 import time
 from typing import Any
 
-import httpx
 import pytest
 import stripe
 
@@ -36,9 +35,8 @@ def posted(world: World, event: dict[str, Any], *, secret: str | None = None, ti
     body = json.dumps(event)
     real = world.service.settings.webhook_secrets[0]
     header = stripe.WebhookSignature.generate_signature_header(body, secret or real, timestamp or int(time.time()))
-    return httpx.post(
-        f"{world.service.url}/v1/stripe/webhook", content=body, headers={"Stripe-Signature": header}, trust_env=False
-    ).status_code
+    headers = {"Stripe-Signature": header}
+    return world.operator.post("/v1/stripe/webhook", content=body, headers=headers).status_code
 
 
 def standing(world: World, app: Tollhouse) -> list[tuple[bool, object, object]]:

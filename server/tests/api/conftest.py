@@ -92,7 +92,9 @@ def caller(world: World) -> Iterator[Caller]:
     def call(project: str) -> httpx.Client:
         issued = world.operator.post(f"/v1/admin/projects/{project}/keys", json={"name": "bare"}).json()["key"]
         headers = {"Authorization": f"Bearer {issued}"}
-        opened.append(httpx.Client(base_url=world.service.url, headers=headers, timeout=30, trust_env=False))
+        opened.append(
+            httpx.Client(base_url=world.service.url, headers=headers, timeout=30, trust_env=False, verify=False)
+        )
         return opened[-1]
 
     yield call
@@ -109,7 +111,7 @@ def http(pdf_tool: Tollhouse, caller: Caller) -> httpx.Client:
 @pytest.fixture(scope="module")
 def stranger(world: World) -> Iterator[httpx.Client]:
     """Bare HTTP without any key."""
-    with httpx.Client(base_url=world.service.url, timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=world.service.url, timeout=30, trust_env=False, verify=False) as client:
         yield client
 
 

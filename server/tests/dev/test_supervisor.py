@@ -1,5 +1,6 @@
 """What `tollhouse dev` promises about its parts."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,13 @@ def test_the_last_runs_log_is_kept(supervisor: Supervisor, tmp_path: Path) -> No
         supervisor.stop()
     assert log.read_text() == "today\n"
     assert (tmp_path / "part.log.1").read_text() == "yesterday\n"
+
+
+def test_an_interrupt_that_got_lost_stops_all_the_same(tmp_path: Path) -> None:
+    """KeyboardInterrupt raised where Python swallows it, in a destructor say, is raised again by the next look."""
+    interrupted = threading.Event()
+    supervisor = Supervisor(tmp_path, lambda *_: None, interrupted)
+    supervisor.check()
+    interrupted.set()
+    with pytest.raises(KeyboardInterrupt):
+        supervisor.watch()

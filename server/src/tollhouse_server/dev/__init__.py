@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +50,12 @@ def run(data_dir: Path | None = None, *, with_valkey: bool = False, ready_file: 
     console = Console(highlight=False, soft_wrap=True)
     _pass_proxies_by()
     try:
-        with _signals_interrupt(), contextlib.ExitStack() as stack:
+        with _signals_interrupt() as interrupted, contextlib.ExitStack() as stack:
             if ready_file:
                 ready_file.unlink(missing_ok=True)  # of a run that was killed
                 stack.callback(ready_file.unlink, missing_ok=True)
             place = (data_dir or _checkout_or_here() / ".tollhouse").absolute()
-            _Run(console, stack, place).forever(with_valkey, ready_file)
+            _Run(console, stack, place, interrupted).forever(with_valkey, ready_file)
     except KeyboardInterrupt:
         console.print("Stopped.")
         return 0
@@ -73,11 +74,12 @@ class _Run:
     console: Console
     stack: contextlib.ExitStack
     data_dir: Path
+    interrupted: threading.Event
 
     def __post_init__(self) -> None:
         self.environment = {name: value for name, value in dotenv_values(".env").items() if value} | dict(os.environ)
         self.sandboxed = not self.environment.get("STRIPE_SECRET_KEY")
-        self.supervisor = Supervisor(self.data_dir / "logs", self._warn)
+        self.supervisor = Supervisor(self.data_dir / "logs", self._warn, self.interrupted)
 
     def forever(self, with_valkey: bool, ready_file: Path | None) -> NoReturn:
         _refuse_unsigned_webhooks(self.environment)
@@ -263,18 +265,23 @@ def _script(name: str) -> Path:
 
 
 @contextlib.contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, once: further ones do not disturb the stopping."""
+def _signals_interrupt() -> Iterator[threading.Event]:
+    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, once: further ones do not disturb the stopping.
+
+    They set the event, too: what is raised in a destructor or a callback is lost.
+    """
+    interrupted = threading.Event()
     stopping = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
         for number in stopping:
             signal.signal(number, signal.SIG_IGN)
+        interrupted.set()
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in stopping}
     try:
-        yield
+        yield interrupted
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import NoReturn
 
 from ..embedded.watchdog import GuardedProcess
@@ -47,9 +48,10 @@ class Supervisor:
     The log of each goes to a file in `log_dir`; its warnings and errors go to `warn(part, line)` as well.
     """
 
-    def __init__(self, log_dir: Path, warn: Callable[[str, str], None]) -> None:
+    def __init__(self, log_dir: Path, warn: Callable[[str, str], None], interrupted: Event | None = None) -> None:
         self._log_dir = log_dir
         self._warn = warn
+        self._interrupted = interrupted or Event()
         self._parts: list[_Part] = []
 
     def start(self, name: str, command: Sequence[str | Path], env: Mapping[str, str]) -> None:
@@ -76,7 +78,9 @@ class Supervisor:
             time.sleep(_CHECK_SECONDS)
 
     def check(self) -> None:
-        """Show new warnings. Raises PartDied when a part has ended."""
+        """Show new warnings. Raises PartDied when a part has ended, KeyboardInterrupt once `interrupted` is set."""
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
         for part in self._parts:
             for line in filter(_WORTH_SHOWING.search, part.new_lines()):
                 self._warn(part.name, line)

@@ -128,7 +128,10 @@ def _piece(feature: Feature, period: Period, opened: Sequence[Opening]) -> Entit
     value = merge(feature, [opening.value for opening in opened])
     if not value:
         return None
-    most_first = sorted(opened, key=lambda opening: (-_weight(opening.value), opening.kind, opening.source_id))
+    most_first = sorted(
+        opened,
+        key=lambda opening: (-_weight(opening.value), opening.kind, opening.source_id, opening.standing.rule),
+    )
     reasons = dict.fromkeys(
         Reason(opening.source_id, opening.kind, str(opening.standing.rule)) for opening in most_first
     )
