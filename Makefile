@@ -25,7 +25,7 @@ run: $(INSTALLED)  ## start everything on this machine: stores, Stripe sandbox, 
 
 test: $(INSTALLED)  ## run the tests without a browser; the domain must be covered wholly, the rest by 90 %
 	rm -f .coverage .coverage.*
-	$(BIN)/pytest -n 2 -m "not browser" --cov --cov-report= $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not browser" --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --skip-covered --include='$(DOMAIN)' --fail-under=100
 	$(BIN)/coverage report --skip-covered --omit='$(DOMAIN)' --fail-under=90
 
