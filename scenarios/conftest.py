@@ -37,7 +37,7 @@ PDF_TOOL: dict[str, Any] = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Stories show that all works together; what is covered the other tests show, and tracing makes these twice as slow."""
+    """Stories are not traced for coverage: it makes them twice as slow, and the other tests cover what they do."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
