@@ -15,7 +15,7 @@ from tollhouse_server.db import migrate
 from tollhouse_server.db.tables import metadata
 from tollhouse_server.embedded.postgres import PostgresServer, temporary_postgres
 from tollhouse_server.embedded.valkey import running_valkey
-from tollhouse_server.testing import World, running_world
+from tollhouse_server.testing import RunningService, World, running_service, world_of
 
 # Nothing here speaks TLS, yet each HTTP client that is made reads all certificate authorities, for 30 ms. One will do.
 _authority = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - open, and so there, as long as the process
@@ -87,8 +87,16 @@ def sandbox() -> Iterator[RunningSandbox]:
         yield running
 
 
-@pytest.fixture
-def world(sandbox: RunningSandbox, database_url: str) -> Iterator[World]:
-    """The service, its database and Stripe, empty and at one time of day."""
-    with running_world(sandbox, database_url) as running:
+@pytest.fixture(scope="session")
+def service(sandbox: RunningSandbox, migrated_database: str) -> Iterator[RunningService]:
+    """One service for all the worlds of a process, one after the other."""
+    with running_service(sandbox, migrated_database) as running:
         yield running
+
+
+@pytest.fixture
+def world(sandbox: RunningSandbox, service: RunningService, database_url: str) -> Iterator[World]:
+    """The service, its database and Stripe, empty and at one time of day."""
+    assert service.settings.database_url.get_secret_value() == database_url
+    with world_of(sandbox, service) as beginning:
+        yield beginning

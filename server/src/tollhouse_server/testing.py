@@ -6,6 +6,7 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar
 
@@ -90,11 +91,16 @@ class RunningService:
 
         return self.run(drain)
 
+    def trust(self, webhook_secret: str) -> None:
+        """From now on events signed with this secret count, and no others."""
+        self.settings = self.settings.model_copy(update={"stripe_webhook_secret": SecretStr(webhook_secret)})
+        state = self._app.app.state
+        state.context = replace(state.context, webhook_secrets=self.settings.webhook_secrets)
+
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        config = uvicorn.Config(
-            build_app(self.settings, clock=self.clock), log_config=None, access_log=False, timeout_graceful_shutdown=2
-        )
+        self._app = build_app(self.settings, clock=self.clock)
+        config = uvicorn.Config(self._app, log_config=None, access_log=False, timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
         async with open_resources(self.settings, clock=self.clock) as self._resources:
             serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
@@ -207,27 +213,43 @@ class WorldCustomer:
 
 
 @contextmanager
-def running_world(sandbox: RunningSandbox, database_url: str, *, redis_url: str | None = None) -> Iterator[World]:
-    """The service on `database_url`, migrated and empty, against `sandbox`, which is frozen and emptied."""
-    sandbox.reset()
-    sandbox.freeze()
-    clock = ManualClock(sandbox.now())
-    stripe = stripe_library.StripeClient(sandbox.secret_key, base_addresses={"api": sandbox.url})
-    endpoint = stripe.v1.webhook_endpoints.create({"url": "http://127.0.0.1:9/", "enabled_events": ["*"]})
+def running_service(
+    sandbox: RunningSandbox, database_url: str, *, redis_url: str | None = None
+) -> Iterator[RunningService]:
+    """The service on `database_url`, which is migrated, against `sandbox`; `world_of` makes the two acquainted."""
     settings = Settings(
         _env_file=None,
         database_url=SecretStr(database_url),
         redis_url=SecretStr(redis_url) if redis_url else None,
         stripe_secret_key=SecretStr(sandbox.secret_key),
-        stripe_webhook_secret=SecretStr(endpoint["secret"]),
+        stripe_webhook_secret=SecretStr("whsec_of_no_endpoint_so_far"),
         stripe_api_base=sandbox.url,
         admin_api_key=SecretStr(OPERATOR_KEY),
         database_pool_size=5,
     )
-    with RunningService(settings, clock) as service:
-        stripe.v1.webhook_endpoints.update(endpoint.id, {"url": f"{service.url}/v1/stripe/webhook"})
-        world = World(sandbox, service, endpoint.id)
-        try:
-            yield world
-        finally:
-            world.close()
+    with RunningService(settings, ManualClock(sandbox.now())) as service:
+        yield service
+
+
+@contextmanager
+def world_of(sandbox: RunningSandbox, service: RunningService) -> Iterator[World]:
+    """A world that begins now: the sandbox emptied and frozen, the service, whose database is empty, at its time."""
+    sandbox.reset()
+    sandbox.freeze()
+    service.clock.set(sandbox.now())
+    stripe = stripe_library.StripeClient(sandbox.secret_key, base_addresses={"api": sandbox.url})
+    url = f"{service.url}/v1/stripe/webhook"
+    endpoint = stripe.v1.webhook_endpoints.create({"url": url, "enabled_events": ["*"]})
+    service.trust(endpoint["secret"])
+    world = World(sandbox, service, endpoint.id)
+    try:
+        yield world
+    finally:
+        world.close()
+
+
+@contextmanager
+def running_world(sandbox: RunningSandbox, database_url: str, *, redis_url: str | None = None) -> Iterator[World]:
+    """A world with a service of its own on `database_url`, which is migrated and empty."""
+    with running_service(sandbox, database_url, redis_url=redis_url) as service, world_of(sandbox, service) as world:
+        yield world

@@ -45,7 +45,7 @@ class Worker:
             async with asyncio.TaskGroup() as loops:
                 for _ in range(self._resources.settings.worker_concurrency):
                     loops.create_task(self._drain(self._pipeline))
-                loops.create_task(self._every(REFRESH_EVERY, self._timetable.refresh_outdated))
+                loops.create_task(self._every(REFRESH_EVERY, self._refresh_all))
                 loops.create_task(self._every(HEARTBEAT_EVERY, lambda: self._timetable.heartbeat(self._id)))
                 loops.create_task(self._every(PRUNE_EVERY, self._timetable.prune))
         finally:
@@ -65,6 +65,11 @@ class Worker:
                 log.exception("the pipeline cannot work")
                 pause = AFTER_ERROR
             await self._wait(self._wake, pause)
+
+    async def _refresh_all(self) -> None:
+        """A published catalog makes all of a project's customers outdated at once: batch after batch, no pause."""
+        while not self._stopping.is_set() and await self._timetable.refresh_outdated():
+            pass
 
     async def _every(self, interval: timedelta, job: Callable[[], Awaitable[object]]) -> None:
         while not self._stopping.is_set():

@@ -80,7 +80,7 @@ def readiness(url: str) -> tuple[int, dict[str, Any]]:
 
     async def ask() -> httpx.Response:
         app = build_app(settings)
-        async with app._app.router.lifespan_context(app._app):
+        async with app.app.router.lifespan_context(app.app):
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://tollhouse") as http:
                 return await http.get("/readyz")

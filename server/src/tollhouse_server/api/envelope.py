@@ -32,12 +32,12 @@ class Envelope:
     """The outermost ASGI layer of the service."""
 
     def __init__(self, app: FastAPI) -> None:
-        self._app = app
+        self.app = app
         self._templates = {one.endpoint: one.path for one in iter_route_contexts(app.routes) if one.endpoint}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         # Routed by what was sent, still percent-encoded: a user id may hold a slash. The parameters decode themselves.
         scope["path"] = scope.get("raw_path", scope["path"].encode()).decode("ascii", "replace")
@@ -46,7 +46,7 @@ class Envelope:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        await _Exchange(self._app, scope, send, request_id, self._templates).run(receive)
+        await _Exchange(self.app, scope, send, request_id, self._templates).run(receive)
 
 
 class _Exchange:
