@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,8 +83,14 @@ def valkey_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[RunningSandbox]:
-    """Stripe on a desk; each test that uses it through `world` finds it empty."""
+    """Stripe on a desk; each test that uses it through `world` finds it empty.
+
+    Not traced for coverage, which would double what it takes: its own tests cover it.
+    """
+    traced = threading.gettrace()
+    threading.settrace(None)  # type: ignore[arg-type]
     with running_sandbox(frozen=True) as running:
+        threading.settrace(traced)  # type: ignore[arg-type]
         yield running
 
 
