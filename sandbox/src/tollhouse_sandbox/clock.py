@@ -18,7 +18,7 @@ class Clock:
     def second(self) -> int:
         """Whole Unix seconds, as every timestamp of the API is."""
         # A clock that was just set to a whole second must not show the one before because of a rounded float.
-        return int(self.now() + 0.001)
+        return int(self.now() + 0.00001)
 
     def reset(self) -> None:
         """Real time again."""

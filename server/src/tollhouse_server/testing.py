@@ -236,7 +236,10 @@ def world_of(sandbox: RunningSandbox, service: RunningService) -> Iterator[World
     """A world that begins now: the sandbox emptied and frozen, the service, whose database is empty, at its time."""
     sandbox.reset()
     sandbox.freeze()
-    service.clock.set(sandbox.now())
+    # On a whole second, as Stripe's timestamps are: what begins now has begun.
+    begins = sandbox.now().replace(microsecond=0) + timedelta(seconds=1)
+    sandbox.advance_to(begins)
+    service.clock.set(begins)
     stripe = stripe_library.StripeClient(sandbox.secret_key, base_addresses={"api": sandbox.url})
     url = f"{service.url}/v1/stripe/webhook"
     endpoint = stripe.v1.webhook_endpoints.create({"url": url, "enabled_events": ["*"]})
