@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from .. import audit
@@ -116,9 +116,7 @@ async def _write_prices(tx: Tx, owner: Project, new: Catalog, prices: tuple[Stri
 
 async def _write_version(tx: Tx, owner: Project, document: Mapping[str, Any], why: audit.Cause, at: datetime) -> int:
     version = owner.catalog_version + 1
-    before = await tx.scalar(
-        select(catalog.c.document).where(catalog.c.project_id == owner.id, catalog.c.version == owner.catalog_version)
-    )
+    before = await document_of(tx, owner)
     await tx.execute(
         insert(catalog).values(
             project_id=owner.id, version=version, document=document, published_by=why.actor, published_at=at
