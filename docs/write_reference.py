@@ -141,7 +141,7 @@ def settings() -> str:
 def problems() -> list[type[Problem]]:
     """Every problem there is, whichever module it is in."""
     for module in pkgutil.walk_packages(tollhouse_server.__path__, "tollhouse_server."):
-        if ".migrations" not in module.name:
+        if ".migrations" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 
     def below(kind: type[Problem]) -> Iterator[type[Problem]]:

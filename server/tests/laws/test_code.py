@@ -42,7 +42,7 @@ def test_only_the_gateway_knows_stripe() -> None:
 
 def test_only_what_puts_things_together_reads_settings() -> None:
     """Everything else is handed what it needs, so that a test can hand it something else."""
-    together = {"app.py", "cli.py", "dev", "resources.py", "testing.py", "worker.py"}
+    together = {"app.py", "cli", "dev", "resources.py", "testing.py", "worker.py"}
     assert {name.split("/")[0] for name in importers("settings")} <= together
     environment = re.compile(r"os\.(environ|getenv)")
     readers = {name.split("/")[0] for name in matching(environment)}

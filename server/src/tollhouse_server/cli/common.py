@@ -1,0 +1,69 @@
+"""What the verbs share: their arguments, where they print, and how they come to the settings and the database."""
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+
+from ..audit import Cause
+from ..catalogs import Project, project_by_slug
+from ..db import migrate
+from ..db.engine import Database, Tx
+from ..resources import Resources, open_resources
+from ..settings import Settings, load_settings
+from ..telemetry import configure_logs
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Answer = TypeVar("Answer")
+
+ProjectArgument = Annotated[str, typer.Argument(help="The project's slug.")]
+UserArgument = Annotated[str, typer.Argument(help="The app's id of its user.")]
+FeatureArgument = Annotated[str, typer.Argument(help="The feature's code.")]
+At = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"], help="At which instant, in UTC; now if absent."),
+]
+
+
+def ready_settings() -> Settings:
+    """The settings, with the logs configured and the database at the schema this version needs."""
+    settings = load_settings()
+    configure_logs(level=settings.log_level, fmt=settings.log_format)
+
+    async def is_at_head() -> bool:
+        database = Database(settings.database_url.get_secret_value(), pool_size=1)
+        try:
+            return await migrate.is_at_head(database)
+        finally:
+            await database.close()
+
+    if not asyncio.run(is_at_head()):
+        fail("The database has not the schema that this version needs: run `tollhouse migrate` first.")
+    return settings
+
+
+def with_resources(settings: Settings, run: Callable[[Resources], Awaitable[Answer]]) -> Answer:
+    async def opened() -> Answer:
+        async with open_resources(settings) as resources:
+            return await run(resources)
+
+    return asyncio.run(opened())
+
+
+async def find_project(tx: Tx, slug: str) -> Project:
+    return await project_by_slug(tx, slug) or fail(f"No project {slug} is registered: apply its catalog first.")
+
+
+def acting_operator(command: str) -> Cause:
+    return Cause(actor=getpass.getuser(), cause=f"tollhouse {command}")
+
+
+def fail(sentence: str) -> NoReturn:
+    err.print(sentence, style="red", markup=False)
+    raise SystemExit(1)

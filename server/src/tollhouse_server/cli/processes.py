@@ -1,0 +1,72 @@
+"""The processes: serve, work, dev; and the schema they need."""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from prometheus_client import start_http_server
+
+from ..db import migrate
+from ..resources import Resources
+from ..settings import load_settings
+from .common import out, ready_settings, with_resources
+
+app = typer.Typer()
+
+
+@app.command()
+def serve() -> None:
+    """Serve the API on APP_HOST:APP_HOST_PORT."""
+    import uvicorn
+
+    from ..app import build_app
+
+    settings = ready_settings()
+    uvicorn.run(
+        build_app(settings),
+        host=settings.app_host,
+        port=settings.app_host_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+@app.command()
+def work() -> None:
+    """Work on Stripe's events until told to stop; what is in hand is finished first."""
+    from ..worker import Worker
+
+    settings = ready_settings()
+
+    if settings.worker_metrics_port is not None:
+        start_http_server(settings.worker_metrics_port, settings.app_host)
+
+    async def run(resources: Resources) -> None:
+        worker = Worker(resources)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, worker.stop)
+        await worker.run()
+
+    with_resources(settings, run)
+
+
+@app.command("dev")
+def run_dev(
+    data: Annotated[Path | None, typer.Option(help="Where its data lie; .tollhouse in the checkout if absent.")] = None,
+    with_valkey: Annotated[bool, typer.Option(help="Start a Valkey too.")] = False,
+    ready_file: Annotated[Path | None, typer.Option(help="Write addresses and keys there once all is up.")] = None,
+) -> None:
+    """Run everything on this machine: stores, Stripe sandbox, service, worker, demo app."""
+    from .. import dev
+
+    raise typer.Exit(dev.run(data, with_valkey=with_valkey, ready_file=ready_file))
+
+
+@app.command("migrate")
+def run_migrations() -> None:
+    """Bring the database to the schema that this version needs."""
+    out.print(f"The schema is at revision {migrate.upgrade(load_settings().database_url.get_secret_value())}.")
