@@ -41,7 +41,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
     app.include_router(v1.routes)
     app.include_router(service.router)
     service.serve_docs(app)
-    return Envelope(app)
+    return Envelope(app, log_share=settings.log_checks_share)
 
 
 def _context(resources: Resources, secrets: tuple[str, ...]) -> Context:

@@ -19,6 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from .domain.entitlements import Entitlement, dump, load
+from .telemetry import CACHE_READS
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +29,7 @@ FLOOR_MS = 10_000
 TIMEOUT_SECONDS = 0.05
 FAILURES_BEFORE_REST = 5
 REST_SECONDS = 1.0
+_FAILED = object()
 
 # KEYS: cell, floor. What is in a key and is not ours, whatever its type, is as good as nothing and is written over.
 _FILL = """
@@ -69,15 +71,12 @@ class Cache:
         self._rests_until = 0.0
 
     async def get(self, project_id: uuid.UUID, user_id: str) -> Cell | None:
+        if self._redis is None:
+            return None
         held = await self._ask("get", _keys(project_id, user_id)[0])
-        if held is None:
-            return None
-        try:
-            stored = json.loads(held)
-            return Cell(int(stored["version"]), load(stored["entitlements"]))
-        except (ValueError, TypeError, LookupError, RecursionError):
-            log.warning("the cache holds something that is not ours")
-            return None
+        cell = None if held in (None, _FAILED) else _cell(held)
+        CACHE_READS.labels("failed" if held is _FAILED else "miss" if cell is None else "hit").inc()
+        return cell
 
     async def fill(self, project_id: uuid.UUID, user_id: str, cell: Cell) -> None:
         """Offers what was read from PostgreSQL; refused where a newer version is known."""
@@ -93,8 +92,9 @@ class Cache:
             await self._redis.aclose()
 
     async def _ask(self, command: str, *arguments: Any) -> Any:
+        """Redis' answer, or _FAILED where it gives none."""
         if self._redis is None or time.monotonic() < self._rests_until:
-            return None
+            return _FAILED
         try:
             answer = await cast("Awaitable[Any]", getattr(self._redis, command)(*arguments))
         except Exception as error:  # the library's own, and a ValueError where what answers is no Redis
@@ -102,9 +102,18 @@ class Cache:
             if self._failures >= FAILURES_BEFORE_REST:
                 self._rests_until = time.monotonic() + REST_SECONDS
                 log.warning("Redis does not answer; PostgreSQL does", error=type(error).__name__)
-            return None
+            return _FAILED
         self._failures = 0
         return answer
+
+
+def _cell(held: Any) -> Cell | None:
+    try:
+        stored = json.loads(held)
+        return Cell(int(stored["version"]), load(stored["entitlements"]))
+    except (ValueError, TypeError, LookupError, RecursionError):
+        log.warning("the cache holds something that is not ours")
+        return None
 
 
 def _keys(project_id: uuid.UUID, user_id: str) -> tuple[str, str]:

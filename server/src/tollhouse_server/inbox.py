@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from .db.engine import Tx
 from .db.tables import inbox, read_number
+from .logs import redacted
 
 CHANNEL = "tollhouse_inbox"
 """The NOTIFY channel on which a stored event wakes the workers."""
@@ -146,10 +147,11 @@ async def next_read(tx: Tx) -> int:
     return (await tx.execute(select(read_number.next_value()))).scalar_one()
 
 
-async def settle(tx: Tx, done: Claim, outcome: str, *, project_id: uuid.UUID | None = None) -> None:
-    """Marks the claim's events as done, in the transaction of the change they led to."""
-    await tx.execute(
-        _mine(done).values(
+async def settle(tx: Tx, done: Claim, outcome: str, *, project_id: uuid.UUID | None = None) -> list[timedelta]:
+    """Marks the claim's events as done, in the transaction of the change they led to. Returns how long each took."""
+    settled = await tx.execute(
+        _mine(done)
+        .values(
             state="settled",
             outcome=outcome,
             project_id=project_id,
@@ -160,7 +162,9 @@ async def settle(tx: Tx, done: Claim, outcome: str, *, project_id: uuid.UUID | N
             lease_until=None,
             error=None,
         )
+        .returning(func.clock_timestamp() - inbox.c.received_at)
     )
+    return list(settled.scalars())
 
 
 async def defer(tx: Tx, failed: Claim, error: BaseException) -> None:
@@ -237,6 +241,21 @@ async def listing(
     ).all()
 
 
+async def depth(tx: Tx) -> tuple[dict[str, int], timedelta]:
+    """How many events are pending (deferred ones among them), deferred, buried; how long the oldest has waited."""
+    pending, deferred, waited = (
+        await tx.execute(
+            select(
+                func.count(),
+                func.count().filter(inbox.c.state == "deferred"),
+                func.coalesce(func.extract("epoch", func.now() - func.min(inbox.c.received_at)), 0),
+            ).where(inbox.c.next_attempt_at.is_not(None))
+        )
+    ).one()
+    buried = await tx.scalar(select(func.count()).where(inbox.c.state == "buried"))
+    return {"pending": pending, "deferred": deferred, "buried": buried or 0}, timedelta(seconds=float(waited))
+
+
 async def prune(tx: Tx, keep: timedelta) -> None:
     """Forgets events that were settled longer than `keep` ago."""
     await tx.execute(delete(inbox).where(inbox.c.state == "settled", inbox.c.settled_at < func.now() - keep))
@@ -248,4 +267,4 @@ def _mine(held: Claim) -> Any:
 
 
 def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".replace("\x00", "")[:ERROR_LENGTH]
+    return redacted(f"{type(error).__name__}: {error}".replace("\x00", ""))[:ERROR_LENGTH]

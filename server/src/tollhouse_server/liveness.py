@@ -22,6 +22,12 @@ async def beat(tx: Tx, worker_id: str) -> None:
     await tx.execute(delete(worker).where(worker.c.seen_at < func.now() - FORGOTTEN_AFTER))
 
 
+async def alive(tx: Tx) -> int:
+    """How many workers were seen within the last 30 seconds."""
+    lately = worker.c.seen_at > func.now() - ALIVE_WITHIN
+    return (await tx.execute(select(func.count()).where(lately))).scalar_one()
+
+
 async def seen_lately(tx: Tx) -> bool:
     """Whether any worker was seen within the last 30 seconds."""
     return bool(await tx.scalar(select(exists().where(worker.c.seen_at > func.now() - ALIVE_WITHIN))))

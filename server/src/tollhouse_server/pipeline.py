@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import structlog
 
-from . import inbox, projection
+from . import inbox, logs, projection
 from .audit import Cause
 from .clock import Clock
 from .db.engine import Database, Tx
@@ -19,7 +19,7 @@ from .stripe_gateway import StripeClient
 from .stripe_gateway.catalog import PRODUCT_ID_PREFIX
 from .stripe_gateway.fetch import fetch_customer, fetch_customer_of_charge, fetch_prices
 from .stripe_gateway.parse import UnexpectedShape
-from .telemetry import APPLY_SECONDS, EVENTS
+from .telemetry import APPLY_SECONDS, EVENT_SECONDS, EVENTS, REREADS
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +53,11 @@ class Pipeline:
             claim = await inbox.claim(tx, lease=self.lease)
         if claim is None:
             return False
+        with logs.concerning(subject=claim.subject, events=claim.event_ids):
+            await self._work_on(claim)
+        return True
+
+    async def _work_on(self, claim: Claim) -> None:
         started = time.perf_counter()
         try:
             outcome = await self._apply(claim)
@@ -64,27 +69,30 @@ class Pipeline:
             )
         EVENTS.labels(outcome).inc(len(claim.event_ids))
         APPLY_SECONDS.observe(time.perf_counter() - started)
-        log.info("events worked on", subject=claim.subject, events=claim.event_ids, outcome=outcome)
-        return True
+        log.info("events worked on", outcome=outcome)
 
     async def _apply(self, claim: Claim) -> str:
         """Reads Stripe with no transaction open; then the change and the settling are one transaction."""
+        REREADS.labels("event").inc()
         if claim.subject.startswith(("prod_", PRODUCT_ID_PREFIX)):
             prices = await fetch_prices(self.stripe, claim.subject)
             async with self.database.transaction() as tx:
                 ours = await projection.write_prices(tx, claim.subject, prices)
                 outcome = inbox.APPLIED if ours else inbox.FOREIGN
-                await inbox.settle(tx, claim, outcome)
+                took = await inbox.settle(tx, claim, outcome)
+            _observe(took)
             return outcome
         facts = await self._read(claim.subject)
         async with self.database.transaction() as tx:
             owner = await self._write(tx, facts, claim.read, Cause("stripe", ", ".join(claim.event_ids)))
             outcome = inbox.APPLIED if owner else inbox.FOREIGN
-            await inbox.settle(tx, claim, outcome, project_id=owner.project_id if owner else None)
+            took = await inbox.settle(tx, claim, outcome, project_id=owner.project_id if owner else None)
+        _observe(took)
         return outcome
 
     async def sync(self, stripe_customer_id: str, why: Cause) -> None:
         """The same for one customer now, with or without an event."""
+        REREADS.labels("sync").inc()
         async with self.database.transaction() as tx:
             read = await inbox.next_read(tx)
         facts = await self._read(stripe_customer_id)
@@ -115,11 +123,16 @@ class Pipeline:
     async def _give_up(self, claim: Claim, error: Exception) -> str:
         async with self.database.transaction() as tx:
             await inbox.bury(tx, claim, error)
-        log.error("events buried", subject=claim.subject, events=claim.event_ids, error=str(error))
+        log.error("events buried", error=f"{type(error).__name__}: {error}")
         return "buried"
 
     async def _try_later(self, claim: Claim, error: Exception) -> str:
         async with self.database.transaction() as tx:
             await inbox.defer(tx, claim, error)
-        log.warning("events deferred", subject=claim.subject, events=claim.event_ids, error=str(error))
+        log.warning("events deferred", error=f"{type(error).__name__}: {error}")
         return "deferred"
+
+
+def _observe(took: list[timedelta]) -> None:
+    for one in took:
+        EVENT_SECONDS.observe(one.total_seconds())

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import select, update
 
-from . import audit, snapshot
+from . import audit, logs, snapshot
 from .cache import Cache
 from .catalogs import current_catalog, project_by_id
 from .db.engine import Tx, after_commit
@@ -13,6 +13,10 @@ from .db.tables import customer
 from .domain.changes import diff
 from .domain.entitlements import compute, dump
 from .snapshot import Snapshot
+from .telemetry import REFRESHES
+
+_BY_ITSELF = ("stripe", "timetable", "app", "reconciler")
+"""Who else than an operator makes entitlements change; of operators the metric tells no names."""
 
 
 class Refresh:
@@ -26,6 +30,7 @@ class Refresh:
         owner = (
             await tx.execute(select(customer).where(customer.c.id == customer_id).with_for_update(key_share=True))
         ).one()
+        logs.bind(customer_id=str(customer_id))
         catalog = await current_catalog(tx, await project_by_id(tx, owner.project_id))
         before = await snapshot.read(tx, owner.project_id, owner.user_id)
         evidence = await snapshot.gather(tx, customer_id, owner.project_id)
@@ -46,5 +51,12 @@ class Refresh:
                 before=dump(before.entitlements),
                 after=dump(entitlements),
             )
-            after_commit(tx, lambda: self._cache.floor(owner.project_id, owner.user_id, after.version))
+
+        async def tell() -> None:
+            actor = why.actor if why.actor in _BY_ITSELF else "operator"
+            REFRESHES.labels(actor, "changed" if changes else "unchanged").inc()
+            if changes:
+                await self._cache.floor(owner.project_id, owner.user_id, after.version)
+
+        after_commit(tx, tell)
         return after

@@ -63,6 +63,13 @@ class Settings(BaseSettings):
     log_format: str = Field(
         "json", pattern="^(json|console)$", description="`json` for machines, `console` for people."
     )
+    log_checks_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="The share of the successful checks and probes that get a line in the log; every other request has "
+        "one.",
+    )
     follow_sandbox_clock: bool = Field(
         False,
         description="Development only: take the time from the sandbox, so that a fast-forward there is felt here.",

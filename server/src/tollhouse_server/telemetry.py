@@ -1,70 +1,153 @@
-"""Logs and every metric, declared once. A log line is one event with its ids; never a secret, never a body."""
+"""Every metric, declared once. docs/reference/metrics.md tells each; deploy/prometheus has the alerts made of them.
 
-import logging
-import sys
+A process counts for itself. Where several serve one port, they count into files of one directory, and whichever of them
+is asked tells the sum (`exposition`). So a gauge says how its processes are put together (`multiprocess_mode`).
+"""
 
-import structlog
-from prometheus_client import Counter, Gauge, Histogram
-from structlog.tracebacks import ExceptionDictTransformer
-from structlog.typing import Processor
+import contextlib
+import os
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Final
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+VERSION = version("tollhouse-server")
+
+_LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_WAITS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600, 3 * 24 * 3600)
+_LATEST: Final = "livemostrecent"
+"""How a gauge is put together that whoever is asked reads from the database: the last to have read it is right."""
+
+BUILD_INFO = Gauge(
+    "tollhouse_build_info",
+    "Always 1; its labels say which version runs.",
+    ["version", "python"],
+    multiprocess_mode=_LATEST,
+)
+DEPENDENCY_UP = Gauge(
+    "tollhouse_dependency_up",
+    "Whether a dependency answered when the metrics were asked for: 1 or 0; database.",
+    ["dependency"],
+    multiprocess_mode=_LATEST,
+)
+WORKERS_ALIVE = Gauge(
+    "tollhouse_workers_alive",
+    "`tollhouse work` processes seen in the last 30 seconds.",
+    multiprocess_mode=_LATEST,
+)
+
+REQUESTS = Counter("tollhouse_requests_total", "HTTP requests by route and status.", ["method", "route", "status"])
+REQUEST_SECONDS = Histogram(
+    "tollhouse_request_seconds",
+    "Seconds to answer an HTTP request, by route: a check's latency is that of its route.",
+    ["route"],
+    buckets=_LATENCIES,
+)
+CACHE_READS = Counter(
+    "tollhouse_cache_reads_total",
+    "Reads of the second cache tier, by result: hit, miss, failed (PostgreSQL answered instead).",
+    ["result"],
+)
 
 WEBHOOKS = Counter(
     "tollhouse_webhooks_total",
     "Webhook requests by what became of them: stored, duplicate, not-handled, or the code of the refusal.",
     ["outcome"],
 )
+WEBHOOK_AGE_SECONDS = Histogram(
+    "tollhouse_webhook_age_seconds",
+    "Seconds from when something happened at Stripe to its event's arrival here; hours mean that Stripe had to retry.",
+    buckets=_WAITS,
+)
+INBOX_EVENTS = Gauge(
+    "tollhouse_inbox_events",
+    "Events in the inbox that are pending (deferred ones among them), deferred after an error, or buried.",
+    ["state"],
+    multiprocess_mode=_LATEST,
+)
+INBOX_OLDEST_SECONDS = Gauge(
+    "tollhouse_inbox_oldest_seconds",
+    "How long the oldest pending event has waited.",
+    multiprocess_mode=_LATEST,
+)
 EVENTS = Counter(
     "tollhouse_events_total",
     "Events worked on, by outcome: applied, foreign, deferred, buried.",
     ["outcome"],
 )
-INBOX_EVENTS = Gauge("tollhouse_inbox_events", "Events in the inbox that are pending, or buried.", ["state"])
-INBOX_OLDEST_SECONDS = Gauge("tollhouse_inbox_oldest_seconds", "How long the oldest pending event has waited.")
+EVENT_SECONDS = Histogram(
+    "tollhouse_event_seconds",
+    "Seconds from an event's arrival to the commit of what it led to, tries and pauses included.",
+    buckets=_WAITS,
+)
 APPLY_SECONDS = Histogram(
     "tollhouse_apply_seconds",
     "Seconds from claiming a customer's events to the commit of what they led to.",
+    buckets=_LATENCIES,
 )
-REQUESTS = Counter("tollhouse_requests_total", "HTTP requests by route and status.", ["method", "route", "status"])
-REQUEST_SECONDS = Histogram("tollhouse_request_seconds", "Seconds to answer an HTTP request, by route.", ["route"])
+REREADS = Counter(
+    "tollhouse_rereads_total",
+    "Customers, or products' prices, read again from Stripe, by what led to it: event, sync.",
+    ["why"],
+)
+REFRESHES = Counter(
+    "tollhouse_refreshes_total",
+    "Entitlements computed anew, by who caused it (stripe, timetable, app, operator, …) and whether they changed.",
+    ["actor", "result"],
+)
+STRIPE_CALLS = Counter(
+    "tollhouse_stripe_calls_total",
+    "Requests to Stripe, each try counted, by operation and result: the status, or unreachable.",
+    ["operation", "result"],
+)
+STRIPE_SECONDS = Histogram(
+    "tollhouse_stripe_seconds", "Seconds that Stripe took to answer, by operation.", ["operation"], buckets=_LATENCIES
+)
+
+JOBS = Counter("tollhouse_jobs_total", "Turns of the worker's jobs, by result: done, failed.", ["job", "result"])
+JOB_SECONDS = Histogram("tollhouse_job_seconds", "Seconds that a turn of a job took.", ["job"], buckets=_WAITS)
+JOB_LAST_SUCCESS = Gauge(
+    "tollhouse_job_last_success_timestamp_seconds",
+    "When a job was last done in this process, in Unix seconds.",
+    ["job"],
+    multiprocess_mode="livemax",
+)
+
+_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""The library's own variable; it is set before the processes start that count into one directory."""
 
 
-def configure_logs(*, level: str, fmt: str) -> None:
-    """Sends all logs of the process, the libraries' too, to standard error: JSON lines, or for people."""
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    renderer: Processor = (
-        structlog.processors.JSONRenderer()
-        if fmt == "json"
-        # Plain, as the pretty one shows the local variables: keys and people's data among them.
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-    )
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
-            if fmt == "json"
-            else structlog.processors.StackInfoRenderer(),
-            renderer,
-        ],
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    # The library logs each request at INFO; its answers hold people's data.
-    logging.getLogger("stripe").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it greets whoever asks for the schema's revision
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        cache_logger_on_first_use=False,
-    )
+def exposition() -> bytes:
+    """All metrics in Prometheus' text format: this process', or those of all that serve with it."""
+    BUILD_INFO.labels(VERSION, python_version()).set(1)
+    directory = os.environ.get(_DIRECTORY)
+    if directory is None:
+        return generate_latest(REGISTRY)
+    _forget_the_dead(Path(directory))
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def count_into(directory: Path) -> None:
+    """From now on, processes that are started by this one count together, in `directory`."""
+    os.environ[_DIRECTORY] = str(directory)
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """A process that died no longer has gauges; what it counted stays counted, as a counter must not go back."""
+    for pid in {int(path.stem.rpartition("_")[2]) for path in directory.glob("gauge_live*_*.db")}:
+        if not _alive(pid):
+            mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
+
+
+def _alive(pid: int) -> bool:
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import structlog
 
-from . import inbox, liveness, snapshot
+from . import inbox, liveness, logs, snapshot
 from .audit import Cause
 from .clock import Clock
 from .db.engine import Database
@@ -39,12 +39,14 @@ class Timetable:
             customers = await snapshot.outdated(tx, at, limit=BATCH)
         done = 0
         for customer_id in customers:
-            try:
-                async with self.database.transaction() as tx:
-                    await self.refresh(tx, customer_id, Cause("timetable", "time passed or the catalog changed"), at=at)
-                done += 1
-            except Exception:  # one customer's must not keep all who come after from theirs
-                log.exception("a customer cannot be refreshed", customer_id=str(customer_id))
+            with logs.concerning(customer_id=str(customer_id)):
+                try:
+                    async with self.database.transaction() as tx:
+                        why = Cause("timetable", "time passed or the catalog changed")
+                        await self.refresh(tx, customer_id, why, at=at)
+                    done += 1
+                except Exception:  # one customer's must not keep all who come after from theirs
+                    log.exception("a customer cannot be refreshed")
         return done
 
     async def heartbeat(self, worker_id: str) -> None:

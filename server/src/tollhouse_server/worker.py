@@ -4,16 +4,19 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import psycopg
 import structlog
 
+from . import logs
 from .db.engine import conninfo
 from .inbox import CHANNEL
 from .pipeline import Pipeline
 from .resources import Resources
+from .telemetry import JOB_LAST_SUCCESS, JOB_SECONDS, JOBS
 from .timetable import HEARTBEAT_EVERY, PRUNE_EVERY, REFRESH_EVERY, Timetable
 
 log = structlog.get_logger(__name__)
@@ -45,9 +48,11 @@ class Worker:
             async with asyncio.TaskGroup() as loops:
                 for _ in range(self._resources.settings.worker_concurrency):
                     loops.create_task(self._drain(self._pipeline))
-                loops.create_task(self._every(REFRESH_EVERY, self._refresh_all))
-                loops.create_task(self._every(HEARTBEAT_EVERY, lambda: self._timetable.heartbeat(self._id)))
-                loops.create_task(self._every(PRUNE_EVERY, self._timetable.prune))
+                loops.create_task(self._every("refresh", REFRESH_EVERY, self._refresh_all))
+                loops.create_task(
+                    self._every("heartbeat", HEARTBEAT_EVERY, lambda: self._timetable.heartbeat(self._id))
+                )
+                loops.create_task(self._every("prune", PRUNE_EVERY, self._timetable.prune))
         finally:
             ear.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -71,13 +76,23 @@ class Worker:
         while not self._stopping.is_set() and await self._timetable.refresh_outdated():
             pass
 
-    async def _every(self, interval: timedelta, job: Callable[[], Awaitable[object]]) -> None:
+    async def _every(self, name: str, interval: timedelta, job: Callable[[], Awaitable[object]]) -> None:
         while not self._stopping.is_set():
-            try:
-                await job()
-            except Exception:  # one failed turn must not end the timetable
-                log.exception("a job of the timetable failed", job=getattr(job, "__name__", "heartbeat"))
+            with logs.concerning(job=name, run_id=logs.new_run_id()):
+                await self._turn(name, job)
             await self._wait(self._stopping, interval)
+
+    @staticmethod
+    async def _turn(name: str, job: Callable[[], Awaitable[object]]) -> None:
+        started, result = time.perf_counter(), "failed"
+        try:
+            await job()
+            result = "done"
+            JOB_LAST_SUCCESS.labels(name).set_to_current_time()
+        except Exception:  # one failed turn must not end the timetable
+            log.exception("a job failed")
+        JOBS.labels(name, result).inc()
+        JOB_SECONDS.labels(name).observe(time.perf_counter() - started)
 
     async def _listen(self) -> None:
         """Hears NOTIFY; where it cannot, polling goes on without it."""

@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 
 from tollhouse_server.db.engine import conninfo
 from tollhouse_server.embedded.postgres import PostgresServer
-from tollhouse_server.telemetry import configure_logs
+from tollhouse_server.logs import configure_logs
 from tollhouse_server.testing import World
 
 Refused = Callable[..., dict[str, Any]]
@@ -24,7 +24,7 @@ def logs() -> Iterator[Callable[[], str]]:
     """The logs as a running service writes them; called, what was written so far."""
     root = logging.getLogger()
     handlers, level, written = root.handlers[:], root.level, io.StringIO()
-    configure_logs(level="INFO", fmt="json")
+    configure_logs(level="INFO", fmt="json", role="server")
     assert isinstance(root.handlers[0], logging.StreamHandler)
     root.handlers[0].setStream(written)
     yield written.getvalue
@@ -73,7 +73,6 @@ def test_without_its_database_the_service_says_so_and_comes_back(
             http.post("/v1/portal-sessions", json={"user_id": "ada", "return_url": "https://app.test/"}),
             world.operator.get("/v1/admin/projects"),
             world.operator.post("/v1/admin/projects", json={"slug": "new", "name": "New"}),
-            stranger.get("/metrics"),
             deliver(event),
         ]
         for answer in answers:
@@ -85,6 +84,10 @@ def test_without_its_database_the_service_says_so_and_comes_back(
             {"ready": False, "database": False, "migrations": False, "worker": False},
         )
         assert stranger.get("/healthz").json() == {"status": "alive"}
+        metrics = stranger.get("/metrics").text
+        assert 'tollhouse_dependency_up{dependency="database"} 0.0' in metrics
+        assert 'tollhouse_inbox_events{state="pending"} NaN' in metrics
+        assert "tollhouse_inbox_oldest_seconds NaN" in metrics and "tollhouse_workers_alive NaN" in metrics
         db.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')  # type: ignore[arg-type]
     assert deliver(event).json() == {"outcome": "stored"}
     assert http.get("/v1/customers/ada/entitlements/premium_export").status_code == 200

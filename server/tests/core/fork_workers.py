@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 
-import tollhouse_server.worker  # noqa: F401 - `cli.work` imports it only when it begins
-from tollhouse_server import cli
+import tollhouse_server.worker  # noqa: F401 - `work` imports it only when it begins
+from tollhouse_server.cli import processes
 
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the killed are nobody's zombies
 
@@ -16,7 +16,7 @@ for _ in sys.stdin:
     pid = os.fork()
     if pid == 0:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        cli.work()
+        processes.work()
         os._exit(0)
     sys.stdout.write(f"{pid}\n")
     sys.stdout.flush()

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from prometheus_client import Gauge
 from prometheus_client.metrics import MetricWrapperBase
 
 from tollhouse_server import telemetry
@@ -86,8 +87,16 @@ def test_every_metric_is_documented_and_used() -> None:
     """A metric that nobody counts shows a calm that is not there."""
     metrics = {name for name, one in vars(telemetry).items() if isinstance(one, MetricWrapperBase)}
     assert len(first_column("metrics.md")) == len(metrics) >= 7
-    code = "\n".join(path.read_text() for path in (ROOT / "server/src").rglob("*.py") if path.name != "telemetry.py")
-    assert [name for name in metrics if not re.search(rf"\b{name}\b[\s\S]{{0,80}}?\.(inc|observe|set)\(", code)] == []
+    code = "\n".join(path.read_text() for path in (ROOT / "server/src").rglob("*.py"))
+    counting = r"\b{}\b[\s\S]{{0,80}}?\.(inc|observe|set|set_to_current_time)\("
+    assert [name for name in metrics if not re.search(counting.format(name), code)] == []
+
+
+def test_every_gauge_says_how_processes_are_put_together() -> None:
+    """Where several processes serve one port, a gauge of each pid would be several truths."""
+    gauges = [one for one in vars(telemetry).values() if isinstance(one, Gauge)]
+    assert len(gauges) >= 6
+    assert [one._name for one in gauges if one._multiprocess_mode in ("all", "liveall")] == []
 
 
 @pytest.mark.parametrize("page", sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")))

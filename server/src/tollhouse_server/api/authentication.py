@@ -8,6 +8,7 @@ from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import func, select, update
 
+from .. import logs
 from ..audit import Cause
 from ..catalogs import Project, as_project
 from ..commands.issue_key import hash_key, key_id
@@ -59,6 +60,7 @@ async def _calling_project(ctx: Ctx, bearer: _ProjectKey) -> Project:
     if found is None:
         # One sentence for every cause: which of them it was helps only who guesses.
         raise Unauthenticated("Send a key of your project that is in use, as Authorization: Bearer tollhouse_….")
+    logs.bind(project=found.slug)
     return found
 
 

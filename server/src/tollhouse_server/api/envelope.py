@@ -1,5 +1,6 @@
 """What happens around every request: its id, the limit on its body, its metrics, and an answer whatever breaks."""
 
+import random
 import re
 import secrets
 import time
@@ -18,6 +19,15 @@ log = structlog.get_logger(__name__)
 
 BODY_LIMIT = 256 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_ROUTINE = frozenset(
+    {
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/v1/customers/{user_id}/entitlements",
+        "/v1/customers/{user_id}/entitlements/{feature}",
+    }
+)
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (
@@ -31,8 +41,10 @@ _HEADERS = [
 class Envelope:
     """The outermost ASGI layer of the service."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, *, log_share: float = 1.0) -> None:
+        """`log_share` is the share of the successful checks and probes that get a line in the log."""
         self.app = app
+        self._log_share = log_share
         self._templates = {one.endpoint: one.path for one in iter_route_contexts(app.routes) if one.endpoint}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,7 +58,10 @@ class Envelope:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        await _Exchange(self.app, scope, send, request_id, self._templates).run(receive)
+        exchange = _Exchange(self.app, scope, send, request_id, self._templates)
+        await exchange.run(receive)
+        if not (exchange.is_routine and random.random() >= self._log_share):  # noqa: S311 - a sample
+            log.info("request", **exchange.told)
 
 
 class _Exchange:
@@ -58,6 +73,22 @@ class _Exchange:
         self._app, self._scope, self._raw_send, self._request_id = app, scope, send, request_id
         self._templates = templates
         self._status = 0
+        self._seconds = 0.0
+
+    @property
+    def is_routine(self) -> bool:
+        """Whether it is one of the many that say nothing when they go well."""
+        return self._status < 400 and self._route() in _ROUTINE
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The request in the log: the route's pattern, as a path may hold a user's id."""
+        return {
+            "method": self._scope["method"],
+            "route": self._route(),
+            "status": self._status,
+            "milliseconds": round(self._seconds * 1000, 1),
+        }
 
     async def run(self, receive: Receive) -> None:
         started = time.perf_counter()
@@ -75,7 +106,8 @@ class _Exchange:
         finally:
             route = self._route()
             REQUESTS.labels(self._scope["method"], route, self._status).inc()
-            REQUEST_SECONDS.labels(route).observe(time.perf_counter() - started)
+            self._seconds = time.perf_counter() - started
+            REQUEST_SECONDS.labels(route).observe(self._seconds)
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
 
-from .. import inbox
+from .. import inbox, logs
 from ..domain.errors import Problem
 from ..domain.time import from_timestamp
 from ..inbox import Event
 from ..projection import concerning
 from ..stripe_gateway.signature import BadSignature, verify
-from ..telemetry import WEBHOOKS
+from ..telemetry import WEBHOOK_AGE_SECONDS, WEBHOOKS
 from .context import Context, Ctx
 from .problems import MalformedJson, StoreUnavailable, TooLarge, ValidationFailed, documented
 
@@ -69,11 +69,13 @@ async def _receive(ctx: Context, body: bytes, signature: str | None) -> str:
     if livemode != ctx.livemode:
         mine, theirs = ("live", "test") if ctx.livemode else ("test", "live")
         raise WrongMode(f"This is a {theirs} event and STRIPE_SECRET_KEY is a {mine} key: nothing was stored.")
+    logs.bind(events=[event.id], subject=event.subject)
     # Committed before the answer: what Stripe hears 200 for is never lost.
     async with ctx.database.transaction() as tx:
         stored = await inbox.receive(tx, event)
     if not stored:
         return "duplicate"
+    WEBHOOK_AGE_SECONDS.observe(max(0, (ctx.clock.now() - event.occurred_at).total_seconds()))
     return "stored" if event.subject is not None else inbox.NOT_HANDLED
 
 

@@ -13,9 +13,9 @@ from ..audit import Cause
 from ..catalogs import Project, project_by_slug
 from ..db import migrate
 from ..db.engine import Database, Tx
+from ..logs import concerning, configure_logs, new_run_id
 from ..resources import Resources, open_resources
 from ..settings import Settings, load_settings
-from ..telemetry import configure_logs
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -31,10 +31,10 @@ At = Annotated[
 ]
 
 
-def ready_settings() -> Settings:
+def ready_settings(role: str = "cli") -> Settings:
     """The settings, with the logs configured and the database at the schema this version needs."""
     settings = load_settings()
-    configure_logs(level=settings.log_level, fmt=settings.log_format)
+    configure_logs(level=settings.log_level, fmt=settings.log_format, role=role)
 
     async def is_at_head() -> bool:
         database = Database(settings.database_url.get_secret_value(), pool_size=1)
@@ -53,7 +53,9 @@ def with_resources(settings: Settings, run: Callable[[Resources], Awaitable[Answ
         async with open_resources(settings) as resources:
             return await run(resources)
 
-    return asyncio.run(opened())
+    command = run.__qualname__.partition(".")[0]  # the function of the verb, in which `run` is defined
+    with concerning(command=command, run_id=new_run_id()):
+        return asyncio.run(opened())
 
 
 async def find_project(tx: Tx, slug: str) -> Project:

@@ -23,7 +23,7 @@ def serve() -> None:
 
     from ..app import build_app
 
-    settings = ready_settings()
+    settings = ready_settings("server")
     uvicorn.run(
         build_app(settings),
         host=settings.app_host,
@@ -40,7 +40,7 @@ def work() -> None:
     """Work on Stripe's events until told to stop; what is in hand is finished first."""
     from ..worker import Worker
 
-    settings = ready_settings()
+    settings = ready_settings("worker")
 
     if settings.worker_metrics_port is not None:
         start_http_server(settings.worker_metrics_port, settings.app_host)

@@ -8,6 +8,7 @@ import structlog
 from stripe import StripeClient as StripeClient
 
 from ..domain.errors import Problem
+from .transport import MeasuredClient
 
 API_VERSION = stripe.api_version
 """The version of Stripe's API that the installed library pins; webhook endpoints should be made with it."""
@@ -49,7 +50,7 @@ def open_client(secret_key: str, api_base: str) -> stripe.StripeClient:
         base_addresses={"api": api_base},
         # Its default is 0; and a client made without it never retries even a reset connection.
         max_network_retries=MAX_NETWORK_RETRIES,
-        http_client=stripe.HTTPXClient(timeout=TIMEOUT_SECONDS),
+        http_client=MeasuredClient(timeout=TIMEOUT_SECONDS),
     )
 
 
