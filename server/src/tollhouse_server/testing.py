@@ -19,6 +19,7 @@ from sqlalchemy import select
 from tollhouse import Check, Customer, Tollhouse
 from tollhouse_sandbox.testing import RunningSandbox
 
+from .api.protocol import SERVED
 from .app import build_app
 from .db.tables import customer
 from .resources import Resources, open_resources
@@ -100,8 +101,7 @@ class RunningService:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._app = build_app(self.settings, clock=self.clock)
-        config = uvicorn.Config(self._app, log_config=None, access_log=False, timeout_graceful_shutdown=2)
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(uvicorn.Config(self._app, timeout_graceful_shutdown=2, **SERVED))
         async with open_resources(self.settings, clock=self.clock) as self._resources:
             serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
             while not self._server.started and not serving.done():  # noqa: ASYNC110

@@ -1,7 +1,7 @@
 """What every call has in common: its form, its errors, its request id."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -24,11 +24,25 @@ CHECKOUTS = "/v1/checkouts"
         pytest.param(b"[" * 10_000 + b"]" * 10_000, id="10,000 arrays deep"),
         pytest.param(b'{"a":' * 10_000 + b"1" + b"}" * 10_000, id="10,000 objects deep"),
         pytest.param(b'{"quantity": ' + b"9" * 5_000 + b"}", id="a number of 5,000 digits"),
+        pytest.param(b'{"quantity": NaN}', id="NaN"),
+        pytest.param(b'{"quantity": -Infinity}', id="Infinity"),
+        pytest.param(b'{"quantity": 1e999}', id="a number too large"),
+        pytest.param(b'{"user_id": "ada", "user_id": "bob"}', id="a name twice"),
+        pytest.param(b'{"a": [{"b": 1, "b": 1}]}', id="a name twice, further in"),
+        pytest.param(b"[" * 33 + b"]" * 33, id="33 deep"),
+        pytest.param('{"user_id": "ada"}'.encode("utf-16"), id="UTF-16"),
+        pytest.param(b'\xef\xbb\xbf{"user_id": "ada"}', id="a byte order mark"),
     ],
 )
 def test_what_is_not_json_is_refused_as_such(http: httpx.Client, refused: Refused, body: bytes) -> None:
     """400, whatever is wrong with the text, and nothing of it is sent back."""
-    refused(http.post(CHECKOUTS, content=body, headers=JSON), 400, "malformed-json")
+    body_said = refused(http.post(CHECKOUTS, content=body, headers=JSON), 400, "malformed-json")
+    assert "user_id" not in str(body_said) and "bob" not in str(body_said)
+
+
+def test_json_32_levels_deep_is_read(http: httpx.Client, refused: Refused) -> None:
+    """The limit is no lower than it says: this one is refused for its form."""
+    refused(http.post(CHECKOUTS, content=b"[" * 32 + b"]" * 32, headers=JSON), 422, "validation-failed", "")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", None])
@@ -52,7 +66,6 @@ def test_another_media_type_is_refused(http: httpx.Client, refused: Refused, con
         ({"quantity": 0}, "/quantity"),
         ({"quantity": 10**30}, "/quantity"),
         ({"quantity": 1.0}, "/quantity"),
-        ({"quantity": float("nan")}, "/quantity"),
         ({"quantity": True}, "/quantity"),
         ({"trial_days": -1}, "/trial_days"),
         ({"trial_days": 731}, "/trial_days"),
@@ -87,18 +100,6 @@ def test_half_a_surrogate_pair_is_refused(http: httpx.Client, refused: Refused, 
     refused(http.post(CHECKOUTS, content=content, headers=JSON), 422, "validation-failed", "/user_id")
 
 
-def test_a_body_over_the_limit_is_refused(http: httpx.Client, refused: Refused) -> None:
-    """256 KiB is the limit whether the length was announced or not; just below it the body is read."""
-    large = b" " * (256 * 1024 + 1)
-
-    def without_length() -> Iterator[bytes]:
-        yield from (large[at : at + 65_536] for at in range(0, len(large), 65_536))
-
-    refused(http.post(CHECKOUTS, content=large, headers=JSON), 413, "too-large")
-    refused(http.post(CHECKOUTS, content=without_length(), headers=JSON), 413, "too-large")
-    refused(http.post(CHECKOUTS, content=large[1:], headers=JSON), 400, "malformed-json")
-
-
 @pytest.mark.parametrize(
     "user_id", ["a/b", "a%2Fb", "50%", "ünïcødé 🦊", "x" * 255, "é" * 255, "..", "a?b#c", " ", "../../catalog"]
 )
@@ -130,11 +131,11 @@ def test_an_unknown_path_is_not_found(http: httpx.Client, refused: Refused, path
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("DELETE", "/v1/catalog", "GET"),
+        ("DELETE", "/v1/catalog", "GET, HEAD"),
         ("GET", "/v1/checkouts", "POST"),
-        ("OPTIONS", "/v1/catalog", "GET"),
-        ("PATCH", "/v1/admin/projects", "GET, POST"),
-        ("POST", "/v1/admin/projects/pdf-tool/catalog", "GET, PUT"),
+        ("OPTIONS", "/v1/catalog", "GET, HEAD"),
+        ("PATCH", "/v1/admin/projects", "GET, HEAD, POST"),
+        ("POST", "/v1/admin/projects/pdf-tool/catalog", "GET, HEAD, PUT"),
     ],
 )
 def test_another_method_is_told_which_there_are(
@@ -146,10 +147,14 @@ def test_another_method_is_told_which_there_are(
     assert answer.headers["Allow"] == allowed
 
 
-def test_head_is_not_taken(http: httpx.Client) -> None:
-    """HEAD is a method like any other that the path does not take; it has no body."""
-    answer = http.head("/v1/catalog")
-    assert (answer.status_code, answer.headers["Allow"], answer.content) == (405, "GET", b"")
+def test_head_is_a_get_without_its_body(http: httpx.Client) -> None:
+    """Where GET is taken HEAD is too, with the same headers; where it is not, HEAD is refused like any other."""
+    got, head = http.get("/v1/catalog"), http.head("/v1/catalog")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Length"] == got.headers["Content-Length"] == str(len(got.content))
+    refused = http.head(CHECKOUTS)
+    assert (refused.status_code, refused.headers["Allow"], refused.content) == (405, "POST", b"")
+    assert http.get("/v1/catalog").json() == got.json()  # on the same connection: no body was left in it
 
 
 def test_the_request_id_comes_back(http: httpx.Client, refused: Refused) -> None:

@@ -110,7 +110,7 @@ def test_a_bad_signature_stores_nothing(
     assert "clock" in refused(deliver(sent(body), age=301), 400, "bad-signature")["detail"]
     refused(deliver(sent(body), age=-302), 400, "bad-signature")
     good = deliver(sent(event())).request.headers["Stripe-Signature"]
-    for header in (good, "", "t=,v1=", "t=x,v1=y", f"{good},v0=x", "v1=abc", "t=1" * 3_000):
+    for header in (good, "", "t=,v1=", "t=x,v1=y", f"{good},v0=x", "v1=abc", "t=1" * 2_000):
         answer = stranger.post("/v1/stripe/webhook", content=sent(body), headers={"Stripe-Signature": header})
         refused(answer, 400, "bad-signature")
     refused(stranger.post("/v1/stripe/webhook", content=sent(body)), 400, "bad-signature")

@@ -1,10 +1,11 @@
-"""What happens around every request: its id, the limit on its body, its metrics, and an answer whatever breaks."""
+"""What happens around every request: its id, its bounds, its metrics, and an answer whatever breaks."""
 
+import asyncio
 import random
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -12,13 +13,17 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.types import Message, Receive, Scope, Send
 
+from ..domain.errors import Problem
 from ..telemetry import REQUEST_SECONDS, REQUESTS
-from .problems import TooLarge, a_bug, answer
+from .bounds import WEBHOOK, Bounds, RequestTimeout, TookTooLong, bounds_of, check_head, read_body
+from .problems import UnsupportedMediaType, a_bug, answer
+from .strict_json import check_json
 
 log = structlog.get_logger(__name__)
 
-BODY_LIMIT = 256 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_JSON = re.compile(r"\s*application/(?:[\w.-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
+_CHARSET = re.compile(r";\s*charset=([^;\s]+)", re.IGNORECASE)
 _ROUTINE = frozenset(
     {
         "/healthz",
@@ -41,9 +46,9 @@ _HEADERS = [
 class Envelope:
     """The outermost ASGI layer of the service."""
 
-    def __init__(self, app: FastAPI, *, log_share: float = 1.0) -> None:
+    def __init__(self, app: FastAPI, *, log_share: float = 1.0, bounds: Callable[[Scope], Bounds] = bounds_of) -> None:
         """`log_share` is the share of the successful checks and probes that get a line in the log."""
-        self.app = app
+        self.app, self._bounds = app, bounds
         self._log_share = log_share
         self._templates = {one.endpoint: one.path for one in iter_route_contexts(app.routes) if one.endpoint}
 
@@ -51,14 +56,16 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        headers = dict(scope["headers"])
         # Routed by what was sent, still percent-encoded: a user id may hold a slash. The parameters decode themselves.
-        scope["path"] = scope.get("raw_path", scope["path"].encode()).decode("ascii", "replace")
-        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        path = scope.get("raw_path", scope["path"].encode()).decode("ascii", "replace")
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        # Of its own: the server looks into the one it made, and leaves the body of an answer to HEAD out.
+        scope = {**scope, "path": path, "state": {**scope.get("state", {}), "request_id": request_id}}
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        exchange = _Exchange(self.app, scope, send, request_id, self._templates)
+        exchange = _Exchange(self.app, scope, headers, self._bounds(scope), send, self._templates)
         await exchange.run(receive)
         if not (exchange.is_routine and random.random() >= self._log_share):  # noqa: S311 - a sample
             log.info("request", **exchange.told)
@@ -68,10 +75,20 @@ class _Exchange:
     """One request and its answer."""
 
     def __init__(
-        self, app: FastAPI, scope: Scope, send: Send, request_id: str, templates: Mapping[Any, str | None]
+        self,
+        app: FastAPI,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        bounds: Bounds,
+        send: Send,
+        templates: Mapping[Any, str | None],
     ) -> None:
-        self._app, self._scope, self._raw_send, self._request_id = app, scope, send, request_id
-        self._templates = templates
+        self._app, self._scope, self._headers, self._bounds = app, scope, headers, bounds
+        self._raw_send, self._templates = send, templates
+        self._method: str = scope["method"]
+        self._request_id: str = scope["state"]["request_id"]
+        self._deadline = asyncio.timeout(None)
+        self._arrived = False
         self._status = 0
         self._seconds = 0.0
 
@@ -84,7 +101,7 @@ class _Exchange:
     def told(self) -> dict[str, Any]:
         """The request in the log: the route's pattern, as a path may hold a user's id."""
         return {
-            "method": self._scope["method"],
+            "method": self._method,
             "route": self._route(),
             "status": self._status,
             "milliseconds": round(self._seconds * 1000, 1),
@@ -93,24 +110,55 @@ class _Exchange:
     async def run(self, receive: Receive) -> None:
         started = time.perf_counter()
         try:
-            body = await _read(receive)
-            if body is None:
-                too_large = TooLarge("The body is larger than 256 KiB: send less.")
-                await answer(too_large, self._request_id)(self._scope, receive, self._send)
-            else:
-                await self._app(self._scope, _replay(body, receive), self._send)
+            await self._in_time(receive)
+        except Problem as refused:
+            await self._refuse(refused, receive)
         except Exception:
-            log.exception("a request failed", method=self._scope["method"], route=self._route())
-            if self._status == 0:
-                await answer(a_bug(), self._request_id)(self._scope, receive, self._send)
+            log.exception("a request failed", method=self._method, route=self._route())
+            await self._refuse(a_bug(), receive)
         finally:
             route = self._route()
-            REQUESTS.labels(self._scope["method"], route, self._status).inc()
+            REQUESTS.labels(self._method, route, self._status).inc()
             self._seconds = time.perf_counter() - started
             REQUEST_SECONDS.labels(route).observe(self._seconds)
 
+    async def _in_time(self, receive: Receive) -> None:
+        try:
+            async with asyncio.timeout(self._bounds.seconds) as self._deadline:
+                check_head(self._scope, self._headers)
+                body = await read_body(receive, self._headers, self._bounds.body)
+                self._arrived = True
+                if body and self._bounds is not WEBHOOK:  # which is signed as it is, and looked at after that
+                    self._check_body(body)
+                if self._method == "HEAD":
+                    self._scope["method"] = "GET"
+                await self._app(self._scope, _replay(body, receive), self._send)
+        except TimeoutError:
+            if not self._deadline.expired():
+                raise
+            if not self._arrived:
+                raise RequestTimeout("The request did not arrive whole in time: send it again, faster.") from None
+            log.error("a request was given up", method=self._method, route=self._route())
+            raise TookTooLong("The request was not done within its time: try again.") from None
+
+    def _check_body(self, body: bytes) -> None:
+        """Raises MalformedJson, UnsupportedMediaType. Of what is not JSON the route says what it takes instead."""
+        if self._headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
+        content_type = self._headers.get(b"content-type", b"").decode("latin-1")
+        if _JSON.match(content_type):
+            charset = _CHARSET.search(content_type)
+            check_json(body, charset[1] if charset else None)
+
+    async def _refuse(self, problem: Problem, receive: Receive) -> None:
+        self._arrived = False  # nothing is waited for any more
+        if self._status == 0:
+            await answer(problem, self._request_id)(self._scope, receive, self._send)
+
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            if self._arrived and not self._deadline.expired():
+                self._deadline.reschedule(None)  # an answer that has begun may be long
             self._status = message["status"]
             headers = list(message["headers"])
             present = {name for name, _ in headers}
@@ -122,22 +170,6 @@ class _Exchange:
     def _route(self) -> str:
         """The route's pattern: a path with a user's id in it must not become a label."""
         return self._templates.get(self._scope.get("endpoint")) or "none"
-
-
-async def _read(receive: Receive) -> bytes | None:
-    """The whole body; None for one over the limit, of which no more than that is read."""
-    chunks, size, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            break
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > BODY_LIMIT:
-            return None
-        chunks.append(chunk)
-        more = message.get("more_body", False)
-    return b"".join(chunks)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

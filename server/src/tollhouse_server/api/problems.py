@@ -19,7 +19,15 @@ from ..domain.errors import Problem
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
+_CLOSE = {"Connection": "close"}  # what is still arriving of the request is not read as the next one
+_HEADERS = {
+    401: {"WWW-Authenticate": "Bearer"},
+    408: _CLOSE,
+    413: _CLOSE,
+    414: _CLOSE,
+    431: _CLOSE,
+    503: {"Retry-After": "1"},
+}
 MOST_ERRORS = 50
 
 
@@ -64,13 +72,6 @@ class UnsupportedMediaType(Problem):
 
     status = 415
     code = "unsupported-media-type"
-
-
-class TooLarge(Problem):
-    """The body is larger than 256 KiB."""
-
-    status = 413
-    code = "too-large"
 
 
 class StoreUnavailable(Problem):
@@ -215,7 +216,8 @@ def _allowed(request: Request) -> list[str]:
     """Every method of the path: each of them is a route of its own, and Starlette names the first one's only."""
     routes = [route for route in iter_route_contexts(request.app.routes) if route.methods]
     path = request.scope["path"]
-    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
+    methods = {method for route in routes if route.path_regex.match(path) for method in route.methods or ()}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))  # the envelope answers it as a GET without body
 
 
 def _invalid(request: Request, error: RequestValidationError) -> Problem:

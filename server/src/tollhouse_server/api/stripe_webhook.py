@@ -14,8 +14,9 @@ from ..inbox import Event
 from ..projection import concerning
 from ..stripe_gateway.signature import BadSignature, verify
 from ..telemetry import WEBHOOK_AGE_SECONDS, WEBHOOKS
+from .bounds import TooLarge
 from .context import Context, Ctx
-from .problems import MalformedJson, StoreUnavailable, TooLarge, ValidationFailed, documented
+from .problems import MalformedJson, StoreUnavailable, ValidationFailed, documented
 
 router = APIRouter(tags=["Stripe"])
 

@@ -21,6 +21,7 @@ def serve() -> None:
     """Serve the API on APP_HOST:APP_HOST_PORT."""
     import uvicorn
 
+    from ..api.protocol import SERVED
     from ..app import build_app
 
     settings = ready_settings("server")
@@ -28,10 +29,8 @@ def serve() -> None:
         build_app(settings),
         host=settings.app_host,
         port=settings.app_host_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
         timeout_graceful_shutdown=10,
+        **SERVED,
     )
 
 

@@ -1,0 +1,97 @@
+"""HTTP as uvicorn speaks it, within bounds that it lacks: how long a header section may grow, and take to come."""
+
+import asyncio
+import secrets
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ..domain.errors import Problem
+from .bounds import HEADERS_LIMIT, REQUEST_SECONDS, HeadersTooLarge, RequestTimeout
+from .problems import answer
+
+
+class MalformedRequest(Problem):
+    """What was sent is not HTTP.
+
+    Look at what sends it, or what stands between. The connection is closed.
+    """
+
+    code = "malformed-request"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Refuses what never becomes a request, as a problem like any other.
+
+    A header section that has arrived whole is measured exactly by the envelope; here one is cut that does not end.
+    """
+
+    seconds = REQUEST_SECONDS
+    _pending = 0
+    """Bytes of a header section that have come since the read in which it began."""
+    _within = False
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        within = self._within
+        super().data_received(data)
+        if not self._within or self.transport.is_closing():
+            return
+        self._pending = self._pending + len(data) if within else 0
+        if self._pending > HEADERS_LIMIT:
+            self._cut(HeadersTooLarge(f"The headers are larger than {HEADERS_LIMIT} bytes: send fewer or shorter."))
+        elif self._timer is None:
+            self._wait()
+
+    def on_message_begin(self) -> None:
+        self._within = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._within = False
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the parser's, which tells nobody what to do
+        self._cut(MalformedRequest("This is not HTTP: look at what sends it."))
+
+    def _wait(self) -> None:
+        self._timer = self.loop.call_later(self.seconds, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if self._within:
+            self._cut(RequestTimeout("The request did not arrive whole in time: send it again, faster."))
+        else:
+            self.transport.close()  # nothing was asked, so nothing is answered
+
+    def _cut(self, problem: Problem) -> None:
+        request_id = f"req_{secrets.token_hex(12)}"
+        response = answer(problem, request_id, {"X-Request-Id": request_id, "Connection": "close"})
+        head = b"".join(b"%s: %s\r\n" % pair for pair in response.raw_headers)
+        reason = b"HTTP/1.1 %d \r\n" % problem.status
+        self.transport.write(reason + head + b"\r\n" + bytes(response.body))
+        self.transport.close()
+
+
+SERVED: dict[str, Any] = {
+    "http": BoundedProtocol,
+    "ws": "none",
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+}
+"""How uvicorn serves the service, in production as in tests."""
