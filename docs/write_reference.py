@@ -72,6 +72,9 @@ def http_api() -> str:
 
 def _operation(document: dict[str, Any], name: str, operation: dict[str, Any]) -> str:
     lines = [f"### `{name}`\n", f"**{operation['summary']}** {operation['description']}\n"]
+    scopes = [scope for one in operation.get("security", []) for scope in one.get("ProjectKey", [])]
+    if scopes:
+        lines.append(f"The key needs the scope `{scopes[0]}`.\n")
     fields = [_parameter(one) for one in operation.get("parameters", [])] + list(_body(document, operation))
     if fields:
         lines += ["| | in | |", "|---|---|---|", *fields, ""]
@@ -100,7 +103,7 @@ def _body(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[str]:
     if "$ref" in schema:
         shape = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
         for name, field in shape["properties"].items():
-            yield _field(name, "body", field, name in shape["required"], field.get("description"))
+            yield _field(name, "body", field, name in shape.get("required", []), field.get("description"))
     elif schema:
         yield f"| the whole | body | {schema.get('description', 'What Stripe sends')} |"
 

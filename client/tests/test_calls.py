@@ -12,6 +12,7 @@ from tollhouse import (
     AsyncTollhouse,
     Check,
     Entitlements,
+    InsufficientScope,
     Invalid,
     NotFound,
     RateLimited,
@@ -194,6 +195,7 @@ def test_fields_of_a_newer_service_are_ignored(service: Any, client: Any, exampl
     ("status", "code", "kind"),
     [
         (401, "unauthenticated", Unauthenticated),
+        (403, "insufficient-scope", InsufficientScope),
         (404, "feature-not-found", NotFound),
         (422, "url-not-allowed", Invalid),
         (500, "internal", ServerError),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from tollhouse import Tollhouse
+from tollhouse import Tollhouse, Unauthenticated
 from tollhouse_server import cli
 from tollhouse_server.domain.catalog_schema import json_schema
 from tollhouse_server.embedded.postgres import PostgresServer
@@ -45,6 +45,9 @@ VERBS = [
     "catalog apply",
     "catalog schema",
     "keys issue",
+    "keys list",
+    "keys rotate",
+    "keys revoke",
 ]
 
 CATALOG = """
@@ -168,6 +171,46 @@ def test_selling_from_a_shell(world: World, of_world: dict[str, str], run: Run, 
     replayed = typed(of_world, "replay", paid["id"])
     assert replayed.out == f"{paid['id']} is pending again; `tollhouse work` will do it.\n"
     assert world.service.work() == 1
+
+
+def test_keys_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -> None:
+    """Issued with scopes and an end, listed with their state, rotated with an overlap, revoked; machines' keys too."""
+    registered = world.operator.post("/v1/admin/projects", json={"slug": "pdf-tool", "name": "PDF Tool"})
+    assert registered.is_success
+
+    def works(key: str) -> bool:
+        with Tollhouse(world.service.url, key, retries=0) as app:
+            try:
+                return bool(app.catalog())
+            except Unauthenticated:
+                return False
+
+    asked = ("keys", "issue", "pdf-tool", "--name", "web", "--scope", "check", "--expires-in-days", "90")
+    first = typed(of_world, *asked).out.strip()
+    assert works(first)
+    second = typed(of_world, "keys", "rotate", first.split("_")[1], "--overlap-hours", "2").out.strip()
+    assert works(first) and works(second)
+    gone = typed(of_world, "keys", "revoke", second.split("_")[1])
+    assert gone.out == f"{second.split('_')[1]} is revoked.\n" and not works(second)
+    rows = [line.split() for line in typed(of_world, "keys", "list", "pdf-tool").out.splitlines()[1:]]
+    assert {(row[0], *row[1:4]) for row in rows} == {
+        (first.split("_")[1], "web", "check", "expires"),
+        (second.split("_")[1], "web", "check", "revoked"),
+    }
+
+    machine = typed(of_world, "keys", "issue", "--operator", "--name", "ci").out.strip()
+    assert machine.startswith("tollhouse_operator_")
+    listed = typed(of_world, "keys", "list", "--operator").out
+    assert machine.split("_")[2] in listed and "in use" in listed and machine not in listed
+    for wrong in (
+        ("keys", "issue"),
+        ("keys", "issue", "pdf-tool", "--operator"),
+        ("keys", "issue", "--operator", "--scope", "check"),
+        ("keys", "rotate", "nobodys"),
+        ("keys", "revoke", "nobodys"),
+        ("keys", "issue", "pdf-tool", "--scope", "operator"),
+    ):
+        assert sentence(typed(of_world, *wrong))
 
 
 def test_mistakes_are_told_in_a_sentence(of_world: dict[str, str], run: Run, typed: Run, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from .client import AsyncTollhouse, Tollhouse
 from .errors import (
     ApiError,
     ConfigurationError,
+    InsufficientScope,
     Invalid,
     NotFound,
     RateLimited,
@@ -54,6 +55,7 @@ __all__ = [
     "Explanation",
     "Feature",
     "Grant",
+    "InsufficientScope",
     "Invalid",
     "NotFound",
     "Portal",

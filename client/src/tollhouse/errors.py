@@ -55,7 +55,11 @@ class ApiError(TollhouseError):
 
 
 class Unauthenticated(ApiError):
-    """401: the API key is unknown or revoked."""
+    """401: the API key is unknown, expired or revoked."""
+
+
+class InsufficientScope(ApiError):
+    """403: the API key is good, but was not issued for this call; `detail` names the scope that it needs."""
 
 
 class NotFound(ApiError):
@@ -74,7 +78,13 @@ class ServerError(ApiError):
     """5xx, or an answer that cannot be read: the fault is not the caller's."""
 
 
-_BY_STATUS: Mapping[int, type[ApiError]] = {401: Unauthenticated, 404: NotFound, 422: Invalid, 429: RateLimited}
+_BY_STATUS: Mapping[int, type[ApiError]] = {
+    401: Unauthenticated,
+    403: InsufficientScope,
+    404: NotFound,
+    422: Invalid,
+    429: RateLimited,
+}
 
 
 def error_class(status: int) -> type[ApiError]:

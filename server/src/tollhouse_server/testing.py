@@ -22,6 +22,7 @@ from tollhouse_sandbox.testing import RunningSandbox
 from .api.protocol import SERVED
 from .app import build_app
 from .db.tables import customer
+from .domain.scopes import OF_PROJECTS
 from .resources import Resources, open_resources
 from .settings import Settings
 from .timetable import Timetable
@@ -131,8 +132,10 @@ class World:
         return self._apps[-1]
 
     def new_key(self, project: str) -> str:
-        """Another key of the project."""
-        issued = self.operator.post(f"/v1/admin/projects/{project}/keys", json={"name": "test"})
+        """Another key of the project, with every scope."""
+        issued = self.operator.post(
+            f"/v1/admin/projects/{project}/keys", json={"name": "test", "scopes": list(OF_PROJECTS)}
+        )
         return str(issued.raise_for_status().json()["key"])
 
     def customer(self, app: Tollhouse, user_id: str) -> "WorldCustomer":

@@ -90,8 +90,7 @@ def caller(world: World) -> Iterator[Caller]:
     opened = []
 
     def call(project: str) -> httpx.Client:
-        issued = world.operator.post(f"/v1/admin/projects/{project}/keys", json={"name": "bare"}).json()["key"]
-        headers = {"Authorization": f"Bearer {issued}"}
+        headers = {"Authorization": f"Bearer {world.new_key(project)}"}
         opened.append(
             httpx.Client(base_url=world.service.url, headers=headers, timeout=30, trust_env=False, verify=False)
         )

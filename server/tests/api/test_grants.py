@@ -37,7 +37,7 @@ def test_a_feature_is_given_and_taken_back(world: World, http: httpx.Client, ref
         "starts_at": now,
         "ends_at": None,
         "reason": "support case 4711",
-        "operator": "grace",
+        "operator": "grace (ADMIN_API_KEY)",
         "created_at": now,
         "revoked_at": None,
         "revoked_by": None,
@@ -51,7 +51,12 @@ def test_a_feature_is_given_and_taken_back(world: World, http: httpx.Client, ref
     refused(world.operator.post(path, json={"reason": ""}), 422, "validation-failed", "/reason")
     assert check(http, "gina")["allowed"] is True
     revoked = world.operator.post(path, json={"reason": "mistake"})
-    assert revoked.json() == {**given, "revoked_at": now, "revoked_by": "grace", "revoke_reason": "mistake"}
+    assert revoked.json() == {
+        **given,
+        "revoked_at": now,
+        "revoked_by": "grace (ADMIN_API_KEY)",
+        "revoke_reason": "mistake",
+    }
     closed = check(http, "gina")
     assert (closed["allowed"], closed["version"]) == (False, opened["version"] + 1)
     assert "grace" in refused(world.operator.post(path, json={"reason": "again"}), 409, "grant-revoked")["detail"]

@@ -6,6 +6,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from tollhouse_server.domain.scopes import OF_PROJECTS
+
 Operation = dict[str, Any]
 
 
@@ -75,3 +77,17 @@ def test_the_examples_of_fields_are_of_their_form(openapi: dict[str, Any]) -> No
         for name, field in schema.get("properties", {}).items():
             for example in field.get("examples", []):
                 assert valid(openapi, field, example) == [], f"{schema_name}.{name}"
+
+
+def test_every_call_of_a_project_names_its_scope(openapi: dict[str, Any]) -> None:
+    """One scope, which its key must have, and the answer to a key without it."""
+    needed = {}
+    for name, operation in operations(openapi):
+        for scopes in [one["ProjectKey"] for one in operation.get("security", []) if "ProjectKey" in one]:
+            assert len(scopes) == 1 and scopes[0] in OF_PROJECTS, name
+            assert "`insufficient-scope`" in operation["responses"]["403"]["description"], name
+            needed[name] = scopes[0]
+    assert set(needed.values()) >= {"check", "checkout"}
+    assert {scope for name, scope in needed.items() if re.search(r"/(checkouts|portal-sessions|sync)", name)} == {
+        "checkout"
+    }

@@ -1,4 +1,4 @@
-"""Operators: the projects, their keys and catalogs."""
+"""Operators: the projects and their catalogs."""
 
 from typing import Annotated, Any
 
@@ -7,11 +7,10 @@ from pydantic import Field
 from sqlalchemy import select
 
 from ..catalogs import Project, document_of, project_by_slug
-from ..commands.issue_key import issue_key, revoke_key
 from ..commands.publish_catalog import CatalogConflict, publish_catalog
 from ..commands.register_project import ProjectExists, ProjectInvalid, register_project
 from ..db.engine import Tx
-from ..db.tables import api_key, project
+from ..db.tables import project
 from ..domain.errors import CatalogInvalid
 from ..stripe_gateway import StripeRefused, StripeUnavailable
 from . import types
@@ -41,31 +40,8 @@ class ProjectState(Answer):
     created_at: Instant
 
 
-class IssueKey(types.Body):
-    name: Annotated[Text, Field(min_length=1, max_length=100, description="Where it is used.", examples=["web"])]
-
-
-class Key(Answer):
-    id: str
-    name: str
-    created_at: Instant
-    last_used_at: Instant | None = Field(description="To the minute.")
-    revoked_at: Instant | None
-
-
-class NewKey(Answer):
-    id: str
-    name: str
-    key: str = Field(description="Shown once: only its hash is stored.")
-    created_at: Instant
-
-
 class Projects(Answer):
     data: list[ProjectState]
-
-
-class Keys(Answer):
-    data: list[Key]
 
 
 class PublishedCatalog(Answer):
@@ -81,7 +57,6 @@ EXAMPLE_PROJECT = {
     "catalog_version": 3,
     "created_at": "2026-11-22T09:00:00Z",
 }
-EXAMPLE_KEY = {"id": "aB3dE5fG7hJ9", "name": "web", "created_at": "2026-11-22T09:00:00Z"}
 EXAMPLE_DOCUMENT: dict[str, Any] = {
     "project": "pdf-tool",
     "name": "PDF Tool",
@@ -134,55 +109,6 @@ async def read_project(slug: SlugInPath, ctx: Ctx) -> ProjectState:
     """404 for a slug that nobody registered."""
     async with ctx.database.transaction() as tx:
         return await _state(tx, slug)
-
-
-@router.post(
-    "/{slug}/keys",
-    status_code=201,
-    name="issue_key",
-    summary="Issue a key",
-    responses={
-        201: {"content": {"application/json": {"example": {**EXAMPLE_KEY, "key": "tollhouse_aB3dE5fG7hJ9_…"}}}},
-        **documented(*CHANGES, NotFound),
-    },
-)
-async def issue(slug: SlugInPath, body: IssueKey, ctx: Ctx, why: ActingOperator) -> NewKey:
-    """The keys that the project has go on working: issue, deploy, then revoke the old one."""
-    async with ctx.database.transaction() as tx:
-        owner = await find_project(tx, slug)
-        return NewKey.model_validate(await issue_key(tx, owner, body.name, why, at=ctx.clock.now()))
-
-
-@router.get(
-    "/{slug}/keys",
-    summary="List a project's keys",
-    responses={
-        **example({"data": [{**EXAMPLE_KEY, "last_used_at": None, "revoked_at": None}]}),
-        **documented(*OPERATORS, NotFound),
-    },
-)
-async def list_keys(slug: SlugInPath, ctx: Ctx) -> Keys:
-    """Without the keys themselves, which nobody can show again."""
-    async with ctx.database.transaction() as tx:
-        owner = await find_project(tx, slug)
-        rows = await tx.execute(
-            select(api_key).where(api_key.c.project_id == owner.id).order_by(api_key.c.created_at.desc())
-        )
-        return Keys(data=[Key.model_validate(row) for row in rows])
-
-
-@router.delete(
-    "/{slug}/keys/{id}",
-    status_code=204,
-    name="revoke_key",
-    summary="Revoke a key",
-    responses=documented(*OPERATORS, OperatorRequired, NotFound),
-)
-async def revoke(slug: SlugInPath, id: TextInPath, ctx: Ctx, why: ActingOperator) -> None:  # noqa: A002
-    """At once."""
-    async with ctx.database.transaction() as tx:
-        if not await revoke_key(tx, await find_project(tx, slug), id, why, at=ctx.clock.now()):
-            raise NotFound("The project has no key of this id in use.")
 
 
 @router.put(

@@ -1,21 +1,23 @@
-"""Who calls: a project by its key, an operator by the operators' key."""
+"""Who calls, and whether they may: a project by its key, an operator by the operators' key or by one of a machine."""
 
 import hmac
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Header, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import func, select, update
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from sqlalchemy import ColumnElement, Row, Select, select, update
 
 from .. import logs
 from ..audit import Cause
 from ..catalogs import Project, as_project
-from ..commands.issue_key import hash_key, key_id
-from ..db.engine import Database
+from ..commands.issue_key import in_use
 from ..db.tables import api_key, project
 from ..domain.errors import Problem
-from .context import Ctx
+from ..domain.scopes import Scope
+from ..key_format import Kind, ParsedKey, parse_key
+from .context import Context, Ctx
 
 LAST_USED_EVERY = timedelta(minutes=1)
 """How exact `last_used_at` is: a write on every read would cost more than the read."""
@@ -31,6 +33,16 @@ class Unauthenticated(Problem):
     code = "unauthenticated"
 
 
+class InsufficientScope(Problem):
+    """The key is good, but it was not issued for this call.
+
+    Use another key of the project, or issue one that has the scope which `detail` names.
+    """
+
+    status = 403
+    code = "insufficient-scope"
+
+
 class OperatorRequired(Problem):
     """A change by an operator must say who makes it.
 
@@ -43,61 +55,104 @@ class OperatorRequired(Problem):
 _project_scheme = HTTPBearer(
     auto_error=False,
     scheme_name="ProjectKey",
-    description="A project's key, `tollhouse_…`, as `tollhouse keys issue` shows it.",
+    description="A project's key, `tollhouse_…`, as `tollhouse keys issue` shows it. Each call names the scope that the"
+    " key needs: `check`, `checkout` or `manage`.",
 )
-_operator_scheme = HTTPBearer(auto_error=False, scheme_name="OperatorKey", description="The value of ADMIN_API_KEY.")
+_operator_scheme = HTTPBearer(
+    auto_error=False,
+    scheme_name="OperatorKey",
+    description="The value of ADMIN_API_KEY, or a machine's own key, `tollhouse_operator_…`.",
+)
 
 
 _ProjectKey = Annotated[HTTPAuthorizationCredentials | None, Depends(_project_scheme)]
 _OperatorKey = Annotated[HTTPAuthorizationCredentials | None, Depends(_operator_scheme)]
 
 
-async def _calling_project(ctx: Ctx, bearer: _ProjectKey) -> Project:
-    key = bearer.credentials if bearer else ""
+async def _calling_project(ctx: Ctx, needed: SecurityScopes, bearer: _ProjectKey) -> Project:
     # The checksum turns a typo or a scanner away before the database is asked.
-    id_ = key_id(key)
-    found = None if id_ is None else await _find(ctx.database, id_, hash_key(key))
-    if found is None:
+    parsed = parse_key(bearer.credentials if bearer else "")
+    query = select(project, *_OF_KEY).join(api_key, api_key.c.project_id == project.c.id)
+    row = await _find(ctx, query, parsed, Kind.PROJECT)
+    if row is None:
         # One sentence for every cause: which of them it was helps only who guesses.
         raise Unauthenticated("Send a key of your project that is in use, as Authorization: Bearer tollhouse_….")
-    logs.bind(project=found.slug)
-    return found
-
-
-async def _find(database: Database, id_: str, hashed: bytes) -> Project | None:
-    stale = api_key.c.last_used_at.is_(None) | (api_key.c.last_used_at < func.now() - LAST_USED_EVERY)
-    async with database.statement() as tx:
-        row = (
-            await tx.execute(
-                select(project, api_key.c.hash, stale.label("stale"))
-                .join(api_key, api_key.c.project_id == project.c.id)
-                .where(api_key.c.id == id_, api_key.c.revoked_at.is_(None))
+    logs.bind(project=row.slug)
+    for scope in needed.scopes:
+        if scope not in row.scopes:
+            raise InsufficientScope(
+                f"This call needs the scope {scope}, and this key has {', '.join(row.scopes)}: use a key with it, "
+                f"as `tollhouse keys issue {row.slug} --scope {scope}` makes one."
             )
-        ).one_or_none()
-        if row is None or not hmac.compare_digest(row.hash, hashed):
-            return None
-        if row.stale:
-            await tx.execute(update(api_key).where(api_key.c.id == id_).values(last_used_at=func.now()))
     return as_project(row)
 
 
-async def require_operator(ctx: Ctx, bearer: _OperatorKey) -> None:
+_OF_KEY: tuple[ColumnElement[Any], ...] = (api_key.c.hash, api_key.c.scopes, api_key.c.last_used_at)
+
+
+async def _find(ctx: Context, query: Select[Any], parsed: ParsedKey | None, kind: Kind) -> Row[Any] | None:
+    """The row that `query` has for the key, where that is in use now; leaves the minute of its use."""
+    if parsed is None or parsed.kind is not kind:
+        return None
+    now = ctx.clock.now()
+    async with ctx.database.statement() as tx:
+        row: Row[Any] | None = (await tx.execute(query.where(api_key.c.id == parsed.id, in_use(now)))).one_or_none()
+        if row is None or not hmac.compare_digest(row.hash, parsed.hash):
+            return None
+        if row.last_used_at is None or row.last_used_at < now - LAST_USED_EVERY:
+            await tx.execute(update(api_key).where(api_key.c.id == parsed.id).values(last_used_at=now))
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who calls under /v1/admin."""
+
+    name: str | None
+    """None: somebody with ADMIN_API_KEY, who has to say it."""
+    means: str
+    """By what they are known, for the audit trail."""
+
+
+async def require_operator(ctx: Ctx, bearer: _OperatorKey) -> Operator:
     """The dependency of every operator route."""
-    given, expected = bearer.credentials if bearer else "", ctx.admin_api_key
-    if expected is None or not hmac.compare_digest(given.encode(), expected.encode()):
-        raise Unauthenticated("Send the operators' key as Authorization: Bearer …; it is the service's ADMIN_API_KEY.")
+    given = bearer.credentials if bearer else ""
+    if ctx.admin_api_key is not None and hmac.compare_digest(given.encode(), ctx.admin_api_key.encode()):
+        return Operator(None, _SHARED)
+    query = select(api_key.c.name, *_OF_KEY).where(api_key.c.project_id.is_(None))
+    parsed = parse_key(given)
+    row = await _find(ctx, query, parsed, Kind.OPERATOR)
+    if row is None or parsed is None:
+        raise Unauthenticated(
+            "Send the operators' key as Authorization: Bearer …: the service's ADMIN_API_KEY, or an operator key that "
+            "is in use."
+        )
+    return Operator(row.name, f"operator key {parsed.id}")
+
+
+_SHARED = "ADMIN_API_KEY"
 
 
 async def _acting_operator(
     request: Request,
-    operator: Annotated[
-        str | None, Header(alias="Tollhouse-Operator", max_length=80, description="Your name, for the audit trail.")
+    operator: Annotated[Operator, Depends(require_operator)],
+    said: Annotated[
+        str | None,
+        Header(
+            alias="Tollhouse-Operator",
+            max_length=80,
+            description="Your name, for the audit trail: needed with ADMIN_API_KEY, ignored with a key of a machine.",
+        ),
     ] = None,
 ) -> Cause:
-    name = _as_utf8(operator or "").strip()
-    if not name:
-        raise OperatorRequired("Send your name in the Tollhouse-Operator header: the audit trail keeps who did it.")
-    return Cause(actor=name, cause=f"{request.method} {request.url.path}")
+    name = operator.name
+    if name is None:
+        claimed = _as_utf8(said or "").strip()
+        if not claimed:
+            raise OperatorRequired("Send your name in the Tollhouse-Operator header: the audit trail keeps who did it.")
+        # Whoever knows the shared key can say any name: it must not look like one that was proved.
+        name = f"{claimed} ({_SHARED})"
+    return Cause(actor=name, cause=f"{request.method} {request.url.path} by {operator.means}")
 
 
 def _as_utf8(header: str) -> str:
@@ -108,5 +163,8 @@ def _as_utf8(header: str) -> str:
         return header
 
 
-CallingProject = Annotated[Project, Depends(_calling_project)]
+MayCheck = Annotated[Project, Security(_calling_project, scopes=[Scope.CHECK])]
+MayCheckout = Annotated[Project, Security(_calling_project, scopes=[Scope.CHECKOUT])]
+MayManage = Annotated[Project, Security(_calling_project, scopes=[Scope.MANAGE])]
+"""The calling project, whose key has the scope that the call needs."""
 ActingOperator = Annotated[Cause, Depends(_acting_operator)]

@@ -7,13 +7,13 @@ from pydantic import Field
 
 from ..catalogs import current_catalog
 from ..domain.catalog import Catalog, Product
-from .authentication import CallingProject, Unauthenticated
+from .authentication import InsufficientScope, MayCheck, Unauthenticated
 from .context import Ctx
 from .entitlements import example
 from .problems import StoreUnavailable, documented
 from .types import Answer, FeatureValue
 
-router = APIRouter(tags=["Catalog"])
+router = APIRouter(tags=["Catalog"], responses=documented(InsufficientScope))
 
 
 class FeatureInCatalog(Answer):
@@ -81,7 +81,7 @@ EXAMPLE_CATALOG: dict[str, Any] = {
     summary="What can be bought?",
     responses={**example(EXAMPLE_CATALOG), **documented(Unauthenticated, StoreUnavailable)},
 )
-async def read_catalog(project: CallingProject, ctx: Ctx) -> CatalogState:
+async def read_catalog(project: MayCheck, ctx: Ctx) -> CatalogState:
     """For the pricing page. Empty, version 0, before a catalog is published."""
     async with ctx.database.transaction() as tx:
         return catalog_state(await current_catalog(tx, project))

@@ -13,14 +13,14 @@ from ..db.engine import Tx
 from ..db.tables import checkout, customer
 from ..domain.errors import Problem
 from ..stripe_gateway import StripeRefused, StripeUnavailable
-from .authentication import CallingProject, Unauthenticated
+from .authentication import InsufficientScope, MayCheckout, Unauthenticated
 from .context import Ctx
 from .customers import EXAMPLE_CUSTOMER, CustomerState, customer_state
 from .entitlements import example
 from .problems import MalformedJson, StoreUnavailable, UnsupportedMediaType, ValidationFailed, documented
 from .types import Answer, Body, Instant, Text, TextInPath, UserId
 
-router = APIRouter(tags=["Checkouts"])
+router = APIRouter(tags=["Checkouts"], responses=documented(InsufficientScope))
 
 
 def _without_blanks(url: str) -> str:
@@ -131,7 +131,7 @@ EXAMPLE_CHECKOUT = {
         ),
     },
 )
-async def open_checkout(body: OpenCheckout, project: CallingProject, ctx: Ctx, response: Response) -> OpenedCheckout:
+async def open_checkout(body: OpenCheckout, project: MayCheckout, ctx: Ctx, response: Response) -> OpenedCheckout:
     """Asking twice gives the same page. Asking for another plan of the group closes the page before.
 
     Who has the thing already is told so (`already_owned`) and pays nothing: send them to the portal.
@@ -150,7 +150,7 @@ async def open_checkout(body: OpenCheckout, project: CallingProject, ctx: Ctx, r
         **documented(Unauthenticated, CheckoutNotFound, ValidationFailed, StoreUnavailable),
     },
 )
-async def read_checkout(id: TextInPath, project: CallingProject, ctx: Ctx) -> CheckoutState:  # noqa: A002
+async def read_checkout(id: TextInPath, project: MayCheckout, ctx: Ctx) -> CheckoutState:  # noqa: A002
     """As far as we know now; `sync` asks Stripe."""
     async with ctx.database.transaction() as tx:
         return _state(await _find(tx, project, id))
@@ -166,7 +166,7 @@ async def read_checkout(id: TextInPath, project: CallingProject, ctx: Ctx) -> Ch
         ),
     },
 )
-async def sync_checkout(id: TextInPath, project: CallingProject, ctx: Ctx) -> SyncedCheckout:  # noqa: A002
+async def sync_checkout(id: TextInPath, project: MayCheckout, ctx: Ctx) -> SyncedCheckout:  # noqa: A002
     """For the page people return to, which may come before the webhook. Answers with what is true now."""
     async with ctx.database.transaction() as tx:
         row = await _find(tx, project, id)

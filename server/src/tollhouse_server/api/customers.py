@@ -16,7 +16,7 @@ from ..domain.explain import Explanation, explain
 from ..domain.owning import OVER
 from ..domain.standing import scheduled_end
 from ..stripe_gateway import StripeRefused, StripeUnavailable
-from .authentication import CallingProject, Unauthenticated
+from .authentication import InsufficientScope, MayCheck, MayCheckout, Unauthenticated
 from .context import Ctx
 from .entitlements import (
     EXAMPLE_ENTITLEMENTS,
@@ -29,7 +29,7 @@ from .entitlements import (
 from .problems import StoreUnavailable, ValidationFailed, documented
 from .types import Answer, FeatureCode, FeatureValue, Instant, UserIdInPath
 
-router = APIRouter(tags=["Customers"])
+router = APIRouter(tags=["Customers"], responses=documented(InsufficientScope))
 
 
 class SubscriptionState(Answer):
@@ -174,7 +174,7 @@ EXAMPLE_EXPLANATION = {
     summary="Everything about this user",
     responses={**example(EXAMPLE_CUSTOMER), **documented(Unauthenticated, ValidationFailed, StoreUnavailable)},
 )
-async def read_customer(user_id: UserIdInPath, project: CallingProject, ctx: Ctx) -> CustomerState:
+async def read_customer(user_id: UserIdInPath, project: MayCheck, ctx: Ctx) -> CustomerState:
     """Features, subscriptions, purchases and grants. A user of whom nothing is known has none; that is no error."""
     async with ctx.database.transaction() as tx:
         return await customer_state(tx, project, user_id, at=ctx.clock.now())
@@ -188,7 +188,7 @@ async def read_customer(user_id: UserIdInPath, project: CallingProject, ctx: Ctx
         **documented(Unauthenticated, ValidationFailed, StripeRefused, StripeUnavailable, StoreUnavailable),
     },
 )
-async def sync_customer(user_id: UserIdInPath, project: CallingProject, ctx: Ctx) -> CustomerState:
+async def sync_customer(user_id: UserIdInPath, project: MayCheckout, ctx: Ctx) -> CustomerState:
     """For the page people return to from the portal, which may come before the webhook."""
     async with ctx.database.transaction() as tx:
         stripe_customer_id = await snapshot.stripe_customer_of(tx, project.id, user_id)
@@ -209,7 +209,7 @@ async def sync_customer(user_id: UserIdInPath, project: CallingProject, ctx: Ctx
 async def explain_feature(
     user_id: UserIdInPath,
     feature: Annotated[FeatureCode, Query(description="The feature's code.")],
-    project: CallingProject,
+    project: MayCheck,
     ctx: Ctx,
     at: Annotated[Instant | None, Query(description="At which instant; now if absent.")] = None,
 ) -> ExplanationState:

@@ -16,12 +16,12 @@ from ..domain.catalog import Catalog, Feature
 from ..domain.entitlements import Answer as Verdict
 from ..domain.entitlements import Entitlement, answer
 from ..domain.errors import Problem
-from .authentication import CallingProject, Unauthenticated
+from .authentication import InsufficientScope, MayCheck, Unauthenticated
 from .context import Context, Ctx
 from .problems import StoreUnavailable, ValidationFailed, documented
 from .types import Answer, FeatureCodeInPath, FeatureValue, Instant, UserIdInPath
 
-router = APIRouter(tags=["Entitlements"])
+router = APIRouter(tags=["Entitlements"], responses=documented(InsufficientScope))
 
 
 class FeatureNotFound(Problem):
@@ -104,7 +104,7 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The answe
     },
 )
 async def read_entitlements(
-    user_id: UserIdInPath, project: CallingProject, ctx: Ctx, response: Response, if_none_match: IfNoneMatch = None
+    user_id: UserIdInPath, project: MayCheck, ctx: Ctx, response: Response, if_none_match: IfNoneMatch = None
 ) -> Entitlements:
     """Every feature of the catalog. A user of whom nothing is known is allowed nothing; that is no error."""
     at = ctx.clock.now()
@@ -128,7 +128,7 @@ async def read_entitlements(
 async def check(
     user_id: UserIdInPath,
     feature: FeatureCodeInPath,
-    project: CallingProject,
+    project: MayCheck,
     ctx: Ctx,
     response: Response,
     if_none_match: IfNoneMatch = None,

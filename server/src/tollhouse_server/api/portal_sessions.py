@@ -6,13 +6,13 @@ from pydantic import Field
 from ..commands.open_checkout import UrlNotAllowed
 from ..commands.open_portal import CustomerNotFound, open_portal
 from ..stripe_gateway import StripeRefused, StripeUnavailable
-from .authentication import CallingProject, Unauthenticated
+from .authentication import InsufficientScope, MayCheckout, Unauthenticated
 from .checkouts import Url
 from .context import Ctx
 from .problems import MalformedJson, StoreUnavailable, UnsupportedMediaType, ValidationFailed, documented
 from .types import Answer, Body, UserId
 
-router = APIRouter(tags=["Portal"])
+router = APIRouter(tags=["Portal"], responses=documented(InsufficientScope))
 
 
 class OpenPortal(Body):
@@ -43,6 +43,6 @@ class PortalSession(Answer):
         ),
     },
 )
-async def open_portal_session(body: OpenPortal, project: CallingProject, ctx: Ctx) -> PortalSession:
+async def open_portal_session(body: OpenPortal, project: MayCheckout, ctx: Ctx) -> PortalSession:
     """Cancel, resume, change the payment method, see invoices: for anyone who ever opened a checkout."""
     return PortalSession(url=await open_portal(ctx.database, ctx.stripe, project, body.user_id, body.return_url))

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from . import (
     admin_events,
     admin_grants,
+    admin_keys,
     admin_projects,
     catalog,
     checkouts,
@@ -24,6 +25,7 @@ routes.include_router(portal_sessions.router)
 routes.include_router(catalog.router)
 # An operator's key
 routes.include_router(admin_projects.router)
+routes.include_router(admin_keys.router)
 routes.include_router(admin_grants.router)
 routes.include_router(admin_events.router)
 # Stripe's signature

@@ -1,24 +1,40 @@
-"""Issues and revokes the keys with which a micro-app calls."""
+"""Issues the keys with which apps and operators' machines call."""
 
-import hashlib
-import re
-import secrets
-import string
-import zlib
+import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Literal
 
-from sqlalchemy import insert, update
+from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select
 
 from .. import audit
 from ..catalogs import Project
 from ..db.engine import Tx
 from ..db.tables import api_key
+from ..domain.errors import Problem
+from ..domain.scopes import OF_PROJECTS, USUAL, Scope
+from ..key_format import Kind, make_key, parse_key
 
-ALPHABET: Final = string.ascii_letters + string.digits
-PATTERN: Final = re.compile(r"tollhouse_([A-Za-z0-9]{12})_([A-Za-z0-9]{32})([0-9a-f]{8})")
-"""What a key looks like: its public id, 190 bits of secret, and a checksum by which a scanner knows a real one."""
+MOST_IN_USE = 50
+"""Keys in use that one project, or all operators together, may have: more would be a leak or a loop."""
+
+
+class TooManyKeys(Problem):
+    """There are as many keys in use as there may be.
+
+    Revoke those that nobody uses: the list shows when each was last used.
+    """
+
+    status = 409
+    code = "too-many-keys"
+
+
+class KeyInvalid(Problem):
+    """The key cannot be issued like this; each entry of `errors` says what to change."""
+
+    status = 422
+    code = "key-invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,51 +43,100 @@ class IssuedKey:
 
     id: str
     name: str
+    scopes: tuple[Scope, ...]
     key: str
     created_at: datetime
+    expires_at: datetime | None
 
 
-def make_key() -> str:
-    """A new random key, `tollhouse_<id>_<secret><checksum>`."""
-    body = f"tollhouse_{_random(12)}_{_random(32)}"
-    return f"{body}{zlib.crc32(body.encode()):08x}"
+async def issue_key(
+    tx: Tx,
+    owner: Project | None,
+    name: str,
+    why: audit.Cause,
+    *,
+    at: datetime,
+    scopes: Iterable[Scope] | None = None,
+    expires_at: datetime | None = None,
+) -> IssuedKey:
+    """Adds a key to the project, or an operator key where `owner` is None; the ones there are go on working.
 
-
-def key_id(key: str) -> str | None:
-    """The public id in a key; None for what cannot be a key, without asking the database."""
-    match = PATTERN.fullmatch(key)
-    if match is None or f"{zlib.crc32(key[:-8].encode()):08x}" != match[3]:
-        return None
-    return match[1]
-
-
-def hash_key(key: str) -> bytes:
-    """What is stored of a key. A plain hash is right for 190 random bits: there is nothing to guess."""
-    return hashlib.sha256(key.encode()).digest()
-
-
-async def issue_key(tx: Tx, owner: Project, name: str, why: audit.Cause, *, at: datetime) -> IssuedKey:
-    """Adds a key to the project; the ones it has go on working."""
-    key = make_key()
-    issued = IssuedKey(id=str(key_id(key)), name=name, key=key, created_at=at)
-    await tx.execute(
-        insert(api_key).values(id=issued.id, project_id=owner.id, name=name, hash=hash_key(key), created_at=at)
-    )
-    await audit.record(tx, "key.issued", why, at=at, project_id=owner.id, after={"id": issued.id, "name": name})
+    `expires_at` None is for good. Raises TooManyKeys, KeyInvalid.
+    """
+    chosen = _chosen(owner, scopes)
+    if expires_at is not None and expires_at <= at:
+        past = {"pointer": "/expires_at", "detail": "It must lie in the future, or the key would never work."}
+        raise KeyInvalid("The key would be over before it begins.", errors=[past])
+    project_id = owner.id if owner else None
+    issued = await store_new_key(tx, project_id, name, chosen, at=at, expires_at=expires_at)
+    await audit.record(tx, "key.issued", why, at=at, project_id=project_id, after=told(issued))
     return issued
 
 
-async def revoke_key(tx: Tx, owner: Project, id_: str, why: audit.Cause, *, at: datetime) -> bool:
-    """Ends a key at once; False where the project has no such key in use."""
-    revoked = await tx.execute(
-        update(api_key)
-        .where(api_key.c.project_id == owner.id, api_key.c.id == id_, api_key.c.revoked_at.is_(None))
-        .values(revoked_at=at)
+def _chosen(owner: Project | None, scopes: Iterable[Scope] | None) -> tuple[Scope, ...]:
+    if owner is None:
+        return (Scope.OPERATOR,)
+    wanted = set(USUAL if scopes is None else scopes)
+    if not wanted or not wanted <= set(OF_PROJECTS):
+        known = ", ".join(OF_PROJECTS)
+        wrong = {"pointer": "/scopes", "detail": f"A project's key has one or more of {known}."}
+        raise KeyInvalid(f"Choose the key's scopes from {known}.", errors=[wrong])
+    return tuple(one for one in OF_PROJECTS if one in wanted)
+
+
+async def store_new_key(
+    tx: Tx,
+    project_id: uuid.UUID | None,
+    name: str,
+    scopes: tuple[Scope, ...],
+    *,
+    at: datetime,
+    expires_at: datetime | None,
+) -> IssuedKey:
+    """The row of a new key, without an audit entry. Raises TooManyKeys."""
+    # Whoever else issues a key for the same owner waits, so that the count holds.
+    await tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"keys of {project_id}", 0))))
+    counted = select(func.count()).select_from(api_key).where(of_owner(project_id), in_use(at))
+    if (await tx.scalar(counted) or 0) >= MOST_IN_USE:
+        raise TooManyKeys(f"{MOST_IN_USE} keys are in use already: revoke those that nobody uses.")
+    key = make_key(Kind.OPERATOR if project_id is None else Kind.PROJECT)
+    parsed = parse_key(key)
+    assert parsed is not None
+    issued = IssuedKey(parsed.id, name, scopes, key, at, expires_at)
+    await tx.execute(
+        insert(api_key).values(
+            id=issued.id,
+            project_id=project_id,
+            name=name,
+            scopes=list(scopes),
+            hash=parsed.hash,
+            created_at=at,
+            expires_at=expires_at,
+        )
     )
-    if revoked.rowcount:
-        await audit.record(tx, "key.revoked", why, at=at, project_id=owner.id, before={"id": id_})
-    return revoked.rowcount > 0
+    return issued
 
 
-def _random(length: int) -> str:
-    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+def of_owner(project_id: uuid.UUID | None) -> ColumnElement[bool]:
+    """The keys of a project; of no project: the operator keys."""
+    return api_key.c.project_id.is_(None) if project_id is None else api_key.c.project_id == project_id
+
+
+def in_use(at: datetime) -> ColumnElement[bool]:
+    """Neither revoked nor expired."""
+    return and_(api_key.c.revoked_at.is_(None), or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > at))
+
+
+def state_of(key: Row[Any], at: datetime) -> Literal["in_use", "expires", "expired", "revoked"]:
+    """What a person wants to know of a key's row."""
+    if key.revoked_at is not None:
+        return "revoked"
+    if key.expires_at is None:
+        return "in_use"
+    return "expires" if key.expires_at > at else "expired"
+
+
+def told(issued: IssuedKey) -> dict[str, Any]:
+    """What the audit trail is told of a new key; never the key."""
+    ends = issued.expires_at.isoformat() if issued.expires_at else None
+    return {"id": issued.id, "name": issued.name, "scopes": list(issued.scopes), "expires_at": ends}

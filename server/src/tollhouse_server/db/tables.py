@@ -53,12 +53,16 @@ api_key = Table(
     "api_key",
     metadata,
     Column("id", Text, primary_key=True),  # the public part of the key
-    project_column(),
+    Column("project_id", Uuid, ForeignKey("project.id")),  # NULL: an operator key
     Column("name", Text, nullable=False),
+    # The default is what a key may do that was issued before there were scopes.
+    Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{check,checkout,manage}'")),
     Column("hash", LargeBinary, nullable=False),
     Column("created_at", Instant, nullable=False, server_default=func.now()),
+    Column("expires_at", Instant),  # NULL: never
     Column("last_used_at", Instant),
     Column("revoked_at", Instant),
+    CheckConstraint("(project_id IS NULL) = ('operator' = ANY (scopes))", name="operator_has_no_project"),
     Index(None, "project_id"),
 )
 
