@@ -25,7 +25,7 @@ _QUIET = ("alembic", "httpcore", "httpx", "stripe")
 _SECRETS = re.compile(
     r"\b(?:sk|rk)_(?:test|live)_\w+"
     r"|\bwhsec_[\w+/=]+"
-    r"|\btollhouse_[A-Za-z0-9]{12}_[A-Za-z0-9]{40}"
+    r"|\btollhouse(?:_operator)?_[A-Za-z0-9]{12}_[A-Za-z0-9]{40}"
     r"|(?<=://)[^\s/@'\"]*:[^\s/'\"]+(?=@)"  # the user and password of a URL
 )
 # A first digit of 2 or more: no card begins otherwise, and every timestamp of our time in milliseconds or finer does.

@@ -38,9 +38,17 @@ class Settings(BaseSettings):
     )
     app_host: str = Field("127.0.0.1", description="The address `tollhouse serve` listens on.")
     app_host_port: int = Field(8900, ge=0, le=65535, description="The port `tollhouse serve` listens on.")
+    server_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes in which `tollhouse serve` serves its one port; about one for each core it may use.",
+    )
     sandbox_host_port: int = Field(8901, ge=0, le=65535, description="`tollhouse dev`: the port of the Stripe sandbox.")
     demo_host_port: int = Field(8903, ge=0, le=65535, description="`tollhouse dev`: the port of the demo app.")
-    database_pool_size: int = Field(10, ge=1, le=200, description="Connections to PostgreSQL that each process keeps.")
+    database_pool_size: int = Field(
+        10, ge=1, le=200, description="Connections to PostgreSQL that each process keeps, each of SERVER_PROCESSES too."
+    )
     worker_concurrency: int = Field(
         4, ge=1, le=64, description="Customers that one `tollhouse work` re-reads at a time."
     )

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import structlog
 
-from tollhouse_server.commands.issue_key import make_key
+from tollhouse_server.key_format import Kind, make_key
 from tollhouse_server.logs import concerning, configure_logs, redacted
 
 CARD = "4242424242424242"
-KEY = make_key()
+KEY = make_key(Kind.PROJECT)
+OPERATOR_KEY = make_key(Kind.OPERATOR)
 
 
 @pytest.fixture
@@ -40,6 +41,7 @@ def lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
         ("the key sk_live_51Abc_x is bad", "the key [redacted] is bad"),
         ("rk_test_9 whsec_a+b/c= end", "[redacted] [redacted] end"),
         (f"Bearer {KEY}", "Bearer [redacted]"),
+        (f"a machine's {OPERATOR_KEY}", "a machine's [redacted]"),
         ("postgresql+psycopg://u:p%40ss@db:5432/x", "postgresql+psycopg://[redacted]@db:5432/x"),
         ("redis://:pw@host/0 and https://u:pw@h", "redis://[redacted]@host/0 and https://[redacted]@h"),
     ],

@@ -18,20 +18,11 @@ app = typer.Typer()
 
 @app.command()
 def serve() -> None:
-    """Serve the API on APP_HOST:APP_HOST_PORT."""
-    import uvicorn
-
-    from ..api.protocol import SERVED
-    from ..app import build_app
+    """Serve the API on APP_HOST:APP_HOST_PORT, in SERVER_PROCESSES processes."""
+    from . import serving
 
     settings = ready_settings("server")
-    uvicorn.run(
-        build_app(settings),
-        host=settings.app_host,
-        port=settings.app_host_port,
-        timeout_graceful_shutdown=10,
-        **SERVED,
-    )
+    (serving.serve_alone if settings.server_processes == 1 else serving.serve_in_several)(settings)
 
 
 @app.command()

@@ -73,5 +73,5 @@ def stripe_errors() -> Iterator[None]:
     ) as refused:
         raise StripeRefused(refused.user_message or str(refused), refused.code) from refused
     except stripe.StripeError as failed:
-        log.warning("Stripe does not answer", error=str(failed), request_id=failed.request_id)
+        log.warning("Stripe does not answer", error=str(failed), stripe_request_id=failed.request_id)
         raise StripeUnavailable("Stripe does not answer now; nothing was lost, try again in a moment.") from failed
