@@ -48,6 +48,8 @@ VERBS = [
     "keys list",
     "keys rotate",
     "keys revoke",
+    "audit verify",
+    "audit anchors",
 ]
 
 CATALOG = """

@@ -12,6 +12,7 @@ import psycopg
 import structlog
 
 from . import logs
+from .audit import anchors, trail
 from .db.engine import conninfo
 from .inbox import CHANNEL
 from .pipeline import Pipeline
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 POLL_EVERY = timedelta(seconds=1)
 """How long a missed NOTIFY can delay work."""
 AFTER_ERROR = timedelta(seconds=1)
+ANCHOR_EVERY = timedelta(minutes=5)
+"""How much of the audit trail, at most, could be made anew without contradicting a line of the log."""
 
 
 class Worker:
@@ -53,6 +56,7 @@ class Worker:
                     self._every("heartbeat", HEARTBEAT_EVERY, lambda: self._timetable.heartbeat(self._id))
                 )
                 loops.create_task(self._every("prune", PRUNE_EVERY, self._timetable.prune))
+                loops.create_task(self._every("anchor", ANCHOR_EVERY, self._anchor))
         finally:
             ear.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -75,6 +79,12 @@ class Worker:
         """A published catalog makes all of a project's customers outdated at once: batch after batch, no pause."""
         while not self._stopping.is_set() and await self._timetable.refresh_outdated():
             pass
+
+    async def _anchor(self) -> None:
+        """Says where the audit trail's chains end, where whoever can rewrite the database cannot take it back."""
+        url = self._resources.settings.database_url.get_secret_value()
+        for anchor in await asyncio.to_thread(trail.heads, url):
+            log.info(anchors.EVENT, **anchor.said())
 
     async def _every(self, name: str, interval: timedelta, job: Callable[[], Awaitable[object]]) -> None:
         while not self._stopping.is_set():

@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 
 from ..domain.errors import Problem
 from ..settings import SettingsInvalid
-from . import access, catalog, events, keys, processes
+from . import access, audit, catalog, events, keys, processes
 from .common import err, fail
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.add_typer(events.app)
 app.add_typer(access.app)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(keys.app, name="keys")
+app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:

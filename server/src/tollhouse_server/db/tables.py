@@ -236,7 +236,22 @@ audit = Table(
     Column("after", Json),
     Column("reason", Text),
     Index(None, "customer_id", "id"),
+    Index(None, "project_id", "id"),
 )
+"""Append-only: triggers refuse to change it, and to delete from it."""
+
+audit_seal = Table(
+    "audit_seal",
+    metadata,
+    # No foreign key: a seal whose entry was taken away must remain and tell.
+    Column("audit_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("project_id", Uuid, ForeignKey("project.id")),
+    Column("position", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    UniqueConstraint("project_id", "position", postgresql_nulls_not_distinct=True),
+)
+"""The audit trail's hash chains, written by a trigger when the entries are committed: one for each project, and one
+for the entries of no project."""
 
 worker = Table(
     "worker",

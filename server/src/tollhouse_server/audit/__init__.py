@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from .db.engine import Tx
-from .db.tables import audit
+from ..db.engine import Tx
+from ..db.tables import audit
 
 
 @dataclass(frozen=True, slots=True)

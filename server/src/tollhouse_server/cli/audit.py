@@ -1,0 +1,118 @@
+"""Who changed what: the trail, and whether it is still what was recorded."""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..audit import anchors as kept
+from ..audit import trail
+from ..audit.trail import Verified
+from ..resources import Resources
+from ..settings import Settings
+from .common import fail, find_project, out, ready_settings, with_resources
+
+app = typer.Typer(no_args_is_help=True, help="Who changed what, and whether the trail is still what was recorded.")
+
+OneProject = Annotated[str | None, typer.Option("--project", help="Only this project's, by its slug.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command("verify")
+def verify(
+    project: OneProject = None,
+    anchors: Annotated[
+        Path | None,
+        typer.Option(help="What `audit anchors` printed or the worker logged, kept elsewhere.", dir_okay=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Walk the hash chains over the audit trail and name the first entry that is not what was recorded.
+
+    Exits with 0 if all is as it was, else with 1.
+    """
+    settings = ready_settings()
+    known = _read(anchors) if anchors else {}
+    _check_project(settings, project)
+    url = settings.database_url.get_secret_value()
+    walked = []
+    for one in trail.verify(url, slug=project, anchors=known):
+        walked.append(one)
+        if not as_json and (one.entries or one.fault):
+            out.print(_said(one), markup=False)
+    if as_json:
+        sys.stdout.write(json.dumps({"chains": [_as_json(one) for one in walked]}, indent=2) + "\n")
+    else:
+        out.print(_summary(walked, known))
+    raise typer.Exit(1 if any(one.fault for one in walked) else 0)
+
+
+@app.command("anchors")
+def print_anchors() -> None:
+    """Print where each chain ends now, one JSON line each, to be kept where nobody can rewrite it."""
+    for anchor in trail.heads(ready_settings().database_url.get_secret_value()):
+        sys.stdout.write(json.dumps({"event": kept.EVENT, **anchor.said()}) + "\n")
+
+
+def _read(file: Path) -> dict[kept.Chain, dict[int, bytes]]:
+    try:
+        with file.open() as lines:
+            return kept.read_anchors(lines)
+    except (OSError, UnicodeDecodeError) as unreadable:
+        fail(f"{file} cannot be read: {unreadable}")
+
+
+def _check_project(settings: Settings, slug: str | None) -> None:
+    async def run(resources: Resources) -> None:
+        async with resources.database.transaction() as tx:
+            await find_project(tx, slug or "")
+
+    if slug is not None:
+        with_resources(settings, run)
+
+
+def _name(one: Verified) -> str:
+    return "the fleet's chain" if one.chain is None else f"the chain of {one.project or one.chain}"
+
+
+def _said(one: Verified) -> str:
+    if one.fault is None:
+        return f"{_name(one)}: {one.entries:,} entries, as they were recorded"
+    fault = one.fault
+    where = "in no place" if fault.position is None else f"position {fault.position}"
+    entry = "" if fault.audit_id is None else f", entry {fault.audit_id}"
+    agreed = f" (up to position {fault.agreed} an anchor confirms it)" if fault.agreed else ""
+    return f"{_name(one)}: {where}{entry}: {fault.wrong}: {fault.wrong.sentence}{agreed}"
+
+
+def _summary(walked: Iterable[Verified], known: dict[kept.Chain, dict[int, bytes]]) -> str:
+    walked = list(walked)
+    entries, seconds = sum(one.entries for one in walked), sum(one.seconds for one in walked)
+    broken = sum(one.fault is not None for one in walked)
+    verdict = f"{broken} of {len(walked)} chains broken" if broken else "nothing was altered"
+    against = f"against {sum(map(len, known.values()))} anchors" if known else "without anchors"
+    return (
+        f"{verdict}: {entries:,} entries {against} in {seconds:.1f} s ({entries / max(seconds, 1e-9):,.0f} a second)."
+    )
+
+
+def _as_json(one: Verified) -> dict[str, Any]:
+    fault = one.fault
+    return {
+        "chain": kept.name_of(one.chain),
+        "project": one.project,
+        "entries": one.entries,
+        "seconds": round(one.seconds, 3),
+        "fault": None
+        if fault is None
+        else {
+            "position": fault.position,
+            "id": fault.audit_id,
+            "wrong": fault.wrong,
+            "sentence": fault.wrong.sentence,
+            "confirmed_up_to": fault.agreed,
+        },
+    }
