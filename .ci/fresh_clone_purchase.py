@@ -75,7 +75,8 @@ def buy(place: dict[str, Any], user: str, *, sync: bool) -> None:
             "success_url": f"{place['demo']}/pdf/welcome",
             "cancel_url": f"{place['demo']}/pdf",
         }
-        checkout = api.post("/v1/checkouts", json=order).raise_for_status().json()
+        opened = api.post("/v1/checkouts", json=order, headers={"Idempotency-Key": f"{user}-1"})
+        checkout = opened.raise_for_status().json()
         session = httpx.URL(checkout["url"]).path.rsplit("/", 1)[-1]
         card = {"card": "pm_card_visa"}
         paid = httpx.post(f"{place['sandbox']}/_sandbox/pay/{session}", json=card, timeout=30).raise_for_status()

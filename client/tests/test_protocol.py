@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tollhouse import RateLimited, ServerError, TollhouseError, Unreachable
+from tollhouse import ApiError, RateLimited, ServerError, TollhouseError, Unreachable
 from tollhouse.calls import Call, check, customer, open_portal
 from tollhouse.configuration import Limits
 from tollhouse.protocol import NoAnswer, Request, Response, exchange
@@ -134,3 +134,14 @@ def test_retries_are_logged_without_user_or_key(caplog: pytest.LogCaptureFixture
     assert "attempt 1" in line
     assert "ConnectError" in line
     assert "ada-secret-id" not in line
+
+
+def test_an_attempt_that_is_still_carried_out_is_waited_for() -> None:
+    """The first attempt timed out and goes on at the service: its answer is asked for with the same key."""
+    play = Play(open_portal("ada", return_url="https://app.test/"), chance=0.0)
+    key = play.request.headers["Idempotency-Key"]
+    play.reply(NoAnswer(httpx.ReadTimeout("slow")), after=2.0)
+    busy = Response(409, httpx.Headers({"Retry-After": "1"}), b'{"code": "idempotency-in-progress"}')
+    again = play.reply(busy)
+    assert (again.pause, again.headers["Idempotency-Key"]) == (1.0, key)
+    play.fails(Response(409, httpx.Headers(), b'{"code": "checkout-conflict"}'), ApiError)

@@ -26,6 +26,8 @@ T = TypeVar("T")
 logger = logging.getLogger("tollhouse")
 
 _WORTH_REPEATING = frozenset({429, 502, 503, 504})
+_STILL_AT_IT = "idempotency-in-progress"
+"""An earlier attempt of this very call, of which nothing was heard, is being carried out: its answer is to be had."""
 _FIRST_PAUSE = 0.1  # seconds; doubles with each attempt
 _LONGEST_PAUSE = 2.0
 
@@ -84,7 +86,7 @@ def exchange(
         failure = _failure(outcome, request_id)
         pause = _pause(outcome, attempt, chance())
         attempt += 1
-        if attempt > limits.retries or not _worth_repeating(outcome) or clock() + pause >= deadline:
+        if attempt > limits.retries or not _worth_repeating(outcome, failure) or clock() + pause >= deadline:
             raise failure
         # The path holds a user's id, so the log names the request instead.
         logger.info("attempt %d of request %s failed, repeating in %.2f s: %s", attempt, request_id, pause, failure)
@@ -139,8 +141,10 @@ def _said_id(response: Response, request_id: str) -> str:
     return str(response.headers.get("X-Request-Id", request_id))
 
 
-def _worth_repeating(outcome: Response | NoAnswer) -> bool:
-    return isinstance(outcome, NoAnswer) or outcome.status in _WORTH_REPEATING
+def _worth_repeating(outcome: Response | NoAnswer, failure: TollhouseError) -> bool:
+    if isinstance(outcome, NoAnswer) or outcome.status in _WORTH_REPEATING:
+        return True
+    return isinstance(failure, ApiError) and failure.code == _STILL_AT_IT
 
 
 def _pause(outcome: Response | NoAnswer, attempt: int, chance: float) -> float:

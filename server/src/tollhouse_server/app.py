@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from .api import problems, service, v1
+from .api import openapi, problems, service, v1
 from .api.context import Context
 from .api.envelope import Envelope
+from .api.rate_limits import rate_limits
 from .clock import Clock
 from .resources import Resources, open_resources
 from .settings import Settings
@@ -38,14 +39,16 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
         redoc_url=None,
     )
     problems.install(app)
+    openapi.install(app)
     app.include_router(v1.routes)
     app.include_router(service.router)
     service.serve_docs(app)
-    return Envelope(app, log_share=settings.log_checks_share)
+    return Envelope(app, log_share=settings.log_checks_share, most_at_once=settings.max_requests_in_flight)
 
 
 def _context(resources: Resources, secrets: tuple[str, ...]) -> Context:
-    admin = resources.settings.admin_api_key
+    settings = resources.settings
+    admin = settings.admin_api_key
     return Context(
         database=resources.database,
         cache=resources.cache,
@@ -54,6 +57,11 @@ def _context(resources: Resources, secrets: tuple[str, ...]) -> Context:
         clock=resources.clock,
         refresh=resources.refresh,
         webhook_secrets=secrets,
-        livemode=resources.settings.livemode,
+        livemode=settings.livemode,
         admin_api_key=admin.get_secret_value() if admin else None,
+        rate_limits=rate_limits(
+            reads=settings.rate_limit_reads,
+            writes=settings.rate_limit_writes,
+            refusals=settings.rate_limit_refusals,
+        ),
     )

@@ -46,6 +46,33 @@ class Settings(BaseSettings):
     )
     sandbox_host_port: int = Field(8901, ge=0, le=65535, description="`tollhouse dev`: the port of the Stripe sandbox.")
     demo_host_port: int = Field(8903, ge=0, le=65535, description="`tollhouse dev`: the port of the demo app.")
+    max_requests_in_flight: int = Field(
+        200,
+        ge=4,
+        le=10_000,
+        description="Reads that each process answers at a time; half as many changes and a quarter as many of Stripe's "
+        "events. What comes beyond is told to come again (503 `overloaded`).",
+    )
+    rate_limit_reads: float = Field(
+        2_000,
+        ge=0,
+        le=1_000_000,
+        description="Reads a second that each process answers one key, and ten seconds' worth at once. 0 is no limit.",
+    )
+    rate_limit_writes: float = Field(
+        50,
+        ge=0,
+        le=1_000_000,
+        description="Changes a second that each process takes from one key, and ten seconds' worth at once. 0 is no "
+        "limit.",
+    )
+    rate_limit_refusals: float = Field(
+        5,
+        ge=0,
+        le=1_000_000,
+        description="Requests a second without a good key that each process answers one address, and ten seconds' "
+        "worth at once; only failures count. 0 is no limit.",
+    )
     database_pool_size: int = Field(
         10, ge=1, le=200, description="Connections to PostgreSQL that each process keeps, each of SERVER_PROCESSES too."
     )

@@ -107,6 +107,16 @@ STRIPE_SECONDS = Histogram(
     "tollhouse_stripe_seconds", "Seconds that Stripe took to answer, by operation.", ["operation"], buckets=_LATENCIES
 )
 
+SHED = Counter("tollhouse_requests_shed_total", "Requests refused because too many were in hand, by lane.", ["lane"])
+RATE_LIMITED = Counter(
+    "tollhouse_rate_limited_total", "Requests refused for their rate: reads, writes, refusals.", ["limit"]
+)
+IDEMPOTENT_REQUESTS = Counter(
+    "tollhouse_idempotent_requests_total",
+    "Requests with an Idempotency-Key, by what was found under it: begun, answered, in-progress, other-request, lost.",
+    ["found"],
+)
+
 JOBS = Counter("tollhouse_jobs_total", "Turns of the worker's jobs, by result: done, failed.", ["job", "result"])
 JOB_SECONDS = Histogram("tollhouse_job_seconds", "Seconds that a turn of a job took.", ["job"], buckets=_WAITS)
 JOB_LAST_SUCCESS = Gauge(

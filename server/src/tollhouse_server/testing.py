@@ -229,6 +229,10 @@ def running_service(
         stripe_api_base=sandbox.url,
         admin_api_key=SecretStr(OPERATOR_KEY),
         database_pool_size=5,
+        # What the tests of a process ask in a second no app asks of one service.
+        rate_limit_reads=100_000,
+        rate_limit_writes=100_000,
+        rate_limit_refusals=100_000,
     )
     with RunningService(settings, ManualClock(sandbox.now())) as service:
         yield service

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import structlog
 
-from . import inbox, liveness, logs, snapshot
+from . import idempotency, inbox, liveness, logs, snapshot
 from .audit import Cause
 from .clock import Clock
 from .db.engine import Database
@@ -58,3 +58,4 @@ class Timetable:
         """Forgets what nobody asks for any more."""
         async with self.database.transaction() as tx:
             await inbox.prune(tx, KEEP_SETTLED)
+            await idempotency.prune(tx)

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -78,6 +79,12 @@ def guild_bot(world: World) -> Tollhouse:
     return world.publish(GUILD_BOT)
 
 
+def with_a_key(request: httpx.Request) -> None:
+    """Gives a POST a new Idempotency-Key unless it has one, as every client should."""
+    if request.method == "POST":
+        request.headers.setdefault("Idempotency-Key", uuid.uuid4().hex)
+
+
 class Caller(Protocol):
     """Makes a client of the API with a key of its own."""
 
@@ -92,7 +99,14 @@ def caller(world: World) -> Iterator[Caller]:
     def call(project: str) -> httpx.Client:
         headers = {"Authorization": f"Bearer {world.new_key(project)}"}
         opened.append(
-            httpx.Client(base_url=world.service.url, headers=headers, timeout=30, trust_env=False, verify=False)
+            httpx.Client(
+                base_url=world.service.url,
+                headers=headers,
+                timeout=30,
+                trust_env=False,
+                verify=False,
+                event_hooks={"request": [with_a_key]},
+            )
         )
         return opened[-1]
 

@@ -54,7 +54,7 @@ def wanted(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, lis
     """Where the operation takes ids: the names of its required fields and parameters, by `path`, `query`, `body`."""
     names: dict[str, list[str]] = {"path": [], "query": [], "body": []}
     for parameter in operation.get("parameters", []):
-        if parameter["required"]:
+        if parameter["required"] and parameter["in"] != "header":
             names[parameter["in"]].append(parameter["name"])
     if "requestBody" in operation:
         reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]

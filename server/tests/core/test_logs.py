@@ -1,6 +1,7 @@
 """The last resort against secrets in logs, and what each line carries."""
 
 import io
+import itertools
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ def lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
         ("postgresql+psycopg://u:p%40ss@db:5432/x", "postgresql+psycopg://[redacted]@db:5432/x"),
         ("redis://:pw@host/0 and https://u:pw@h", "redis://[redacted]@host/0 and https://[redacted]@h"),
     ],
+    ids=itertools.count(),  # the keys are new each time, and all processes must call a test the same
 )
 def test_what_is_secret_is_cut_out(said: str, kept: str) -> None:
     """Card numbers by Luhn's sum, keys by their prefixes, passwords by their place in a URL."""

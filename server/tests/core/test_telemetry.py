@@ -129,7 +129,7 @@ def signed(body: str) -> dict[str, str]:
 def ask_everything(service: Served, database_url: str) -> None:
     """Success, refusal, garbage, and a bug; Stripe away, the database away."""
     event = json.dumps({"id": "evt_1", "type": "invoice.paid", "data": {"object": {"customer": "cus_1", "name": BODY}}})
-    key = {"Authorization": f"Bearer {service.key}"}
+    key = {"Authorization": f"Bearer {service.key}", "Idempotency-Key": f"{CANARY}_once"}
     wish = {
         "user_id": "ada", "email": EMAIL, "price": "pdf-tool.pro.monthly", "success_url": "https://app.test/",
         "cancel_url": "https://app.test/",

@@ -15,6 +15,7 @@ from .admin_projects import CHANGES, OPERATORS, Slug, find_project
 from .authentication import ActingOperator, require_operator
 from .context import Ctx
 from .entitlements import example
+from .once import OnlyOnce
 from .problems import NotFound, documented
 from .types import Answer, Body, FeatureCode, FeatureValue, Instant, Text, TextInPath, UserId
 
@@ -91,10 +92,11 @@ EXAMPLE_GRANT: dict[str, Any] = {
         **documented(*CHANGES, GrantInvalid, NotFound),
     },
 )
-async def give(body: GiveGrant, ctx: Ctx, why: ActingOperator) -> Grant:
+async def give(body: GiveGrant, ctx: Ctx, why: ActingOperator, once: OnlyOnce) -> Grant:
     """Open as soon as this answers. A user who never bought anything may be given access too."""
     wanted = GrantRequest(**body.model_dump(exclude={"project"}))
     async with ctx.database.transaction() as tx:
+        await once.seal(tx)
         owner = await find_project(tx, body.project)
         acting = replace(why, reason=body.reason)
         return await _state(tx, await give_grant(tx, ctx.refresh, owner, wanted, acting, at=ctx.clock.now()))

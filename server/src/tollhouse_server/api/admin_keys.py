@@ -19,6 +19,7 @@ from .admin_projects import CHANGES, OPERATORS, SlugInPath, find_project
 from .authentication import ActingOperator, OperatorRequired, require_operator
 from .context import Ctx
 from .entitlements import example
+from .once import OnlyOnce
 from .problems import NotFound, documented
 from .types import Answer, Instant, Text, TextInPath
 
@@ -125,9 +126,10 @@ def _made(shown: dict[str, Any], prefix: str) -> dict[int | str, dict[str, Any]]
     summary="Issue a key",
     responses={**_made(_NEW, "tollhouse"), **documented(*CHANGES, NotFound, KeyInvalid, TooManyKeys)},
 )
-async def issue(slug: SlugInPath, body: IssueKey, ctx: Ctx, why: ActingOperator) -> NewKey:
+async def issue(slug: SlugInPath, body: IssueKey, ctx: Ctx, why: ActingOperator, once: OnlyOnce) -> NewKey:
     """The keys that the project has go on working."""
     async with ctx.database.transaction() as tx:
+        await once.seal(tx)
         owner = await find_project(tx, slug)
         return NewKey.model_validate(
             await issue_key(
@@ -154,9 +156,17 @@ async def list_keys(slug: SlugInPath, ctx: Ctx) -> Keys:
     summary="Replace a key",
     responses={**_made(_NEW, "tollhouse"), **documented(*CHANGES, NotFound, KeyInvalid, TooManyKeys)},
 )
-async def rotate(slug: SlugInPath, id: TextInPath, body: RotateKey, ctx: Ctx, why: ActingOperator) -> NewKey:  # noqa: A002
+async def rotate(
+    slug: SlugInPath,
+    id: TextInPath,  # noqa: A002
+    body: RotateKey,
+    ctx: Ctx,
+    why: ActingOperator,
+    once: OnlyOnce,
+) -> NewKey:
     """A successor with the same name and scopes; the old key ends after the overlap."""
     async with ctx.database.transaction() as tx:
+        await once.seal(tx)
         return await _rotated(tx, (await find_project(tx, slug)).id, id, body, ctx, why)
 
 
@@ -181,9 +191,10 @@ async def revoke(slug: SlugInPath, id: TextInPath, ctx: Ctx, why: ActingOperator
     summary="Issue an operator key",
     responses={**_made(_OF_MACHINE, "tollhouse_operator"), **documented(*CHANGES, KeyInvalid, TooManyKeys)},
 )
-async def issue_of_operators(body: IssueOperatorKey, ctx: Ctx, why: ActingOperator) -> NewKey:
+async def issue_of_operators(body: IssueOperatorKey, ctx: Ctx, why: ActingOperator, once: OnlyOnce) -> NewKey:
     """For a machine that calls /v1/admin: it may do whatever an operator may, in every project."""
     async with ctx.database.transaction() as tx:
+        await once.seal(tx)
         return NewKey.model_validate(
             await issue_key(tx, None, body.name, why, at=ctx.clock.now(), expires_at=body.expires_at)
         )
@@ -207,9 +218,10 @@ async def list_operator_keys(ctx: Ctx) -> Keys:
     summary="Replace an operator key",
     responses={**_made(_OF_MACHINE, "tollhouse_operator"), **documented(*CHANGES, NotFound, KeyInvalid, TooManyKeys)},
 )
-async def rotate_of_operators(id: TextInPath, body: RotateKey, ctx: Ctx, why: ActingOperator) -> NewKey:  # noqa: A002
+async def rotate_of_operators(id: TextInPath, body: RotateKey, ctx: Ctx, why: ActingOperator, once: OnlyOnce) -> NewKey:  # noqa: A002
     """A successor with the same name; the old key ends after the overlap."""
     async with ctx.database.transaction() as tx:
+        await once.seal(tx)
         return await _rotated(tx, None, id, body, ctx, why)
 
 

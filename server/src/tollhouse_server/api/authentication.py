@@ -17,6 +17,7 @@ from ..db.tables import api_key, project
 from ..domain.errors import Problem
 from ..domain.scopes import Scope
 from ..key_format import Kind, ParsedKey, parse_key
+from .admission import admit, turn_away
 from .context import Context, Ctx
 
 LAST_USED_EVERY = timedelta(minutes=1)
@@ -69,14 +70,15 @@ _ProjectKey = Annotated[HTTPAuthorizationCredentials | None, Depends(_project_sc
 _OperatorKey = Annotated[HTTPAuthorizationCredentials | None, Depends(_operator_scheme)]
 
 
-async def _calling_project(ctx: Ctx, needed: SecurityScopes, bearer: _ProjectKey) -> Project:
+async def _calling_project(request: Request, ctx: Ctx, needed: SecurityScopes, bearer: _ProjectKey) -> Project:
     # The checksum turns a typo or a scanner away before the database is asked.
     parsed = parse_key(bearer.credentials if bearer else "")
     query = select(project, *_OF_KEY).join(api_key, api_key.c.project_id == project.c.id)
     row = await _find(ctx, query, parsed, Kind.PROJECT)
-    if row is None:
+    if parsed is None or row is None:
         # One sentence for every cause: which of them it was helps only who guesses.
-        raise Unauthenticated("Send a key of your project that is in use, as Authorization: Bearer tollhouse_….")
+        refusal = Unauthenticated("Send a key of your project that is in use, as Authorization: Bearer tollhouse_….")
+        raise turn_away(request, ctx, refusal)
     logs.bind(project=row.slug)
     for scope in needed.scopes:
         if scope not in row.scopes:
@@ -84,6 +86,7 @@ async def _calling_project(ctx: Ctx, needed: SecurityScopes, bearer: _ProjectKey
                 f"This call needs the scope {scope}, and this key has {', '.join(row.scopes)}: use a key with it, "
                 f"as `tollhouse keys issue {row.slug} --scope {scope}` makes one."
             )
+    await admit(request, ctx, key=parsed.id, caller=f"project {row.id}", project_id=row.id)
     return as_project(row)
 
 
@@ -114,19 +117,22 @@ class Operator:
     """By what they are known, for the audit trail."""
 
 
-async def require_operator(ctx: Ctx, bearer: _OperatorKey) -> Operator:
+async def require_operator(request: Request, ctx: Ctx, bearer: _OperatorKey) -> Operator:
     """The dependency of every operator route."""
     given = bearer.credentials if bearer else ""
     if ctx.admin_api_key is not None and hmac.compare_digest(given.encode(), ctx.admin_api_key.encode()):
+        await admit(request, ctx, key=_SHARED, caller=_SHARED, project_id=None)
         return Operator(None, _SHARED)
     query = select(api_key.c.name, *_OF_KEY).where(api_key.c.project_id.is_(None))
     parsed = parse_key(given)
     row = await _find(ctx, query, parsed, Kind.OPERATOR)
     if row is None or parsed is None:
-        raise Unauthenticated(
+        refusal = Unauthenticated(
             "Send the operators' key as Authorization: Bearer …: the service's ADMIN_API_KEY, or an operator key that "
             "is in use."
         )
+        raise turn_away(request, ctx, refusal)
+    await admit(request, ctx, key=parsed.id, caller=f"operator {parsed.id}", project_id=None)
     return Operator(row.name, f"operator key {parsed.id}")
 
 

@@ -12,6 +12,7 @@ from ..db.engine import Database
 from ..pipeline import Pipeline
 from ..refresh import Refresh
 from ..stripe_gateway import StripeClient
+from .rate_limits import RateLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Context:
     webhook_secrets: tuple[str, ...]
     livemode: bool
     admin_api_key: str | None
+    rate_limits: RateLimits
 
     @property
     def checkout_desk(self) -> CheckoutDesk:

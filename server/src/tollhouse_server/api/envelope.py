@@ -16,7 +16,9 @@ from starlette.types import Message, Receive, Scope, Send
 from ..domain.errors import Problem
 from ..telemetry import REQUEST_SECONDS, REQUESTS
 from .bounds import WEBHOOK, Bounds, RequestTimeout, TookTooLong, bounds_of, check_head, read_body
+from .once import Attempt
 from .problems import UnsupportedMediaType, a_bug, answer
+from .shedding import Lanes
 from .strict_json import check_json
 
 log = structlog.get_logger(__name__)
@@ -46,11 +48,20 @@ _HEADERS = [
 class Envelope:
     """The outermost ASGI layer of the service."""
 
-    def __init__(self, app: FastAPI, *, log_share: float = 1.0, bounds: Callable[[Scope], Bounds] = bounds_of) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        *,
+        log_share: float = 1.0,
+        most_at_once: int = 200,
+        bounds: Callable[[Scope], Bounds] = bounds_of,
+    ) -> None:
         """`log_share` is the share of the successful checks and probes that get a line in the log."""
-        self.app, self._bounds = app, bounds
+        self.app, self.bounds, self.lanes = app, bounds, Lanes(most_at_once)
         self._log_share = log_share
-        self._templates = {one.endpoint: one.path for one in iter_route_contexts(app.routes) if one.endpoint}
+        self.templates: Mapping[Any, str | None] = {
+            one.endpoint: one.path for one in iter_route_contexts(app.routes) if one.endpoint
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,7 +76,7 @@ class Envelope:
         scope = {**scope, "path": path, "state": {**scope.get("state", {}), "request_id": request_id}}
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        exchange = _Exchange(self.app, scope, headers, self._bounds(scope), send, self._templates)
+        exchange = _Exchange(self, scope, headers, send)
         await exchange.run(receive)
         if not (exchange.is_routine and random.random() >= self._log_share):  # noqa: S311 - a sample
             log.info("request", **exchange.told)
@@ -74,21 +85,14 @@ class Envelope:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(
-        self,
-        app: FastAPI,
-        scope: Scope,
-        headers: Mapping[bytes, bytes],
-        bounds: Bounds,
-        send: Send,
-        templates: Mapping[Any, str | None],
-    ) -> None:
-        self._app, self._scope, self._headers, self._bounds = app, scope, headers, bounds
-        self._raw_send, self._templates = send, templates
+    def __init__(self, envelope: Envelope, scope: Scope, headers: Mapping[bytes, bytes], send: Send) -> None:
+        self._envelope, self._scope, self._headers, self._raw_send = envelope, scope, headers, send
+        self._bounds = envelope.bounds(scope)
         self._method: str = scope["method"]
         self._request_id: str = scope["state"]["request_id"]
         self._deadline = asyncio.timeout(None)
         self._arrived = False
+        self._held: list[Message] = []
         self._status = 0
         self._seconds = 0.0
 
@@ -110,7 +114,8 @@ class _Exchange:
     async def run(self, receive: Receive) -> None:
         started = time.perf_counter()
         try:
-            await self._in_time(receive)
+            with self._envelope.lanes.of(self._scope):
+                await self._in_time(receive)
         except Problem as refused:
             await self._refuse(refused, receive)
         except Exception:
@@ -132,7 +137,7 @@ class _Exchange:
                     self._check_body(body)
                 if self._method == "HEAD":
                     self._scope["method"] = "GET"
-                await self._app(self._scope, _replay(body, receive), self._send)
+                await self._envelope.app(self._scope, _replay(body, receive), self._send)
         except TimeoutError:
             if not self._deadline.expired():
                 raise
@@ -157,19 +162,34 @@ class _Exchange:
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            if self._arrived and not self._deadline.expired():
-                self._deadline.reschedule(None)  # an answer that has begun may be long
-            self._status = message["status"]
-            headers = list(message["headers"])
-            present = {name for name, _ in headers}
-            headers.append((b"x-request-id", self._request_id.encode()))
-            headers.extend(pair for pair in _HEADERS if pair[0] not in present)
-            message = {**message, "headers": headers}
-        await self._raw_send(message)
+            self._begin(message)
+        attempt: Attempt | None = self._scope["state"].get("attempt")
+        if attempt is None:
+            await self._raw_send(message)
+            return
+        # The answer to an Idempotency-Key is kept before anybody hears it, or its sender could not hear it again.
+        self._held.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            start, *parts = self._held
+            headers = {name.decode(): value.decode("latin-1") for name, value in start["headers"]}
+            await attempt.conclude(self._status, headers, b"".join(one.get("body", b"") for one in parts))
+            for one in self._held:
+                await self._raw_send(one)
+
+    def _begin(self, message: Message) -> None:
+        if self._arrived and not self._deadline.expired():
+            self._deadline.reschedule(None)  # an answer that has begun may be long
+        self._status = message["status"]
+        headers = list(message["headers"])
+        present = {name for name, _ in headers}
+        headers.append((b"x-request-id", self._request_id.encode()))
+        headers.extend(self._scope["state"].get("headers", ()))
+        headers.extend(pair for pair in _HEADERS if pair[0] not in present)
+        message["headers"] = headers
 
     def _route(self) -> str:
         """The route's pattern: a path with a user's id in it must not become a label."""
-        return self._templates.get(self._scope.get("endpoint")) or "none"
+        return self._envelope.templates.get(self._scope.get("endpoint")) or "none"
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

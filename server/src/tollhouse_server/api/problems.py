@@ -1,13 +1,11 @@
 """Every error as problem+json (RFC 9457): a stable code, and a sentence that says what to do."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -15,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from ..domain.errors import Problem
+from .once import Replayed
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +83,16 @@ class StoreUnavailable(Problem):
     code = "store-unavailable"
 
 
+class Overloaded(Problem):
+    """The service, or its database, has as much to do as it can.
+
+    Nothing was done: try again after the time in Retry-After.
+    """
+
+    status = 503
+    code = "overloaded"
+
+
 class Internal(Problem):
     """Something went wrong on our side.
 
@@ -138,6 +147,8 @@ def answer(problem: Problem, request_id: str, headers: dict[str, str] | None = N
     if problem.errors:
         body["errors"] = problem.errors[:MOST_ERRORS]
     extra = {**_HEADERS.get(problem.status, {}), **(headers or {})}
+    if problem.retry_after is not None:
+        extra["Retry-After"] = str(problem.retry_after)
     return JSONResponse(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=extra)
 
 
@@ -177,39 +188,26 @@ def install(app: FastAPI) -> None:
         headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else {}
         return answer(_http(error), request.state.request_id, headers)
 
-    @app.exception_handler(DBAPIError)
+    @app.exception_handler(Replayed)
+    async def replayed(_: Request, again: Replayed) -> Response:
+        return again.response
+
     @app.exception_handler(PoolTimeout)
-    async def database(request: Request, error: Exception) -> JSONResponse:
-        if isinstance(error, (OperationalError, PoolTimeout)) or getattr(error, "connection_invalidated", False):
+    async def busy(request: Request, _: PoolTimeout) -> JSONResponse:
+        log.error("the database has too much to do")
+        return answer(Overloaded("The database has as much to do as it can: try again."), request.state.request_id)
+
+    @app.exception_handler(DBAPIError)
+    async def database(request: Request, error: DBAPIError) -> JSONResponse:
+        if isinstance(error, OperationalError) or error.connection_invalidated:
             log.error("the database does not answer", error=type(error).__name__)
             return answer(StoreUnavailable("The database does not answer now: try again."), request.state.request_id)
         raise error
-
-    # A method of the instance is FastAPI's own way to add to the document.
-    app.openapi = partial(_openapi, app, app.openapi)  # type: ignore[method-assign]
 
     # Starlette raises the error again after this answer, so that the envelope logs it.
     @app.exception_handler(Exception)
     async def bug(request: Request, _: Exception) -> JSONResponse:
         return answer(a_bug(), request.state.request_id)
-
-
-def _openapi(app: FastAPI, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """FastAPI's document with the schema of our problems for that of its own, and with whole examples."""
-    document = made()
-    schemas = document["components"]["schemas"]
-    problem = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas |= {**problem.pop("$defs"), "ProblemBody": problem}
-    for unused in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(unused, None)
-    # FastAPI leaves every null out, in the examples too, where null is an answer.
-    for route in iter_route_contexts(app.routes):
-        for status, declared in getattr(route, "responses", {}).items():
-            for media_type, content in declared.get("content", {}).items():
-                for method in route.methods or ():
-                    shown = document["paths"][route.path_format][method.lower()]["responses"][str(status)]
-                    shown["content"][media_type] |= {"example": content["example"]} if "example" in content else {}
-    return document
 
 
 def _allowed(request: Request) -> list[str]:

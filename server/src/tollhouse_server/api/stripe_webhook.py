@@ -72,7 +72,7 @@ async def _receive(ctx: Context, body: bytes, signature: str | None) -> str:
         raise WrongMode(f"This is a {theirs} event and STRIPE_SECRET_KEY is a {mine} key: nothing was stored.")
     logs.bind(events=[event.id], subject=event.subject)
     # Committed before the answer: what Stripe hears 200 for is never lost.
-    async with ctx.database.transaction() as tx:
+    async with ctx.database.transaction(ahead=True) as tx:
         stored = await inbox.receive(tx, event)
     if not stored:
         return "duplicate"

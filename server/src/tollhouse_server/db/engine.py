@@ -1,9 +1,12 @@
 """Opens transactions. Nothing else in the service commits."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from sqlalchemy import URL, make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 Tx = AsyncConnection
@@ -12,6 +15,10 @@ Tx = AsyncConnection
 _LATER = "tollhouse_after_commit"
 
 STATEMENT_TIMEOUT_MS = 5_000
+CHECK_SECONDS = 2.0
+"""How long a single statement of a check may take, the wait for a connection included."""
+WAIT_SECONDS = 1.0
+"""How long a transaction waits for a connection."""
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
 
 
@@ -30,8 +37,15 @@ def after_commit(tx: Tx, call: Callable[[], Awaitable[None]]) -> None:
     tx.info[_LATER].append(call)
 
 
+class DatabaseBusy(PoolTimeout):
+    """The database, or the pool of connections to it, has as much to do as it can."""
+
+
 class Database:
-    """A pool of connections to one PostgreSQL database."""
+    """A pool of connections to one PostgreSQL database.
+
+    A fifth of them is kept for what must not wait behind the rest: checks, and Stripe's events.
+    """
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         options = (
@@ -43,18 +57,23 @@ class Database:
             psycopg_url(url),
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=5,
+            pool_timeout=WAIT_SECONDS,
             # A connection that PostgreSQL's restart has cut is noticed before it is used, not by a request.
             pool_pre_ping=True,
             hide_parameters=True,  # an error's text goes to the logs, what people sent does not
             connect_args={"options": options, "application_name": "tollhouse", "connect_timeout": 5},
         )
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._turns = asyncio.Semaphore(pool_size - min(pool_size - 1, max(1, pool_size // 5)))
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Tx]:
-        """Commits when the block ends, rolls back when it raises. Then does what was left for after the commit."""
-        async with self.engine.begin() as tx:
+    async def transaction(self, *, ahead: bool = False) -> AsyncIterator[Tx]:
+        """Commits when the block ends, rolls back when it raises. Then does what was left for after the commit.
+
+        `ahead` takes one of the connections that are kept, where no other is free. Raises DatabaseBusy at once, or
+        nearly, where none comes free.
+        """
+        async with contextlib.nullcontext() if ahead else self._turn(), self.engine.begin() as tx:
             later: list[Callable[[], Awaitable[None]]] = []
             tx.info[_LATER] = later
             yield tx
@@ -63,9 +82,29 @@ class Database:
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[Tx]:
-        """For a single statement, which is a transaction by itself: it saves the round trips of BEGIN and COMMIT."""
-        async with self._autocommit.connect() as connection:
-            yield connection
+        """For a single statement, which is a transaction by itself: it saves the round trips of BEGIN and COMMIT.
+
+        It goes ahead of transactions and is given up sooner: checks are made of such. Raises DatabaseBusy.
+        """
+        try:
+            async with asyncio.timeout(CHECK_SECONDS) as limit, self._autocommit.connect() as connection:
+                yield connection
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DatabaseBusy("a statement took too long") from None
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise DatabaseBusy("no connection came free") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -253,6 +253,22 @@ audit_seal = Table(
 """The audit trail's hash chains, written by a trigger when the entries are committed: one for each project, and one
 for the entries of no project."""
 
+idempotency_key = Table(
+    "idempotency_key",
+    metadata,
+    Column("id", LargeBinary, primary_key=True),  # a hash of the caller and the key: neither lies here
+    Column("project_id", Uuid, ForeignKey("project.id")),  # NULL: an operator's
+    Column("request", LargeBinary, nullable=False),  # a hash of method, path and body
+    Column("lease", Uuid, nullable=False),
+    Column("lease_until", Instant, nullable=False),
+    Column("sealed", Boolean, nullable=False, server_default=text("false")),  # done, and not to be done again
+    Column("status", Integer),  # of the answer; NULL until there is one
+    Column("headers", Json),
+    Column("body", LargeBinary),  # NULL with a status: it held a secret
+    Column("created_at", Instant, nullable=False, server_default=func.now()),
+    Index(None, "created_at"),
+)
+
 worker = Table(
     "worker",
     metadata,

@@ -14,10 +14,16 @@ class Problem(Exception):
     code: ClassVar[str] = "problem"
     """The stable name of the problem, in kebab-case; programs may depend on it."""
 
-    def __init__(self, detail: str, *, errors: list[dict[str, str]] | None = None) -> None:
+    retry_after: int | None = None
+    """Seconds after which another try may be answered otherwise."""
+
+    def __init__(
+        self, detail: str, *, errors: list[dict[str, str]] | None = None, retry_after: int | None = None
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = errors or []
+        self.retry_after = retry_after or type(self).retry_after
 
     @classmethod
     def title(cls) -> str:
