@@ -83,7 +83,7 @@ EXAMPLE_CATALOG: dict[str, Any] = {
 )
 async def read_catalog(project: MayCheck, ctx: Ctx) -> CatalogState:
     """For the pricing page. Empty, version 0, before a catalog is published."""
-    async with ctx.database.transaction() as tx:
+    async with ctx.database.transaction(project=project.id) as tx:
         return catalog_state(await current_catalog(tx, project))
 
 

@@ -152,7 +152,7 @@ async def open_checkout(body: OpenCheckout, project: MayCheckout, ctx: Ctx, resp
 )
 async def read_checkout(id: TextInPath, project: MayCheckout, ctx: Ctx) -> CheckoutState:  # noqa: A002
     """As far as we know now; `sync` asks Stripe."""
-    async with ctx.database.transaction() as tx:
+    async with ctx.database.transaction(project=project.id) as tx:
         return _state(await _find(tx, project, id))
 
 
@@ -168,11 +168,11 @@ async def read_checkout(id: TextInPath, project: MayCheckout, ctx: Ctx) -> Check
 )
 async def sync_checkout(id: TextInPath, project: MayCheckout, ctx: Ctx) -> SyncedCheckout:  # noqa: A002
     """For the page people return to, which may come before the webhook. Answers with what is true now."""
-    async with ctx.database.transaction() as tx:
+    async with ctx.database.transaction(project=project.id) as tx:
         row = await _find(tx, project, id)
     if row.stripe_customer_id is not None:  # else it was deleted at Stripe, and what we know is final
         await ctx.pipeline.sync(row.stripe_customer_id, Cause("app", f"sync of checkout {id}"))
-    async with ctx.database.transaction() as tx:
+    async with ctx.database.transaction(project=project.id) as tx:
         return SyncedCheckout(
             checkout=_state(await _find(tx, project, id)),
             customer=await customer_state(tx, project, row.user_id, at=ctx.clock.now()),

@@ -176,7 +176,7 @@ EXAMPLE_EXPLANATION = {
 )
 async def read_customer(user_id: UserIdInPath, project: MayCheck, ctx: Ctx) -> CustomerState:
     """Features, subscriptions, purchases and grants. A user of whom nothing is known has none; that is no error."""
-    async with ctx.database.transaction() as tx:
+    async with ctx.database.transaction(project=project.id) as tx:
         return await customer_state(tx, project, user_id, at=ctx.clock.now())
 
 
@@ -190,11 +190,11 @@ async def read_customer(user_id: UserIdInPath, project: MayCheck, ctx: Ctx) -> C
 )
 async def sync_customer(user_id: UserIdInPath, project: MayCheckout, ctx: Ctx) -> CustomerState:
     """For the page people return to from the portal, which may come before the webhook."""
-    async with ctx.database.transaction() as tx:
+    async with ctx.database.transaction(project=project.id) as tx:
         stripe_customer_id = await snapshot.stripe_customer_of(tx, project.id, user_id)
     if stripe_customer_id is not None:
         await ctx.pipeline.sync(stripe_customer_id, Cause("app", "sync of the customer"))
-    async with ctx.database.transaction() as tx:
+    async with ctx.database.transaction(project=project.id) as tx:
         return await customer_state(tx, project, user_id, at=ctx.clock.now())
 
 
@@ -214,7 +214,7 @@ async def explain_feature(
     at: Annotated[Instant | None, Query(description="At which instant; now if absent.")] = None,
 ) -> ExplanationState:
     """Every source that was considered, the rule by which it counts or not, and when that next changes."""
-    async with ctx.database.transaction() as tx:
+    async with ctx.database.transaction(project=project.id) as tx:
         catalog = await current_catalog(tx, project)
         known = find_feature(catalog, feature)
         return explanation_state(

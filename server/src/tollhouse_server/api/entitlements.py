@@ -165,7 +165,7 @@ async def _read(ctx: Context, project: Project, user_id: str) -> tuple[Catalog, 
     cell, catalog = await ctx.cache.get(project.id, user_id), kept_catalog(project)
     if cell is not None and catalog is not None:
         return catalog, cell
-    async with ctx.database.statement() as tx:
+    async with ctx.database.statement(project=project.id) as tx:
         catalog = await current_catalog(tx, project)
         cell = await _stored(tx, project, user_id)
     await ctx.cache.fill(project.id, user_id, cell)

@@ -6,6 +6,7 @@ What only one command needs it imports itself: the others start the sooner.
 import typer
 from sqlalchemy.exc import OperationalError
 
+from ..db.isolation import CannotIsolate
 from ..domain.errors import Problem
 from ..settings import SettingsInvalid
 from . import access, audit, catalog, events, keys, processes
@@ -26,7 +27,7 @@ def main() -> None:
     """Runs the command; what a person can mend is said in a sentence and exits with 1."""
     try:
         app()
-    except (SettingsInvalid, Problem) as problem:
+    except (CannotIsolate, SettingsInvalid, Problem) as problem:
         for error in getattr(problem, "errors", []):
             err.print(f"{error['pointer']}: {error['detail']}", markup=False)
         fail(str(problem))

@@ -36,15 +36,18 @@ def ready_settings(role: str = "cli") -> Settings:
     settings = load_settings()
     configure_logs(level=settings.log_level, fmt=settings.log_format, role=role)
 
-    async def is_at_head() -> bool:
+    async def look() -> tuple[bool, list[str]]:
         database = Database(settings.database_url.get_secret_value(), pool_size=1)
         try:
-            return await migrate.is_at_head(database)
+            return await migrate.is_at_head(database), await migrate.missing_isolation(database)
         finally:
             await database.close()
 
-    if not asyncio.run(is_at_head()):
+    at_head, missing = asyncio.run(look())
+    if not at_head:
         fail("The database has not the schema that this version needs: run `tollhouse migrate` first.")
+    if missing:
+        fail(f"The database does not keep projects apart: {'; '.join(missing)}. Run `tollhouse migrate`.")
     return settings
 
 

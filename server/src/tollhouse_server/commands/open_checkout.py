@@ -101,7 +101,7 @@ class CheckoutDesk:
 
     async def open(self, owner: Project, wanted: CheckoutRequest, *, at: datetime) -> OpenedCheckout:
         """Raises PriceNotFound, UrlNotAllowed, StripeUnavailable, StripeRefused."""
-        async with self.database.transaction() as tx:
+        async with self.database.transaction(project=owner.id) as tx:
             catalog = await current_catalog(tx, owner)
             offer = await _offer(tx, owner, catalog, wanted)
             check_url(owner, wanted.success_url, "/success_url")
@@ -110,7 +110,7 @@ class CheckoutDesk:
         intent, rivals = await self._intend(owner, catalog, offer, buyer, wanted, at)
         if intent is not None and (rivals or intent.state == "open"):
             # A page is open already: whether it was paid meanwhile, Stripe knows before its webhook tells us.
-            await self._close(rivals)
+            await self._close(owner, rivals)
             await self.pipeline.sync(buyer.stripe_customer_id, Cause("app", "a checkout was opened beside another"))
             intent, rivals = await self._intend(owner, catalog, offer, buyer, wanted, at)
         if intent is None:
@@ -119,7 +119,7 @@ class CheckoutDesk:
             raise CheckoutConflict("Another payment page of this customer cannot be closed now: try again in a moment.")
         if intent.state == "open":
             return OpenedCheckout(intent.id, intent.url, "pending", intent.expires_at)
-        session = await self._session(intent)
+        session = await self._session(owner, intent)
         return OpenedCheckout(intent.id, session.url, "new", session.expires_at)
 
     async def _intend(
@@ -131,12 +131,12 @@ class CheckoutDesk:
         wanted: CheckoutRequest,
         at: datetime,
     ) -> tuple[Row[Any] | None, list[Row[Any]]]:
-        async with self.database.transaction() as tx:
+        async with self.database.transaction(project=owner.id) as tx:
             return await _intent(tx, owner, catalog, offer, buyer, wanted, at)
 
     async def _buyer(self, owner: Project, wanted: CheckoutRequest) -> "Buyer":
         """Our customer with a Stripe customer: its row is there first, and the row's id makes the second one."""
-        async with self.database.transaction() as tx:
+        async with self.database.transaction(project=owner.id) as tx:
             customer_id = await ensure_customer(tx, owner, wanted.user_id)
             row = (await tx.execute(select(customer).where(customer.c.id == customer_id))).one()
         if row.stripe_customer_id is not None:
@@ -144,7 +144,7 @@ class CheckoutDesk:
         made = await create_customer(
             self.stripe, customer_id, row.read_number, project=owner.slug, user_id=wanted.user_id, email=wanted.email
         )
-        async with self.database.transaction() as tx:
+        async with self.database.transaction(project=owner.id) as tx:
             await tx.execute(
                 update(customer)
                 .where(customer.c.id == customer_id, customer.c.stripe_customer_id.is_(None))
@@ -153,13 +153,13 @@ class CheckoutDesk:
             stored = await tx.execute(select(customer.c.stripe_customer_id).where(customer.c.id == customer_id))
         return Buyer(customer_id, stored.scalar_one())
 
-    async def _session(self, intent: Row[Any]) -> OpenSession:
+    async def _session(self, owner: Project, intent: Row[Any]) -> OpenSession:
         try:
             session = await create_checkout(self.stripe, intent.id, intent.request)
         except StripeRefused:
-            await self._forget(intent)
+            await self._forget(owner, intent)
             raise
-        async with self.database.transaction() as tx:
+        async with self.database.transaction(project=owner.id) as tx:
             await tx.execute(
                 update(checkout)
                 .where(checkout.c.id == intent.id, checkout.c.state == "opening")
@@ -172,22 +172,22 @@ class CheckoutDesk:
             )
         return session
 
-    async def _close(self, rivals: list[Row[Any]]) -> None:
+    async def _close(self, owner: Project, rivals: list[Row[Any]]) -> None:
         """Has Stripe close the rivals' pages, so that nobody can pay on them any more; one that was paid stays paid."""
         for rival in rivals:
-            session_id = rival.stripe_session_id or await self._late_session(rival)
+            session_id = rival.stripe_session_id or await self._late_session(owner, rival)
             if session_id is not None:
                 await expire_checkout(self.stripe, session_id)
 
-    async def _late_session(self, intent: Row[Any]) -> str | None:
+    async def _late_session(self, owner: Project, intent: Row[Any]) -> str | None:
         """The session of an intent whose opening was cut short; None where Stripe has refused it since."""
         try:
-            return (await self._session(intent)).session_id
+            return (await self._session(owner, intent)).session_id
         except StripeRefused:
             return None
 
-    async def _forget(self, intent: Row[Any]) -> None:
-        async with self.database.transaction() as tx:
+    async def _forget(self, owner: Project, intent: Row[Any]) -> None:
+        async with self.database.transaction(project=owner.id) as tx:
             await tx.execute(update(checkout).where(checkout.c.id == intent.id).values(state="expired"))
 
 

@@ -22,7 +22,7 @@ class CustomerNotFound(Problem):
 async def open_portal(database: Database, stripe: StripeClient, owner: Project, user_id: str, return_url: str) -> str:
     """For anyone who ever opened a checkout. Raises CustomerNotFound, UrlNotAllowed, StripeUnavailable."""
     check_url(owner, return_url, "/return_url")
-    async with database.transaction() as tx:
+    async with database.transaction(project=owner.id) as tx:
         stripe_customer_id = await stripe_customer_of(tx, owner.id, user_id)
     if stripe_customer_id is None:
         raise CustomerNotFound("This user never opened a checkout, so there is nothing to manage: offer one instead.")

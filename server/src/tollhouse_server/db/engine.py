@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from .isolation import ENTER
 
 Tx = AsyncConnection
 """A connection inside a transaction that somebody else commits."""
@@ -67,13 +70,16 @@ class Database:
         self._turns = asyncio.Semaphore(pool_size - min(pool_size - 1, max(1, pool_size // 5)))
 
     @asynccontextmanager
-    async def transaction(self, *, ahead: bool = False) -> AsyncIterator[Tx]:
+    async def transaction(self, *, project: uuid.UUID | None = None, ahead: bool = False) -> AsyncIterator[Tx]:
         """Commits when the block ends, rolls back when it raises. Then does what was left for after the commit.
 
-        `ahead` takes one of the connections that are kept, where no other is free. Raises DatabaseBusy at once, or
-        nearly, where none comes free.
+        For a project's call with that `project`: then it sees and changes that project's rows only. Without, it sees
+        every project's, as workers and operators must. `ahead` takes one of the connections that are kept, where no
+        other is free. Raises DatabaseBusy at once, or nearly, where none comes free.
         """
         async with contextlib.nullcontext() if ahead else self._turn(), self.engine.begin() as tx:
+            if project is not None:
+                await tx.exec_driver_sql(ENTER, (str(project),))
             later: list[Callable[[], Awaitable[None]]] = []
             tx.info[_LATER] = later
             yield tx
@@ -81,13 +87,16 @@ class Database:
             await call()
 
     @asynccontextmanager
-    async def statement(self) -> AsyncIterator[Tx]:
+    async def statement(self, *, project: uuid.UUID | None = None) -> AsyncIterator[Tx]:
         """For a single statement, which is a transaction by itself: it saves the round trips of BEGIN and COMMIT.
 
-        It goes ahead of transactions and is given up sooner: checks are made of such. Raises DatabaseBusy.
+        With `project` as `transaction` has it, for reading: that needs a transaction, begun in one round trip. It goes
+        ahead of transactions and is given up sooner: checks are made of such. Raises DatabaseBusy.
         """
         try:
             async with asyncio.timeout(CHECK_SECONDS) as limit, self._autocommit.connect() as connection:
+                if project is not None:
+                    await _read_as(connection, project)
                 yield connection
         except TimeoutError:
             if not limit.expired():
@@ -108,3 +117,11 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+async def _read_as(connection: AsyncConnection, project: uuid.UUID) -> None:
+    """Begins a transaction of the project on a connection that commits by itself; the pool ends it."""
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    # In one message, which cannot be prepared nor have parameters; a UUID's text has nothing to quote.
+    await driver.execute("BEGIN READ ONLY; " + ENTER.replace("%s", f"'{project}'"), prepare=False)

@@ -9,7 +9,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from . import isolation
 from .engine import Database, psycopg_url
+from .tables import metadata
 
 LOCK = 7_263_001
 """The advisory lock that a migration holds; any number that nobody else on this database uses."""
@@ -36,7 +38,10 @@ def current(connection: Connection) -> str | None:
 
 
 def upgrade(url: str) -> str:
-    """Migrates the database at `url` to head and returns the revision. Waits for a migration under way elsewhere."""
+    """Migrates the database at `url` to head and returns the revision. Waits for a migration under way elsewhere.
+
+    Raises CannotIsolate.
+    """
     engine = create_engine(psycopg_url(url), poolclass=NullPool)
     settings = config()
     with engine.connect() as connection:
@@ -45,6 +50,9 @@ def upgrade(url: str) -> str:
         try:
             settings.attributes["connection"] = connection
             command.upgrade(settings, "head")
+            connection.commit()
+            isolation.bring_about(connection, metadata)
+            connection.commit()
         finally:
             connection.rollback()
             connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
@@ -57,3 +65,9 @@ async def is_at_head(database: Database) -> bool:
     """Whether the database has the schema this code needs."""
     async with database.engine.connect() as connection:
         return await connection.run_sync(current) == head()
+
+
+async def missing_isolation(database: Database) -> list[str]:
+    """What keeps the projects of this database from being apart; `upgrade` mends it."""
+    async with database.engine.connect() as connection:
+        return await connection.run_sync(isolation.missing)

@@ -1,4 +1,7 @@
-"""Every table, as SQLAlchemy Core. Each tenant table has `project_id`; each timestamp is `timestamptz`."""
+"""Every table, as SQLAlchemy Core. Each tenant table has `project_id`; each timestamp is `timestamptz`.
+
+`info=project_may(…)` says what a project's call may do with a table; of those without it, nothing (see isolation.py).
+"""
 
 from sqlalchemy import (
     JSON,
@@ -24,6 +27,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from ..domain.evidence import Purchase, Subscription
 from .columns import Instant, Json, Value, customer_column, project_column, uuid_key
+from .isolation import project_may
 
 metadata = MetaData(
     naming_convention={
@@ -47,6 +51,7 @@ project = Table(
     Column("redirect_origins", ARRAY(Text), nullable=False),
     Column("catalog_version", Integer, nullable=False, server_default=text("0")),
     Column("created_at", Instant, nullable=False, server_default=func.now()),
+    info=project_may("SELECT"),
 )
 
 api_key = Table(
@@ -75,6 +80,7 @@ catalog = Table(
     Column("published_by", Text, nullable=False),
     Column("published_at", Instant, nullable=False, server_default=func.now()),
     UniqueConstraint("project_id", "version"),
+    info=project_may("SELECT"),
 )
 
 price = Table(
@@ -90,6 +96,7 @@ price = Table(
     Column("active", Boolean, nullable=False),  # as Stripe has it: an archived price or product cannot be bought
     Index("price_current_lookup_key_key", "lookup_key", unique=True, postgresql_where=text("current")),
     Index(None, "project_id"),
+    info=project_may("SELECT"),
 )
 
 customer = Table(
@@ -105,6 +112,7 @@ customer = Table(
     Column("read_number", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", Instant, nullable=False, server_default=func.now()),
     UniqueConstraint("project_id", "user_id"),
+    info=project_may("SELECT", "INSERT", "UPDATE (stripe_customer_id)"),
 )
 
 subscription = Table(
@@ -116,6 +124,7 @@ subscription = Table(
     Column("status", Text, nullable=False),
     Column("evidence", Value(Subscription), nullable=False),
     Index(None, "customer_id"),
+    info=project_may("SELECT"),
 )
 
 purchase = Table(
@@ -127,6 +136,7 @@ purchase = Table(
     Column("payment_status", Text, nullable=False),
     Column("evidence", Value(Purchase), nullable=False),
     Index(None, "customer_id"),
+    info=project_may("SELECT"),
 )
 
 grant = Table(
@@ -150,6 +160,7 @@ grant = Table(
     CheckConstraint("(revoked_at IS NULL) = (revoke_reason IS NULL)", name="revoked_with_reason"),
     Index(None, "customer_id"),
     Index(None, "project_id", "created_at"),
+    info=project_may("SELECT"),
 )
 
 snapshot = Table(
@@ -166,6 +177,7 @@ snapshot = Table(
     Column("next_change_at", Instant),
     Index("snapshot_next_change_at_idx", "next_change_at", postgresql_where=text("next_change_at IS NOT NULL")),
     UniqueConstraint("customer_id"),
+    info=project_may("SELECT"),
 )
 
 checkout = Table(
@@ -188,6 +200,7 @@ checkout = Table(
     Column("expires_at", Instant, nullable=False),
     CheckConstraint("state IN ('opening', 'open', 'complete', 'expired')", name="state"),
     Index(None, "customer_id"),
+    info=project_may("SELECT", "INSERT", "UPDATE (state, stripe_session_id, url, expires_at)"),
 )
 
 inbox = Table(
@@ -237,6 +250,7 @@ audit = Table(
     Column("reason", Text),
     Index(None, "customer_id", "id"),
     Index(None, "project_id", "id"),
+    info=project_may("SELECT", "INSERT"),
 )
 """Append-only: triggers refuse to change it, and to delete from it."""
 
