@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,18 @@ def test_only_what_puts_things_together_reads_settings() -> None:
 def test_only_the_engine_commits() -> None:
     """What takes a transaction leaves it to whoever opened it; migrations have their own."""
     assert matching(re.compile(r"\.commit\(\)")) <= {"db/migrate.py", "db/engine.py"}
+
+
+def test_a_projects_call_is_kept_to_its_project() -> None:
+    """Transactions that see every project are opened where no project calls: by operators, workers, Stripe, the key.
+
+    Whoever is neither says `transaction(project=…)`; whoever is, is added here.
+    """
+    across = {"admin_*", "authentication", "service", "stripe_webhook"}
+    everywhere = matching(re.compile(r"\.(transaction|statement)\(\)"))
+    in_api = {name for name in everywhere if name.startswith("api/")}
+    assert {name for name in in_api if not any(fnmatch(name, f"api/{one}.py") for one in across)} == set()
+    assert {name for name in everywhere if name.startswith("commands/")} == {"commands/publish_catalog.py"}
 
 
 def test_every_instant_has_a_zone() -> None:
