@@ -3,6 +3,7 @@
 import itertools
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, LiteralString
 
 import psycopg
@@ -13,10 +14,11 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import InternalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
+from tollhouse_server.audit import Cause, record
 from tollhouse_server.db import isolation, migrate
 from tollhouse_server.db.engine import Database, conninfo, psycopg_url
 from tollhouse_server.db.isolation import ENTER, ROLE, CannotIsolate
-from tollhouse_server.db.tables import customer, metadata, project
+from tollhouse_server.db.tables import audit_seal, customer, metadata, project
 from tollhouse_server.embedded.postgres import PostgresServer
 
 TENANTS = {table.name: table for table in metadata.sorted_tables if table.name == "project" or "project_id" in table.c}
@@ -215,6 +217,26 @@ async def test_a_transaction_of_a_project_leaves_nothing_behind(database_url: st
                 await tx.execute(customer.insert().values(id=uuid.uuid4(), project_id=ids["b"], user_id="x"))
         async with database.transaction() as tx:
             assert (await tx.scalars(slugs)).all() == ["a", "b"]
+    finally:
+        await database.close()
+
+
+@pytest.mark.anyio
+async def test_an_audit_entry_of_a_projects_call_is_sealed(database_url: str) -> None:
+    """Though the call may neither see nor write the chain: the database seals it at the commit."""
+    database = Database(database_url, pool_size=1)
+    id_ = uuid.uuid4()
+    why = Cause("app", "a test")
+    try:
+        async with database.transaction() as tx:
+            await tx.execute(project.insert().values(id=id_, slug="a", name="a", redirect_origins=[]))
+        async with database.transaction(project=id_) as tx:
+            await record(tx, "thing.done", why, at=datetime(2026, 11, 22, tzinfo=UTC), project_id=id_)
+        async with database.transaction() as tx:
+            assert (await tx.scalars(select(audit_seal.c.position).where(audit_seal.c.project_id == id_))).all() == [1]
+        with pytest.raises(ProgrammingError, match="row-level security"):
+            async with database.transaction(project=id_) as tx:
+                await record(tx, "thing.done", why, at=datetime(2026, 11, 22, tzinfo=UTC))
     finally:
         await database.close()
 
