@@ -37,7 +37,9 @@ _VALUES: dict[str, Any] = {
     "BOOLEAN": lambda: True,
     "JSON": lambda: "{}",
     "JSONB": lambda: "{}",
-    "BYTEA": lambda: b"bytes",
+    "BYTEA": lambda: f"bytes {next(_numbers)}".encode(),
+    "NUMERIC": lambda: next(_numbers),
+    "DOUBLE PRECISION": lambda: next(_numbers),
     "DATE": lambda: "2026-11-22",
     "TIMESTAMP WITH TIME ZONE": lambda: "2026-11-22T09:00:00Z",
 }

@@ -56,11 +56,11 @@ def test_only_the_engine_commits() -> None:
 
 
 def test_a_projects_call_is_kept_to_its_project() -> None:
-    """Transactions that see every project are opened where no project calls: by operators, workers, Stripe, the key.
+    """Transactions that see every project are opened where no project calls: by operators, workers, Stripe.
 
     Whoever is neither says `transaction(project=…)`; whoever is, is added here.
     """
-    across = {"admin_*", "authentication", "service", "stripe_webhook"}
+    across = {"admin_*", "authentication", "once", "service", "stripe_webhook"}
     everywhere = matching(re.compile(r"\.(transaction|statement)\(\)"))
     in_api = {name for name in everywhere if name.startswith("api/")}
     assert {name for name in in_api if not any(fnmatch(name, f"api/{one}.py") for one in across)} == set()
