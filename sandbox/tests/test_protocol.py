@@ -7,6 +7,8 @@ import httpx
 import pytest
 import stripe
 
+from tollhouse_sandbox.store import Store
+
 
 @pytest.fixture
 def http(desk):
@@ -276,6 +278,40 @@ def test_a_cursor_that_left_the_list_still_works(shop):
     after = shop.api.subscriptions.list(params={"starting_after": second.id})
     assert [each.id for each in after.data] == [first.id]
     assert [each.id for each in shop.api.subscriptions.list().data] == [third.id, first.id]
+
+
+def test_a_whole_account_is_listed_page_by_page(shop):
+    """Subscriptions of all customers and every status, charges, refunds and disputes: each once, newest first."""
+    price = shop.price()
+    made = [shop.subscribe(price) for _ in range(4)]
+    shop.api.subscriptions.cancel(made[1].id)
+    charges = list(shop.api.charges.list(params={"limit": 1}).auto_paging_iter())
+    assert len(charges) == 4
+    refunds = [shop.api.refunds.create(params={"charge": one.id, "amount": 100}) for one in charges[:3]]
+    disputes = [shop.desk.dispute(one.id)["id"] for one in charges[2:]]
+
+    def listed(resource, **params):
+        return [one.id for one in resource.list(params={"limit": 2, **params}).auto_paging_iter()]
+
+    assert listed(shop.api.subscriptions, status="all") == [one.id for one in made][::-1]
+    assert listed(shop.api.refunds) == [one.id for one in refunds][::-1]
+    assert listed(shop.api.disputes, created={"gte": made[0].created}) == disputes[::-1]
+    page = shop.api.refunds.list(params={"limit": 2, "expand": ["data.charge"]})
+    assert [one.charge.customer for one in page.data] == [charges[2].customer, charges[1].customer]
+
+
+def test_what_a_step_undid_leaves_no_hole_in_a_list():
+    """An object that is taken out again is listed nowhere, and the cursors around it still work."""
+    store = Store()
+    for number in range(4):
+        store.put({"object": "thing", "id": f"thing_{number}"})
+    store.commit()
+    store.remove({"object": "thing", "id": "thing_1"})
+    store.put({"object": "thing", "id": "thing_4"})
+    assert [one["id"] for one in store.newest_first("thing", "thing_2")] == ["thing_0"]
+    store.rollback()
+    assert [one["id"] for one in store.newest_first("thing")] == [f"thing_{number}" for number in range(4)][::-1]
+    assert [one["id"] for one in store.newest_first("thing", "thing_2")] == ["thing_1", "thing_0"]
 
 
 def test_created_filters(desk, api):

@@ -95,6 +95,19 @@ def test_the_library_accepts_the_signature(desk, api, receiver, endpoint, faults
         stripe.Webhook.construct_event(body, headers["Stripe-Signature"], "whsec_other")
 
 
+def test_what_happens_while_events_are_lost_is_never_told(desk, api, shop):
+    """It happens all the same; nobody hears of it, then or later, and the list of events does not know it."""
+    subscription = shop.subscribe(shop.price())
+    last = shop.last_event()
+    desk.lose_events()
+    api.subscriptions.cancel(subscription.id)
+    desk.lose_events(False)
+    assert api.subscriptions.retrieve(subscription.id).status == "canceled"
+    assert shop.last_event().id == last.id
+    api.customers.update(subscription.customer, params={"name": "Ada"})
+    assert shop.happened(last) == ["customer.updated"]
+
+
 def test_the_secret_is_shown_once(api, endpoint):
     """Only the create answer has it; lists and reads do not."""
     assert endpoint.secret.startswith("whsec_")

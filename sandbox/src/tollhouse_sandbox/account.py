@@ -11,6 +11,9 @@ from tollhouse_sandbox.store import Json, Store
 API_VERSION = "2026-10-28.endive"
 """The version every object is written in: the one stripe-python 16.1 pins."""
 
+SETTINGS: Json = {"after_dunning": "cancel", "events": "told"}
+"""What can be set beside the API. `events` is `lost` while what happens generates none, which befalls Stripe too."""
+
 AUTOMATIC: Json = {"id": None, "idempotency_key": None}
 """The `request` of an event that no API call caused."""
 
@@ -24,7 +27,7 @@ class Account:
     url: str = "http://127.0.0.1:8901"
     merchant: str = "Tollhouse sandbox"
     request: Json = field(default_factory=lambda: AUTOMATIC)
-    settings: Json = field(default_factory=lambda: {"after_dunning": "cancel"})
+    settings: Json = field(default_factory=lambda: dict(SETTINGS))
     on_event: Callable[[Json], None] = lambda _: None
 
     @property

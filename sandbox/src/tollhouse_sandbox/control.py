@@ -92,13 +92,17 @@ async def _order_fault(sandbox: Sandbox, _request: Request, body: Json) -> Json:
 
 
 async def _set(sandbox: Sandbox, _request: Request, body: Json) -> Json:
-    choice = body.get("after_dunning")
-    if choice not in ("cancel", "unpaid", "pause", "past_due"):
-        raise StripeError("after_dunning must be one of cancel, unpaid, pause, past_due.", param="after_dunning")
-    sandbox.account.settings["after_dunning"] = choice
+    for name, choice in body.items():
+        known = _CHOICES.get(name, ())
+        if choice not in known:
+            raise StripeError(f"{name} must be one of {', '.join(known) or 'no setting there is'}.", param=name)
+    sandbox.account.settings.update(body)
     with sandbox.step():
         sandbox.remember()
     return dict(sandbox.account.settings)
+
+
+_CHOICES = {"after_dunning": ("cancel", "unpaid", "pause", "past_due"), "events": ("told", "lost")}
 
 
 def routes(sandbox: Sandbox) -> list[BaseRoute]:

@@ -70,20 +70,26 @@ def fits(body: Json, wanted: dict[str, Any], *names: str) -> bool:
 
 def page(call: Call, kind: str, keep: Callable[[Json], bool] = lambda _: True) -> Page:
     """The objects of a kind that `keep` lets through, newest first, as far as the paging parameters say."""
-    return paged(call, kind, call.account.store.newest_first(kind), keep)
+    store, after = call.account.store, call.params.get("starting_after")
+    if after is None or store.get(kind, after) is None:
+        return paged(call, kind, store.newest_first(kind), keep)
+    return _cut(call, kind, store.newest_first(kind, after), keep)
 
 
 def paged(call: Call, kind: str, bodies: Iterator[Json], keep: Callable[[Json], bool] = lambda _: True) -> Page:
     """Cuts a page out of a list given newest first. A cursor need not pass `keep`: it may have changed since."""
+    if after := call.params.get("starting_after"):
+        list(_until(bodies, kind, after, "starting_after"))
+    return _cut(call, kind, bodies, keep)
+
+
+def _cut(call: Call, kind: str, bodies: Iterator[Json], keep: Callable[[Json], bool]) -> Page:
     limit = call.params.get("limit", 10)
     if not 1 <= limit <= 100:
         raise StripeError(
             f"Invalid integer: {limit}: must be between 1 and 100", code="parameter_invalid_integer", param="limit"
         )
-    created = call.params.get("created", {})
-    after, before = call.params.get("starting_after"), call.params.get("ending_before")
-    if after:
-        list(_until(bodies, kind, after, "starting_after"))
+    created, before = call.params.get("created", {}), call.params.get("ending_before")
     if before:
         bodies = _until(bodies, kind, before, "ending_before")
     kept = (body for body in bodies if keep(body) and params.within(body.get("created", 0), created))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tollhouse_sandbox import checkout, hosted, timetable
-from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.account import SETTINGS, Account
 from tollhouse_sandbox.clock import Clock
 from tollhouse_sandbox.delivery import Deliveries
 from tollhouse_sandbox.errors import StripeError
@@ -155,7 +155,7 @@ class Sandbox:
         self.deliveries.clear()
         self.faults.clear()
         self.account.clock.reset()
-        self.account.settings = {"after_dunning": "cancel"}
+        self.account.settings = dict(SETTINGS)
         self._wake.set()
 
     async def close(self) -> None:

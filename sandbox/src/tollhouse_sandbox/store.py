@@ -19,6 +19,10 @@ class Store:
 
     def __init__(self, file: Path | None = None) -> None:
         self._objects: dict[str, dict[str, Json]] = {}
+        # The ids of each kind in the order of their creation, and where each is in it: a page begins anywhere at once.
+        # What is removed keeps its place, as it may come back.
+        self._order: dict[str, list[str]] = {}
+        self._places: dict[str, dict[str, int]] = {}
         self._undo: list[tuple[str, str, Json | None]] = []
         self.on_put: Callable[[Json], None] = lambda _: None
         self._database = _open(file) if file else None
@@ -32,8 +36,14 @@ class Store:
     def get(self, kind: str, object_id: str) -> Json | None:
         return self._objects.get(kind, {}).get(object_id)
 
-    def newest_first(self, kind: str) -> Iterator[Json]:
-        return reversed(self._objects.get(kind, {}).values())
+    def newest_first(self, kind: str, after: str | None = None) -> Iterator[Json]:
+        """All of the kind, or those older than the one of the id `after`, which must exist."""
+        objects, order = self._objects.get(kind, {}), self._order.get(kind, [])
+        begin = len(order) if after is None else self._places[kind][after]
+        for place in range(begin - 1, -1, -1):
+            body = objects.get(order[place])
+            if body is not None:
+                yield body
 
     def oldest_first(self, kind: str) -> Iterator[Json]:
         return iter(self._objects.get(kind, {}).values())
@@ -56,7 +66,12 @@ class Store:
         self._undo.append((kind, object_id, self._objects[kind].pop(object_id)))
 
     def _place(self, body: Json) -> None:
-        self._objects.setdefault(body["object"], {})[body["id"]] = body
+        kind, object_id = body["object"], body["id"]
+        order, places = self._order.setdefault(kind, []), self._places.setdefault(kind, {})
+        if object_id not in places:
+            places[object_id] = len(order)
+            order.append(object_id)
+        self._objects.setdefault(kind, {})[object_id] = body
         self.on_put(body)
 
     def commit(self) -> None:
@@ -90,8 +105,8 @@ class Store:
 
     def clear(self) -> None:
         """Forgets everything, at once and durably."""
-        self._objects.clear()
-        self._undo.clear()
+        for known in (self._objects, self._order, self._places, self._undo):
+            known.clear()
         if self._database:
             with self._database:
                 self._database.execute("delete from objects")

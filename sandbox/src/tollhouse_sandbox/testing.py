@@ -103,6 +103,10 @@ class RunningSandbox:
         """What becomes of a subscription when the last retry failed: `cancel`, `unpaid`, `pause` or `past_due`."""
         self._call("settings", {"after_dunning": choice})
 
+    def lose_events(self, lost: bool = True) -> None:
+        """While lost, what happens generates no event at all: none is delivered, none is ever listed."""
+        self._call("settings", {"events": "lost" if lost else "told"})
+
 
 @contextmanager
 def running_sandbox(*, data: Path | None = None, frozen: bool = False) -> Iterator[RunningSandbox]:

@@ -56,10 +56,15 @@ class Claim:
     event_ids: tuple[str, ...]
     attempts: int
     """How often the newest of them has been tried before: one read does for all, so it decides when to give up."""
+    found: tuple[str, ...] = ()
+    """Those of the events that a reconciliation found missing."""
 
 
-async def receive(tx: Tx, event: Event) -> bool:
-    """Stores the event, once; False where it had been stored before. Wakes the workers when the transaction commits."""
+async def receive(tx: Tx, event: Event, *, found_by: str | None = None) -> bool:
+    """Stores the event, once; False where it had been stored before. Wakes the workers when the transaction commits.
+
+    `found_by` is the reconciliation that found it in Stripe's list, as its webhook had not come.
+    """
     pending = event.subject is not None
     stored = await tx.scalar(
         insert(inbox)
@@ -74,6 +79,7 @@ async def receive(tx: Tx, event: Event) -> bool:
             outcome=None if pending else NOT_HANDLED,
             next_attempt_at=func.now() if pending else None,
             settled_at=None if pending else func.now(),
+            found_by=found_by,
         )
         .on_conflict_do_nothing(index_elements=[inbox.c.event_id])
         .returning(inbox.c.id)
@@ -130,7 +136,7 @@ async def _lease(tx: Tx, subject: str, lease: timedelta) -> Claim:
         update(inbox)
         .where(inbox.c.subject == subject, inbox.c.next_attempt_at.is_not(None))
         .values(lease=token, lease_until=func.clock_timestamp() + lease)
-        .returning(inbox.c.event_id, inbox.c.attempts)
+        .returning(inbox.c.event_id, inbox.c.attempts, inbox.c.found_by)
     )
     events = rows.all()
     return Claim(
@@ -139,6 +145,7 @@ async def _lease(tx: Tx, subject: str, lease: timedelta) -> Claim:
         read=await next_read(tx),
         event_ids=tuple(row.event_id for row in events),
         attempts=min(row.attempts for row in events),
+        found=tuple(row.event_id for row in events if row.found_by is not None),
     )
 
 
@@ -219,6 +226,11 @@ async def replay(tx: Tx, event_id: str) -> bool:
     if row is not None:
         await tx.execute(text(f"NOTIFY {CHANNEL}"))
     return row is not None
+
+
+async def stored(tx: Tx, event_ids: Sequence[str]) -> set[str]:
+    """Those of the events that are here, whatever became of them."""
+    return set(await tx.scalars(select(inbox.c.event_id).where(inbox.c.event_id.in_(event_ids))))
 
 
 async def get(tx: Tx, event_id: str) -> Row[Any] | None:

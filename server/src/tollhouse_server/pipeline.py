@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import structlog
 
-from . import inbox, logs, projection
+from . import drift, inbox, logs, projection
 from .audit import Cause
 from .clock import Clock
 from .db.engine import Database, Tx
 from .domain.errors import UnknownStatus
 from .domain.facts import CustomerFacts
+from .drift import Found
 from .inbox import Claim
 from .projection import Owner
 from .refresh import Refresh
@@ -79,12 +80,15 @@ class Pipeline:
             async with self.database.transaction() as tx:
                 ours = await projection.write_prices(tx, claim.subject, prices)
                 outcome = inbox.APPLIED if ours else inbox.FOREIGN
+                await drift.settle_missing(tx, claim.found, None, ours=ours, at=self.clock.now())
                 took = await inbox.settle(tx, claim, outcome)
             _observe(took)
             return outcome
         facts = await self._read(claim.subject)
         async with self.database.transaction() as tx:
-            owner = await self._write(tx, facts, claim.read, Cause("stripe", ", ".join(claim.event_ids)))
+            why = Cause("stripe", ", ".join(claim.event_ids))
+            owner, found = await self._write(tx, facts, claim.read, why, look=bool(claim.found))
+            await drift.settle_missing(tx, claim.found, found, ours=owner is not None, at=self.clock.now())
             outcome = inbox.APPLIED if owner else inbox.FOREIGN
             took = await inbox.settle(tx, claim, outcome, project_id=owner.project_id if owner else None)
         _observe(took)
@@ -93,11 +97,19 @@ class Pipeline:
     async def sync(self, stripe_customer_id: str, why: Cause) -> None:
         """The same for one customer now, with or without an event."""
         REREADS.labels("sync").inc()
-        async with self.database.transaction() as tx:
-            read = await inbox.next_read(tx)
-        facts = await self._read(stripe_customer_id)
+        facts, read = await self.read(stripe_customer_id)
         async with self.database.transaction() as tx:
             await self._write(tx, facts, read, why)
+
+    async def read(self, stripe_customer_id: str) -> tuple[CustomerFacts | None, int]:
+        """What Stripe says of a customer, and the number of this read. Raises what a read of Stripe raises."""
+        async with self.database.transaction() as tx:
+            read = await inbox.next_read(tx)
+        return await self._read(stripe_customer_id), read
+
+    async def write(self, tx: Tx, facts: CustomerFacts | None, read: int, why: Cause) -> Found | None:
+        """Writes what was read, as `sync` does, and tells what it mended; None for nobody of ours."""
+        return (await self._write(tx, facts, read, why, look=True))[1]
 
     async def _read(self, subject: str) -> CustomerFacts | None:
         customer_id: str | None = subject
@@ -114,11 +126,22 @@ class Pipeline:
                     )
         return facts
 
-    async def _write(self, tx: Tx, facts: CustomerFacts | None, read: int, why: Cause) -> Owner | None:
-        owner = await projection.write(tx, facts, read) if facts else None
-        if owner:
-            await self.refresh(tx, owner.customer_id, why, at=self.clock.now())
-        return owner
+    async def _write(
+        self, tx: Tx, facts: CustomerFacts | None, read: int, why: Cause, *, look: bool = False
+    ) -> tuple[Owner | None, Found | None]:
+        """The one way in which what Stripe says becomes what people may do. `look`: tells what it mended."""
+        if facts is None:
+            return None, None
+        at, before = self.clock.now(), None
+        if look and (known := await projection.owner_of(tx, facts)):
+            before = await drift.look(tx, known, facts.id)
+        owner = await projection.write(tx, facts, read)
+        if owner is None:
+            return None, None
+        await self.refresh(tx, owner.customer_id, why, at=at)
+        if before is None:
+            return owner, None
+        return owner, await drift.compare(tx, owner, facts, before, await drift.look(tx, owner, facts.id), at)
 
     async def _give_up(self, claim: Claim, error: Exception) -> str:
         async with self.database.transaction() as tx:

@@ -77,12 +77,26 @@ async def write(tx: Tx, facts: CustomerFacts, read: int) -> Owner | None:
                 email=facts.email or row.email,
                 # A customer deleted at Stripe can buy nothing any more: the next checkout makes another.
                 stripe_customer_id=None if facts.deleted else facts.id,
+                given_back={
+                    one.charge: {
+                        "refunded": one.refunded,
+                        "refunds": dict(one.refunds),
+                        "disputes": dict(one.disputes),
+                    }
+                    for one in facts.given_back
+                },
             )
         )
         await _write_subscriptions(tx, owner, facts)
         await _write_purchases(tx, owner, facts)
         await _write_checkouts(tx, owner, facts)
     return owner
+
+
+async def owner_of(tx: Tx, facts: CustomerFacts) -> Owner | None:
+    """Whose the facts are, locked as `write` does: for who wants to look before anything is written."""
+    row = await _lock(tx, facts)
+    return None if row is None else Owner(row.id, row.project_id)
 
 
 async def holds(tx: Tx, stripe_customer_id: str) -> bool:

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import time, timedelta
 
 import httpx
 
@@ -13,10 +13,12 @@ from .cache import Cache
 from .clock import Clock, SandboxClock, SystemClock
 from .db.engine import Database
 from .pipeline import Pipeline
+from .reconcile import Reconciler, Schedule
 from .refresh import Refresh
 from .settings import Settings
 from .stripe_gateway import StripeClient
 from .stripe_gateway.client import close_client, open_client
+from .stripe_gateway.pace import Pace, paced_client
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,24 @@ class Resources:
             max_attempts=self.settings.event_max_attempts,
             lease=timedelta(seconds=self.settings.claim_lease_seconds),
         )
+
+    @property
+    def reconciler(self) -> Reconciler:
+        settings = self.settings
+
+        def open_stripe(pace: Pace) -> AbstractAsyncContextManager[StripeClient]:
+            return paced_client(settings.stripe_secret_key.get_secret_value(), settings.stripe_api_base, pace)
+
+        return Reconciler(self.pipeline, open_stripe, settings.reconcile_requests_per_second, _schedule(settings))
+
+
+def _schedule(settings: Settings) -> Schedule:
+    daily_at = settings.reconcile_sweep_daily_at
+    return Schedule(
+        catch_up_every=timedelta(seconds=settings.reconcile_catch_up_seconds) or None,
+        sweep_every=timedelta(seconds=settings.reconcile_sweep_seconds) or None,
+        sweep_daily_at=None if daily_at == "never" else time.fromisoformat(daily_at),
+    )
 
 
 @asynccontextmanager

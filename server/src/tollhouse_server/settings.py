@@ -92,6 +92,30 @@ class Settings(BaseSettings):
         description="How long a worker may take for one customer before another takes over; let it be longer than "
         "Stripe may take to answer.",
     )
+    reconcile_catch_up_seconds: int = Field(
+        300,
+        ge=0,
+        le=86_400,
+        description="How often Stripe's list of events is read for those whose webhooks never came. 0: never.",
+    )
+    reconcile_sweep_seconds: int = Field(
+        21_600,
+        ge=0,
+        le=604_800,
+        description="How often Stripe's lists of objects are compared with all that is held here. 0: never.",
+    )
+    reconcile_sweep_daily_at: str = Field(
+        "02:00",
+        pattern="^(([01][0-9]|2[0-3]):[0-5][0-9]|never)$",
+        description="The time of day, in UTC, of one more such sweep; or `never`.",
+    )
+    reconcile_requests_per_second: float = Field(
+        5,
+        gt=0,
+        le=20,
+        description="How fast a reconciliation asks Stripe, re-reads included. Stripe allows 100 a second with live "
+        "keys and 25 with test keys, for everything together.",
+    )
     log_level: str = Field(
         "INFO", pattern="^(?i:debug|info|warning|error)$", description="DEBUG, INFO, WARNING or ERROR."
     )

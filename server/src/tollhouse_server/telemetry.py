@@ -90,7 +90,7 @@ APPLY_SECONDS = Histogram(
 )
 REREADS = Counter(
     "tollhouse_rereads_total",
-    "Customers, or products' prices, read again from Stripe, by what led to it: event, sync.",
+    "Customers, or products' prices, read again from Stripe, by what led to it: event, sync, reconcile.",
     ["why"],
 )
 REFRESHES = Counter(
@@ -115,6 +115,42 @@ IDEMPOTENT_REQUESTS = Counter(
     "tollhouse_idempotent_requests_total",
     "Requests with an Idempotency-Key, by what was found under it: begun, answered, in-progress, other-request, lost.",
     ["found"],
+)
+PAID_BUT_LOCKED_OUT_USERS = Gauge(
+    "tollhouse_paid_but_locked_out_users",
+    "Users whom reconciliation found locked out of what they paid for: not repaired (no), or in the last day (yes).",
+    ["repaired"],
+    multiprocess_mode=_LATEST,
+)
+PAID_BUT_LOCKED_OUT_MINUTES = Gauge(
+    "tollhouse_paid_but_locked_out_minutes",
+    "For how many minutes together those users were locked out; of those not repaired, so far.",
+    ["repaired"],
+    multiprocess_mode=_LATEST,
+)
+UNPAID_BUT_ALLOWED_USERS = Gauge(
+    "tollhouse_unpaid_but_allowed_users",
+    "Users whom reconciliation found let in without having paid: not repaired (no), or in the last day (yes).",
+    ["repaired"],
+    multiprocess_mode=_LATEST,
+)
+UNPAID_BUT_ALLOWED_MINUTES = Gauge(
+    "tollhouse_unpaid_but_allowed_minutes",
+    "For how many minutes together those users were let in; of those not repaired, so far.",
+    ["repaired"],
+    multiprocess_mode=_LATEST,
+)
+DRIFT_FOUND = Gauge(
+    "tollhouse_drift_found",
+    "Differences that reconciliations of the last day found, by their kind and by what became of them: open, closed.",
+    ["kind", "state"],
+    multiprocess_mode=_LATEST,
+)
+RECONCILIATION_AGE_SECONDS = Gauge(
+    "tollhouse_reconciliation_age_seconds",
+    "How long ago the last whole reconciliation of the kind finished well; +Inf where none has yet.",
+    ["kind"],
+    multiprocess_mode=_LATEST,
 )
 
 JOBS = Counter("tollhouse_jobs_total", "Turns of the worker's jobs, by result: done, failed.", ["job", "result"])

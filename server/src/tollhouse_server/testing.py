@@ -21,8 +21,10 @@ from tollhouse_sandbox.testing import RunningSandbox
 
 from .api.protocol import SERVED
 from .app import build_app
+from .catalogs import project_by_slug
 from .db.tables import customer
 from .domain.scopes import OF_PROJECTS
+from .reconcile import Asked, Kind, Trigger
 from .resources import Resources, open_resources
 from .settings import Settings
 from .timetable import Timetable
@@ -31,6 +33,9 @@ Result = TypeVar("Result")
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Everything is on loopback, and reading the certificate authorities takes longer than most tests."""
+
+FAST = 10_000
+"""Requests a second with which reconciliation asks the sandbox, so that tests do not wait for their slots."""
 
 OPERATOR_KEY = "an-operators-key-for-tests-only"
 
@@ -92,6 +97,33 @@ class RunningService:
             return done
 
         return self.run(drain)
+
+    def reconcile(
+        self, kind: Kind, *, dry_run: bool = False, project: str | None = None, stripe: str | None = None
+    ) -> str:
+        """One run now, from its beginning to its end; returns its id. `stripe` is where it asks instead."""
+
+        async def asked(resources: Resources) -> str:
+            settings = resources.settings
+            elsewhere = settings.model_copy(update={"stripe_api_base": stripe or settings.stripe_api_base})
+            reconciler = replace(replace(resources, settings=elsewhere).reconciler, requests_per_second=FAST)
+            async with resources.database.transaction() as tx:
+                owner = await project_by_slug(tx, project) if project else None
+                wanted = Asked(kind, Trigger.CLI, "grace", dry_run, owner.id if owner else None)
+                run_id = await reconciler.begin(tx, wanted)
+            await reconciler.go_on(kind)
+            return run_id
+
+        return self.run(asked)
+
+    def reconcile_if_due(self) -> list[Kind]:
+        """What a worker's schedule would do at this instant; which kinds of run that were."""
+
+        async def turn(resources: Resources) -> list[Kind]:
+            reconciler = replace(resources.reconciler, requests_per_second=FAST)
+            return [kind for kind in Kind if await reconciler.turn(kind)]
+
+        return self.run(turn)
 
     def trust(self, webhook_secret: str) -> None:
         """From now on events signed with this secret count, and no others."""

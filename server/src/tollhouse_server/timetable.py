@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import structlog
 
-from . import idempotency, inbox, liveness, logs, snapshot
+from . import drift, idempotency, inbox, liveness, logs, snapshot
 from .audit import Cause
 from .clock import Clock
 from .db.engine import Database
@@ -16,9 +16,11 @@ log = structlog.get_logger(__name__)
 REFRESH_EVERY = timedelta(seconds=1)
 HEARTBEAT_EVERY = timedelta(seconds=5)
 PRUNE_EVERY = timedelta(hours=6)
+RECONCILE_EVERY = timedelta(seconds=5)
+"""How often it is asked whether a reconciliation is due, was asked for, or was abandoned."""
 
 KEEP_SETTLED = timedelta(days=90)
-"""How long a settled event is kept: three times what Stripe lists."""
+"""How long a settled event is kept, and a reconciliation with its report: three times what Stripe lists."""
 
 BATCH = 100
 
@@ -59,3 +61,4 @@ class Timetable:
         async with self.database.transaction() as tx:
             await inbox.prune(tx, KEEP_SETTLED)
             await idempotency.prune(tx)
+            await drift.prune(tx, self.clock.now() - KEEP_SETTLED)

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 import psycopg
 import structlog
@@ -16,9 +17,10 @@ from .audit import anchors, trail
 from .db.engine import conninfo
 from .inbox import CHANNEL
 from .pipeline import Pipeline
+from .reconcile import Kind
 from .resources import Resources
 from .telemetry import JOB_LAST_SUCCESS, JOB_SECONDS, JOBS
-from .timetable import HEARTBEAT_EVERY, PRUNE_EVERY, REFRESH_EVERY, Timetable
+from .timetable import HEARTBEAT_EVERY, PRUNE_EVERY, RECONCILE_EVERY, REFRESH_EVERY, Timetable
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +59,8 @@ class Worker:
                 )
                 loops.create_task(self._every("prune", PRUNE_EVERY, self._timetable.prune))
                 loops.create_task(self._every("anchor", ANCHOR_EVERY, self._anchor))
+                for kind in Kind:
+                    loops.create_task(self._every(f"reconcile-{kind}", RECONCILE_EVERY, partial(self._reconcile, kind)))
         finally:
             ear.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -85,6 +89,17 @@ class Worker:
         url = self._resources.settings.database_url.get_secret_value()
         for anchor in await asyncio.to_thread(trail.heads, url):
             log.info(anchors.EVENT, **anchor.said())
+
+    async def _reconcile(self, kind: Kind) -> None:
+        """Told to stop, it stops where it is: another replica, or the next start, goes on there."""
+        turn = asyncio.create_task(self._resources.reconciler.turn(kind))
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([turn, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not turn.done():
+            turn.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await turn
 
     async def _every(self, name: str, interval: timedelta, job: Callable[[], Awaitable[object]]) -> None:
         while not self._stopping.is_set():

@@ -152,9 +152,9 @@ def test_the_payment_is_that_of_the_current_period() -> None:
 def test_refunds_add_up_and_the_latest_that_counts_dates_them() -> None:
     """A failed or canceled refund is none; how much was given back is what the charge says."""
     refunds: list[Raw] = [
-        {"charge": "ch_1", "created": MAR, "status": "succeeded"},
-        {"charge": "ch_1", "created": FEB, "status": "pending"},
-        {"charge": "ch_1", "created": MAR + DAY, "status": "failed"},
+        {"id": "re_1", "charge": "ch_1", "created": MAR, "status": "succeeded"},
+        {"id": "re_2", "charge": "ch_1", "created": FEB, "status": "pending"},
+        {"id": "re_3", "charge": "ch_1", "created": MAR + DAY, "status": "failed"},
         {"charge": "ch_2", "created": MAR + DAY, "status": "succeeded"},
         {"charge": None, "created": MAR + DAY, "status": "succeeded"},
     ]
@@ -170,8 +170,8 @@ def test_refunds_add_up_and_the_latest_that_counts_dates_them() -> None:
 def test_the_latest_dispute_of_the_charge_counts() -> None:
     """Whatever the order of the list; another charge's is not its own."""
     disputes = [
-        {"charge": "ch_1", "created": MAR, "status": "needs_response"},
-        {"charge": "ch_1", "created": FEB, "status": "won"},
+        {"id": "du_1", "charge": "ch_1", "created": MAR, "status": "needs_response"},
+        {"id": "du_2", "charge": "ch_1", "created": FEB, "status": "won"},
         {"charge": "ch_2", "created": MAR + DAY, "status": "lost"},
     ]
     payment = the_purchase(session(), charges=[charge()], disputes=disputes).payment
@@ -218,8 +218,8 @@ WHOLE: dict[str, Raw] = {
     "invoices": invoice(),
     "sessions": session(),
     "charges": charge(),
-    "refunds": {"charge": "ch_1", "created": FEB, "status": "succeeded"},
-    "disputes": {"charge": "ch_1", "created": FEB, "status": "won"},
+    "refunds": {"id": "re_1", "charge": "ch_1", "created": FEB, "status": "succeeded"},
+    "disputes": {"id": "du_1", "charge": "ch_1", "created": FEB, "status": "won"},
 }
 REQUIRED = [(kind, field) for kind, raw in WHOLE.items() for field in raw if field not in ("id", "payments")]
 

@@ -16,7 +16,8 @@ from .. import inbox, liveness
 from ..db.engine import Database
 from ..db.migrate import is_at_head
 from ..telemetry import DEPENDENCY_UP, INBOX_EVENTS, INBOX_OLDEST_SECONDS, WORKERS_ALIVE, exposition
-from .context import Ctx
+from . import drift_gauges
+from .context import Context, Ctx
 from .entitlements import example
 from .types import Answer
 
@@ -78,20 +79,22 @@ async def metrics(ctx: Ctx) -> Response:
     """The text format of Prometheus. What is counted in the database is NaN while that is away: calm would be a lie."""
     up = True
     try:
-        await _measure(ctx.database)
+        await _measure(ctx)
     except (SQLAlchemyError, OSError):
         up = False
-        for gauge in (INBOX_OLDEST_SECONDS, WORKERS_ALIVE, *(INBOX_EVENTS.labels(state) for state in _STATES)):
+        inbox_gauges = [INBOX_OLDEST_SECONDS, *(INBOX_EVENTS.labels(state) for state in _STATES)]
+        for gauge in (WORKERS_ALIVE, *inbox_gauges, *drift_gauges.gauges()):
             gauge.set(math.nan)
     DEPENDENCY_UP.labels("database").set(up)
     return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _measure(database: Database) -> None:
+async def _measure(ctx: Context) -> None:
     """Sets the gauges of what every process sees alike, as it stands in the database."""
-    async with database.transaction() as tx:
+    async with ctx.database.transaction() as tx:
         counts, waited = await inbox.depth(tx)
         workers = await liveness.alive(tx)
+        await drift_gauges.measure(tx, ctx.clock.now())
     for state in _STATES:
         INBOX_EVENTS.labels(state).set(counts[state])
     INBOX_OLDEST_SECONDS.set(waited.total_seconds())

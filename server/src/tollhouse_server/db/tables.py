@@ -107,6 +107,8 @@ customer = Table(
     Column("user_id", Text, nullable=False),
     Column("stripe_customer_id", Text, unique=True),
     Column("email", Text),
+    # By charge: what was refunded or disputed, as last read, so that Stripe's lists can be compared with it.
+    Column("given_back", Json),
     Column("version", BigInteger, nullable=False, server_default=text("0")),
     # The read of Stripe whose result stands in the projection; one that began earlier is refused.
     Column("read_number", BigInteger, nullable=False, server_default=text("0")),
@@ -225,6 +227,7 @@ inbox = Table(
     Column("lease_until", Instant),
     Column("error", Text),
     Column("settled_at", Instant),
+    Column("found_by", Text),  # the reconciliation that found it missing; null: its webhook came
     CheckConstraint("state IN ('received', 'settled', 'deferred', 'buried')", name="state"),
     CheckConstraint(
         "(state IN ('received', 'deferred')) = (next_attempt_at IS NOT NULL)", name="pending_has_next_attempt"

@@ -19,6 +19,19 @@ class CheckoutFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenBack:
+    """What became of the money of one charge (`ch_…`) that was refunded or disputed."""
+
+    charge: str
+    refunded: int
+    """Minor units given back so far."""
+    refunds: tuple[tuple[str, str], ...] = ()
+    """Each refund (`re_…`) that stands, with its status."""
+    disputes: tuple[tuple[str, str], ...] = ()
+    """Each dispute (`du_…`) with its status."""
+
+
+@dataclass(frozen=True, slots=True)
 class CustomerFacts:
     """Everything of one Stripe customer (`cus_…`) that money or access depends on, from one read.
 
@@ -33,6 +46,7 @@ class CustomerFacts:
     subscriptions: tuple[Subscription, ...] = ()
     purchases: tuple[Purchase, ...] = ()
     checkouts: tuple[CheckoutFacts, ...] = field(default=())
+    given_back: tuple[GivenBack, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Where Stripe's field names live: its objects, at the pinned version, as evidence. A missing field raises."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,7 +16,7 @@ from ..domain.evidence import (
     SubscriptionItem,
     SubscriptionStatus,
 )
-from ..domain.facts import CheckoutFacts, CustomerFacts, PriceFacts
+from ..domain.facts import CheckoutFacts, CustomerFacts, GivenBack, PriceFacts
 from ..domain.money import Money
 from ..domain.time import from_timestamp
 
@@ -167,6 +168,9 @@ class _Customer(_Shape):
 Raw = Mapping[str, Any]
 """A Stripe object as plain dictionaries, its lists already paged to the end."""
 
+STANDING_REFUNDS = ("succeeded", "pending", "requires_action")
+"""The statuses of a refund that takes money off its charge; a failed or canceled one takes none."""
+
 
 def parse_customer(
     customer: Raw,
@@ -192,9 +196,24 @@ def parse_customer(
                 _purchase(raw, payments) for raw in sessions if raw["mode"] == "payment" and raw["status"] == "complete"
             ),
             checkouts=tuple(_checkout(raw) for raw in sessions),
+            given_back=tuple(_given_back(charges, refunds, disputes)),
         )
     except (ValidationError, KeyError) as wrong:
         raise UnexpectedShape(f"Stripe's objects of {customer.get('id')} are not as expected: {wrong}") from wrong
+
+
+def parse_listed_subscription(raw: Raw) -> Subscription:
+    """A subscription by itself. What only its invoices tell is missing; `as_listed` takes the same off one of ours."""
+    try:
+        return _subscription(raw, (), {})
+    except (ValidationError, KeyError) as wrong:
+        raise UnexpectedShape(f"Stripe's subscription {raw.get('id')} is not as expected: {wrong}") from wrong
+
+
+def as_listed(held: Subscription) -> Subscription:
+    """What a list can say of the subscription: the payments of its periods are told by invoices and charges alone."""
+    items = tuple(replace(item, product=None) for item in held.items)
+    return replace(held, items=items, paid_through=None, unpaid_since=None, payment=None)
 
 
 def parse_price(raw: Raw) -> PriceFacts:
@@ -212,7 +231,7 @@ def _payments(
     """Each payment intent's successful charge, and what became of the money."""
     refunded_at: dict[str, int] = {}
     for refund in map(_Refund.model_validate, refunds):
-        if refund.charge and refund.status in ("succeeded", "pending", "requires_action"):
+        if refund.charge and refund.status in STANDING_REFUNDS:
             refunded_at[refund.charge] = max(refund.created, refunded_at.get(refund.charge, 0))
     latest_dispute = {d.charge: d for d in sorted(map(_Dispute.model_validate, disputes), key=lambda d: d.created)}
     payments = {}
@@ -233,6 +252,19 @@ def _payments(
             ),
         )
     return payments
+
+
+def _given_back(charges: Sequence[Raw], refunds: Sequence[Raw], disputes: Sequence[Raw]) -> Iterator[GivenBack]:
+    for charge in map(_Charge.model_validate, charges):
+        of_it = [one for one in refunds if one["charge"] == charge.id and one["status"] in STANDING_REFUNDS]
+        disputed = [one for one in disputes if one["charge"] == charge.id]
+        if charge.amount_refunded or of_it or disputed:
+            yield GivenBack(
+                charge.id,
+                charge.amount_refunded,
+                tuple(sorted((one["id"], one["status"]) for one in of_it)),
+                tuple(sorted((one["id"], one["status"]) for one in disputed)),
+            )
 
 
 def _subscription(raw: Raw, invoices: Sequence[Raw], payments: Mapping[str, tuple[_Charge, Payment]]) -> Subscription:
