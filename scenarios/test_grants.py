@@ -59,7 +59,7 @@ def test_the_audit_names_the_operator(world: World, pdf_tool: Tollhouse) -> None
             return [(row.action, row.actor, row.reason) for row in rows]
 
     assert world.service.run(entries) == [
-        ("grant.given", "grace", "support case 4711"),
-        ("entitlements.changed", "grace", "support case 4711"),
+        ("grant.given", "grace (ADMIN_API_KEY)", "support case 4711"),
+        ("entitlements.changed", "grace (ADMIN_API_KEY)", "support case 4711"),
     ]
     assert pdf_tool.explain("ada", "pages_per_day").sources[0].kind == "grant"

@@ -3,12 +3,14 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 import structlog
 
@@ -48,6 +50,8 @@ VERBS = [
     "keys list",
     "keys rotate",
     "keys revoke",
+    "audit list",
+    "audit export",
     "audit verify",
     "audit anchors",
 ]
@@ -213,6 +217,34 @@ def test_keys_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -
         ("keys", "issue", "pdf-tool", "--scope", "operator"),
     ):
         assert sentence(typed(of_world, *wrong))
+
+
+def test_the_audit_trail_from_a_shell(world: World, of_world: dict[str, str], typed: Run, tmp_path: Path) -> None:
+    """Who did what, all of it as JSON lines, whether it is whole; and the first entry that is not, by its place."""
+    (tmp_path / "pdf-tool.toml").write_text(CATALOG)
+    assert typed(of_world, "catalog", "apply", "pdf-tool.toml").code == 0
+    listed = typed(
+        of_world, "audit", "list", "--project", "pdf-tool", "--action", "catalog.published", "--from", "2020-01-01"
+    )
+    assert re.fullmatch(r"\S+Z  \d+  pdf-tool  catalog.published by \w+ \(tollhouse catalog apply\)\n", listed.out)
+    as_lines = typed(of_world, "audit", "export")
+    exported = [json.loads(line) for line in as_lines.out.splitlines()]
+    assert [one["action"] for one in exported][:2] == ["project.registered", "catalog.published"]
+    assert typed(of_world, "audit", "list", "--json").out.splitlines() == as_lines.out.splitlines()[::-1]
+
+    (tmp_path / "anchors").write_text(typed(of_world, "audit", "anchors").out)
+    whole = typed(of_world, "audit", "verify", "--project", "pdf-tool", "--anchors", "anchors")
+    assert whole.code == 0 and f"the chain of pdf-tool: {len(exported)} entries, as they were recorded" in whole.out
+    assert "nothing was altered" in whole.out and "against 1 anchors" in whole.out
+    with psycopg.connect(of_world["DATABASE_URL"]) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("UPDATE audit SET actor = 'mallory' WHERE id = %s", [exported[1]["id"]])
+    broken = typed(of_world, "audit", "verify")
+    assert broken.code == 1 and f"position 2, entry {exported[1]['id']}: edited" in broken.out
+    told = json.loads(typed(of_world, "audit", "verify", "--json").out)["chains"]
+    assert [one["fault"] and one["fault"]["position"] for one in told] == [None, 2]
+    assert "No project nobody is registered" in sentence(typed(of_world, "audit", "verify", "--project", "nobody"))
+    assert "There is no anchor in it" in sentence(typed(of_world, "audit", "verify", "--anchors", "pdf-tool.toml"))
 
 
 def test_mistakes_are_told_in_a_sentence(of_world: dict[str, str], run: Run, typed: Run, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 from sqlalchemy import Row
 
-from .. import audit, inbox
+from .. import inbox
+from ..commands.replay_event import replay_event
 from .admin_projects import CHANGES, OPERATORS
 from .authentication import ActingOperator, require_operator
 from .context import Ctx
@@ -102,9 +103,8 @@ async def read_event(id: TextInPath, ctx: Ctx) -> EventWithBody:  # noqa: A002
 async def replay(id: TextInPath, ctx: Ctx, why: ActingOperator) -> Event:  # noqa: A002
     """Safe at any time and however often: the event only says which customer to read from Stripe again."""
     async with ctx.database.transaction() as tx:
-        if not await inbox.replay(tx, id):
+        if not await replay_event(tx, id, why, at=ctx.clock.now()):
             raise NotFound("No event of this id was received, or it is of a type that changes nothing.")
-        await audit.record(tx, "event.replayed", why, at=ctx.clock.now(), after={"id": id})
         row = await inbox.get(tx, id)
     assert row is not None
     return Event(**_fields(row))

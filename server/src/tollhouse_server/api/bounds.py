@@ -119,7 +119,7 @@ def check_head(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
 def _check_accept(accepted: str) -> None:
     ranges = {one.partition(";")[0].strip() for one in accepted.split(",")}
     # A table may be had as CSV; who else asks for that is answered in JSON, which is better than a refusal.
-    if not ranges & {"", "application/*", "text/csv", "text/*"}:
+    if not ranges & {"", "application/*", "text/csv", "text/*", "application/x-ndjson"}:
         raise NotAcceptable("The Accept header names nothing this service answers with: accept application/json.")
 
 

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from . import (
+    admin_audit,
     admin_events,
     admin_grants,
     admin_keys,
@@ -28,5 +29,6 @@ routes.include_router(admin_projects.router)
 routes.include_router(admin_keys.router)
 routes.include_router(admin_grants.router)
 routes.include_router(admin_events.router)
+routes.include_router(admin_audit.router)
 # Stripe's signature
 routes.include_router(stripe_webhook.router)

@@ -3,22 +3,81 @@
 import json
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..audit import anchors as kept
-from ..audit import trail
+from ..audit import entries, trail
+from ..audit.anchors import FLEET
+from ..audit.entries import Entry, Wanted
 from ..audit.trail import Verified
+from ..db.engine import Tx
+from ..domain.time import written
 from ..resources import Resources
 from ..settings import Settings
-from .common import fail, find_project, out, ready_settings, with_resources
+from .common import INSTANTS, fail, find_project, out, ready_settings, with_resources
 
 app = typer.Typer(no_args_is_help=True, help="Who changed what, and whether the trail is still what was recorded.")
 
 OneProject = Annotated[str | None, typer.Option("--project", help="Only this project's, by its slug.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+ForUser = Annotated[str | None, typer.Option("--user", help="Only about this user, by the app's id.")]
+OneAction = Annotated[str | None, typer.Option("--action", help="Only this action, as in grant.given.")]
+OneActor = Annotated[str | None, typer.Option("--actor", help="Only what this actor did.")]
+From = Annotated[datetime | None, typer.Option("--from", formats=INSTANTS, help="From this instant on, in UTC.")]
+To = Annotated[datetime | None, typer.Option("--to", formats=INSTANTS, help="Before this instant, in UTC.")]
+
+
+@app.command("list")
+def list_entries(
+    project: OneProject = None,
+    user: ForUser = None,
+    action: OneAction = None,
+    actor: OneActor = None,
+    since: From = None,
+    to: To = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show the newest entries: when, about whom, what, by whom, and why."""
+
+    async def run(resources: Resources) -> list[Entry]:
+        async with resources.database.transaction() as tx:
+            wanted = await _wanted(tx, project, user, action, actor, since, to)
+            return await entries.page(tx, wanted, limit=limit)
+
+    for entry in with_resources(ready_settings(), run):
+        if as_json:
+            sys.stdout.write(entry.line())
+            continue
+        about = "/".join(filter(None, (entry.project, entry.user_id))) or FLEET
+        said = f"{written(entry.at)}  {entry.id}  {about}  {entry.action} by {entry.actor} ({entry.cause})"
+        out.print(said + (f": {entry.reason}" if entry.reason else ""), markup=False)
+
+
+@app.command("export")
+def export(
+    project: OneProject = None,
+    user: ForUser = None,
+    action: OneAction = None,
+    actor: OneActor = None,
+    since: From = None,
+    to: To = None,
+) -> None:
+    """Print all of the trail as JSON lines, chain after chain, each oldest first, with place and hash."""
+
+    async def run(resources: Resources) -> None:
+        async with resources.database.transaction() as tx:
+            wanted = await _wanted(tx, project, user, action, actor, since, to)
+        async for piece in entries.export(resources.database, wanted):
+            sys.stdout.write(piece)
+
+    with_resources(ready_settings(), run)
 
 
 @app.command("verify")
@@ -55,6 +114,25 @@ def print_anchors() -> None:
     """Print where each chain ends now, one JSON line each, to be kept where nobody can rewrite it."""
     for anchor in trail.heads(ready_settings().database_url.get_secret_value()):
         sys.stdout.write(json.dumps({"event": kept.EVENT, **anchor.said()}) + "\n")
+
+
+async def _wanted(
+    tx: Tx,
+    project: str | None,
+    user: str | None,
+    action: str | None,
+    actor: str | None,
+    since: datetime | None,
+    to: datetime | None,
+) -> Wanted:
+    return Wanted(
+        project_id=(await find_project(tx, project)).id if project else None,
+        user_id=user,
+        action=action,
+        actor=actor,
+        since=since and since.replace(tzinfo=UTC),
+        until=to and to.replace(tzinfo=UTC),
+    )
 
 
 def _read(file: Path) -> dict[kept.Chain, dict[int, bytes]]:

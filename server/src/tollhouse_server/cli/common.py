@@ -25,9 +25,11 @@ Answer = TypeVar("Answer")
 ProjectArgument = Annotated[str, typer.Argument(help="The project's slug.")]
 UserArgument = Annotated[str, typer.Argument(help="The app's id of its user.")]
 FeatureArgument = Annotated[str, typer.Argument(help="The feature's code.")]
+INSTANTS = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"]
+"""How an instant may be written, always in UTC."""
 At = Annotated[
     datetime | None,
-    typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"], help="At which instant, in UTC; now if absent."),
+    typer.Option(formats=INSTANTS, help="At which instant, in UTC; now if absent."),
 ]
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .. import audit, inbox
+from ..commands.replay_event import replay_event
 from ..resources import Resources
 from .common import acting_operator, fail, out, ready_settings, with_resources
 
@@ -17,10 +17,8 @@ def replay(event_id: Annotated[str, typer.Argument(help="Stripe's id, evt_….")
 
     async def run(resources: Resources) -> None:
         async with resources.database.transaction() as tx:
-            if not await inbox.replay(tx, event_id):
+            if not await replay_event(tx, event_id, acting_operator("replay"), at=resources.clock.now()):
                 fail(f"No event {event_id} was received, or it is of a type that changes nothing.")
-            why = acting_operator("replay")
-            await audit.record(tx, "event.replayed", why, at=resources.clock.now(), after={"id": event_id})
         out.print(f"{event_id} is pending again; `tollhouse work` will do it.")
 
     with_resources(ready_settings(), run)

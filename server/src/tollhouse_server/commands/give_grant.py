@@ -2,8 +2,10 @@
 
 import secrets
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -56,10 +58,18 @@ async def give_grant(
         "operator": why.actor,
     }
     await tx.execute(insert(grant).values(project_id=owner.id, customer_id=customer_id, created_at=at, **stored))
-    said = {name: one.isoformat() if isinstance(one, datetime) else one for name, one in stored.items()}
-    await audit.record(tx, "grant.given", why, at=at, project_id=owner.id, customer_id=customer_id, after=said)
+    after = told(stored)
+    await audit.record(tx, "grant.given", why, at=at, project_id=owner.id, customer_id=customer_id, after=after)
     await refresh(tx, customer_id, why, at=at)
     return str(stored["id"])
+
+
+TOLD = ("id", "feature", "value", "product", "starts_at", "ends_at", "reason", "operator")
+
+
+def told(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the audit trail is told of a grant."""
+    return {name: one.isoformat() if isinstance(one, datetime) else one for name, one in given.items()}
 
 
 async def ensure_customer(tx: Tx, owner: Project, user_id: str) -> uuid.UUID:

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from .. import audit
@@ -56,17 +56,13 @@ async def describe_project(
     """Changes the project's name and where its pages may send people; False where nothing differs."""
     _check(owner.slug, redirect_origins)
     values = {"name": name, "redirect_origins": list(redirect_origins)}
-    changed = await tx.execute(
-        update(project)
-        .where(
-            project.c.id == owner.id,
-            (project.c.name != name) | (project.c.redirect_origins != list(redirect_origins)),
-        )
-        .values(**values)
-    )
-    if changed.rowcount:
-        await audit.record(tx, "project.described", why, at=at, project_id=owner.id, after=values)
-    return changed.rowcount > 0
+    found = select(project.c.name, project.c.redirect_origins).where(project.c.id == owner.id)
+    before = dict((await tx.execute(found.with_for_update(key_share=True))).one()._mapping)
+    if before == values:
+        return False
+    await tx.execute(update(project).where(project.c.id == owner.id).values(**values))
+    await audit.record(tx, "project.described", why, at=at, project_id=owner.id, before=before, after=values)
+    return True
 
 
 def _check(slug: str, redirect_origins: Sequence[str]) -> None:

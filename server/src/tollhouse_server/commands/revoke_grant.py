@@ -9,6 +9,7 @@ from ..db.engine import Tx
 from ..db.tables import grant
 from ..domain.errors import Problem
 from ..refresh import Refresh
+from .give_grant import TOLD, told
 
 
 class GrantRevoked(Problem):
@@ -33,6 +34,7 @@ async def revoke_grant(tx: Tx, refresh: Refresh, grant_id: str, why: audit.Cause
         .where(grant.c.id == grant_id)
         .values(revoked_at=at, revoked_by=why.actor, revoke_reason=why.reason)
     )
+    before = told({name: row._mapping[name] for name in TOLD})
     await audit.record(
         tx,
         "grant.revoked",
@@ -40,7 +42,8 @@ async def revoke_grant(tx: Tx, refresh: Refresh, grant_id: str, why: audit.Cause
         at=at,
         project_id=row.project_id,
         customer_id=row.customer_id,
-        before={"id": grant_id, "feature": row.feature, "product": row.product},
+        before=before,
+        after={**before, "revoked_at": at.isoformat()},
     )
     await refresh(tx, row.customer_id, why, at=at)
     return True
