@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 import structlog
+from typer.testing import CliRunner
 
 from tollhouse import Tollhouse, Unauthenticated
 from tollhouse_server import cli
@@ -52,6 +54,11 @@ VERBS = [
     "keys revoke",
     "audit list",
     "audit export",
+    "operators add",
+    "operators list",
+    "operators disable",
+    "operators enable",
+    "operators set-password",
     "audit verify",
     "audit anchors",
 ]
@@ -217,6 +224,33 @@ def test_keys_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -
         ("keys", "issue", "pdf-tool", "--scope", "operator"),
     ):
         assert sentence(typed(of_world, *wrong))
+
+
+def test_operators_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -> None:
+    """Named with a password that is made or asked for, shut out, let in; the password alone is standard output."""
+
+    def works(password: str) -> bool:
+        answer = httpx.get(f"{world.service.url}/v1/admin/projects", auth=("grace", password), trust_env=False)
+        return answer.status_code == 200
+
+    added = typed(of_world, "operators", "add", "grace", "--generate")
+    assert (added.code, added.err) == (0, "grace is an operator.\n")
+    made = added.out.strip()
+    assert works(made)
+    assert typed(of_world, "operators", "disable", "grace").code == 0 and not works(made)
+    assert typed(of_world, "operators", "enable", "grace").code == 0 and works(made)
+    chosen = "a sentence of her own"
+    asked = CliRunner().invoke(
+        cli.app, ["operators", "set-password", "grace"], input=f"{chosen}\n{chosen}\n", env=of_world
+    )
+    assert asked.exit_code == 0 and chosen not in asked.output
+    assert works(chosen) and not works(made)
+    listed = typed(of_world, "operators", "list").out
+    assert "grace" in listed and "argon2" not in listed
+    assert sentence(typed(of_world, "operators", "add", "grace", "--generate"))
+    assert "/name: " in sentence(typed(of_world, "operators", "add", "Grace Hopper", "--generate"))
+    assert "operators list" in sentence(typed(of_world, "operators", "disable", "nobody"))
+    assert sentence(typed(of_world, "operators", "set-password", "nobody", "--generate"))
 
 
 def test_the_audit_trail_from_a_shell(world: World, of_world: dict[str, str], typed: Run, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from .api.context import Context
 from .api.envelope import Envelope
 from .api.rate_limits import rate_limits
 from .clock import Clock
+from .passwords import Passwords
 from .resources import Resources, open_resources
 from .settings import Settings
 
@@ -64,4 +65,5 @@ def _context(resources: Resources, secrets: tuple[str, ...]) -> Context:
             writes=settings.rate_limit_writes,
             refusals=settings.rate_limit_refusals,
         ),
+        passwords=Passwords(),
     )

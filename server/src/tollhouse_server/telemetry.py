@@ -108,6 +108,11 @@ STRIPE_SECONDS = Histogram(
 )
 
 SHED = Counter("tollhouse_requests_shed_total", "Requests refused because too many were in hand, by lane.", ["lane"])
+LOGINS = Counter(
+    "tollhouse_operator_logins_total",
+    "Operators' names and passwords by result: right, wrong, refused (wrong too often before).",
+    ["result"],
+)
 RATE_LIMITED = Counter(
     "tollhouse_rate_limited_total", "Requests refused for their rate: reads, writes, refusals.", ["limit"]
 )

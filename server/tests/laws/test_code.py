@@ -80,7 +80,7 @@ def test_every_instant_has_a_zone() -> None:
 
 def test_every_table_of_a_tenant_names_its_project() -> None:
     """Never null where a row is somebody's; the inbox learns it late, audit entries and operator keys may have none."""
-    shared = {"project", "worker", "reconciliation_seen", "reconciliation_suspect"}
+    shared = {"project", "operator", "worker", "reconciliation_seen", "reconciliation_suspect"}
     late = {"inbox", "audit", "audit_seal", "api_key", "idempotency_key", "reconciliation", "drift"}
     for table in metadata.sorted_tables:
         assert ("project_id" in table.c) != (table.name in shared), table.name

@@ -30,7 +30,7 @@ def turn_away(request: Request, ctx: Context, refusal: Problem) -> Problem:
     limit = ctx.rate_limits.refusals
     try:
         if limit is not None:
-            _take(request, limit, _network(request.client.host if request.client else ""))
+            _take(request, limit, network_of(request))
     except RateLimited as limited:
         return limited
     return refusal
@@ -45,8 +45,9 @@ def _take(request: Request, limit: RateLimit, caller: str) -> None:
         raise RateLimited(f"Too many requests: wait {seconds} s, and then send fewer.", retry_after=seconds)
 
 
-def _network(address: str) -> str:
-    """An IPv6 host has a whole /64 to call from."""
+def network_of(request: Request) -> str:
+    """Where a request comes from: an IPv6 host has a whole /64 to call from."""
+    address = request.client.host if request.client else ""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,33 +1,39 @@
-"""Who calls, and whether they may: a project by its key, an operator by the operators' key or by one of a machine."""
+"""Who calls, and whether they may: a project by its key; an operator by name and password, or by a key."""
 
+import base64
 import hmac
+import unicodedata
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer, SecurityScopes
 from sqlalchemy import ColumnElement, Row, Select, select, update
 
 from .. import logs
 from ..audit import Cause
 from ..catalogs import Project, as_project
+from ..commands.add_operator import NAME
 from ..commands.issue_key import in_use
-from ..db.tables import api_key, project
+from ..db.tables import api_key, operator, project
 from ..domain.errors import Problem
 from ..domain.scopes import Scope
 from ..key_format import Kind, ParsedKey, parse_key
-from .admission import admit, turn_away
+from ..passwords import Login, TooManyFailures
+from ..telemetry import LOGINS
+from .admission import admit, network_of, turn_away
 from .context import Context, Ctx
+from .rate_limits import RateLimited
 
 LAST_USED_EVERY = timedelta(minutes=1)
 """How exact `last_used_at` is: a write on every read would cost more than the read."""
 
 
 class Unauthenticated(Problem):
-    """The call carries no key that is in use.
+    """The call carries no key that is in use, and no operator's name and password.
 
-    Send Authorization: Bearer with a project's key (or, under /v1/admin, with the operators').
+    Send Authorization: Bearer with a project's key; under /v1/admin an operator's name and password as Basic, or a key.
     """
 
     status = 401
@@ -45,9 +51,9 @@ class InsufficientScope(Problem):
 
 
 class OperatorRequired(Problem):
-    """A change by an operator must say who makes it.
+    """A change with ADMIN_API_KEY must say who makes it.
 
-    Send your name in the Tollhouse-Operator header.
+    Send your name in the Tollhouse-Operator header, or call with a name and password of your own.
     """
 
     code = "operator-required"
@@ -66,8 +72,29 @@ _operator_scheme = HTTPBearer(
 )
 
 
+class _Password(HTTPBasic):
+    """As RFC 7617 has it with UTF-8; what cannot be read is nobody's."""
+
+    async def __call__(self, request: Request) -> HTTPBasicCredentials | None:  # type: ignore[override]
+        scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        try:
+            name, colon, password = base64.b64decode(sent.strip(), validate=True).decode().partition(":")
+        except ValueError:
+            return None
+        return HTTPBasicCredentials(username=name, password=password) if colon else None
+
+
+_password_scheme = _Password(
+    auto_error=False,
+    scheme_name="OperatorPassword",
+    description="An operator's name and password, as `tollhouse operators add` takes them.",
+)
+
 _ProjectKey = Annotated[HTTPAuthorizationCredentials | None, Depends(_project_scheme)]
 _OperatorKey = Annotated[HTTPAuthorizationCredentials | None, Depends(_operator_scheme)]
+_OperatorPassword = Annotated[HTTPBasicCredentials | None, Depends(_password_scheme)]
 
 
 async def _calling_project(request: Request, ctx: Ctx, needed: SecurityScopes, bearer: _ProjectKey) -> Project:
@@ -115,25 +142,69 @@ class Operator:
     """None: somebody with ADMIN_API_KEY, who has to say it."""
     means: str
     """By what they are known, for the audit trail."""
+    caller: str
+    """Whose idempotency keys and rate are one."""
 
 
-async def require_operator(request: Request, ctx: Ctx, bearer: _OperatorKey) -> Operator:
+async def require_operator(request: Request, ctx: Ctx, bearer: _OperatorKey, basic: _OperatorPassword) -> Operator:
     """The dependency of every operator route."""
-    given = bearer.credentials if bearer else ""
-    if ctx.admin_api_key is not None and hmac.compare_digest(given.encode(), ctx.admin_api_key.encode()):
-        await admit(request, ctx, key=_SHARED, caller=_SHARED, project_id=None)
-        return Operator(None, _SHARED)
-    query = select(api_key.c.name, *_OF_KEY).where(api_key.c.project_id.is_(None))
-    parsed = parse_key(given)
-    row = await _find(ctx, query, parsed, Kind.OPERATOR)
-    if row is None or parsed is None:
+    if basic is not None:
+        known = await _by_password(request, ctx, basic.username.lower(), unicodedata.normalize("NFC", basic.password))
+    else:
+        known = await _by_key(ctx, bearer.credentials if bearer else "")
+    if known is None:
+        # One sentence for every cause here, too.
         refusal = Unauthenticated(
-            "Send the operators' key as Authorization: Bearer …: the service's ADMIN_API_KEY, or an operator key that "
-            "is in use."
+            "Send an operator's name and password (Authorization: Basic), or an operator key that is in use or the "
+            "service's ADMIN_API_KEY (Authorization: Bearer)."
         )
         raise turn_away(request, ctx, refusal)
-    await admit(request, ctx, key=parsed.id, caller=f"operator {parsed.id}", project_id=None)
-    return Operator(row.name, f"operator key {parsed.id}")
+    await admit(request, ctx, key=known.caller, caller=known.caller, project_id=None)
+    return known
+
+
+async def _by_key(ctx: Context, given: str) -> Operator | None:
+    if ctx.admin_api_key is not None and hmac.compare_digest(given.encode(), ctx.admin_api_key.encode()):
+        return Operator(None, _SHARED, _SHARED)
+    parsed = parse_key(given)
+    row = await _find(
+        ctx, select(api_key.c.name, *_OF_KEY).where(api_key.c.project_id.is_(None)), parsed, Kind.OPERATOR
+    )
+    if row is None or parsed is None:
+        return None
+    return Operator(row.name, f"operator key {parsed.id}", f"operator {parsed.id}")
+
+
+async def _by_password(request: Request, ctx: Context, name: str, password: str) -> Operator | None:
+    row = None
+    if NAME.fullmatch(name):
+        query = select(operator.c.password_hash, operator.c.last_seen_at)
+        async with ctx.database.statement() as tx:
+            found = await tx.execute(query.where(operator.c.name == name, operator.c.disabled_at.is_(None)))
+            row = found.one_or_none()
+    login = Login(name, network_of(request))
+    try:
+        right = await ctx.passwords.is_right(login, row.password_hash if row else None, password)
+    except TooManyFailures as failures:
+        LOGINS.labels("refused").inc()
+        raise RateLimited(
+            f"This name was wrong too often from your address: wait {failures.wait} s.", retry_after=failures.wait
+        ) from None
+    LOGINS.labels("right" if right else "wrong").inc()
+    if row is None or not right:
+        return None
+    now = ctx.clock.now()
+    values: dict[str, Any] = {}
+    if row.last_seen_at is None or row.last_seen_at < now - LAST_USED_EVERY:
+        values["last_seen_at"] = now
+    if ctx.passwords.is_outdated(row.password_hash):
+        values["password_hash"] = await ctx.passwords.rehash(password)
+    if values:
+        async with ctx.database.statement() as tx:
+            # Whose password was set meanwhile keeps the new one.
+            still = operator.c.password_hash == row.password_hash
+            await tx.execute(update(operator).where(operator.c.name == name, still).values(**values))
+    return Operator(name, "password", f"operator named {name}")
 
 
 _SHARED = "ADMIN_API_KEY"
@@ -141,24 +212,24 @@ _SHARED = "ADMIN_API_KEY"
 
 async def _acting_operator(
     request: Request,
-    operator: Annotated[Operator, Depends(require_operator)],
+    known: Annotated[Operator, Depends(require_operator)],
     said: Annotated[
         str | None,
         Header(
             alias="Tollhouse-Operator",
             max_length=80,
-            description="Your name, for the audit trail: needed with ADMIN_API_KEY, ignored with a key of a machine.",
+            description="Your name, for the audit trail: needed with ADMIN_API_KEY, ignored from who has one.",
         ),
     ] = None,
 ) -> Cause:
-    name = operator.name
+    name = known.name
     if name is None:
         claimed = _as_utf8(said or "").strip()
         if not claimed:
             raise OperatorRequired("Send your name in the Tollhouse-Operator header: the audit trail keeps who did it.")
         # Whoever knows the shared key can say any name: it must not look like one that was proved.
         name = f"{claimed} ({_SHARED})"
-    return Cause(actor=name, cause=f"{request.method} {request.url.path} by {operator.means}")
+    return Cause(actor=name, cause=f"{request.method} {request.url.path} by {known.means}")
 
 
 def _as_utf8(header: str) -> str:

@@ -9,6 +9,7 @@ from ..cache import Cache
 from ..clock import Clock
 from ..commands.open_checkout import CheckoutDesk
 from ..db.engine import Database
+from ..passwords import Passwords
 from ..pipeline import Pipeline
 from ..refresh import Refresh
 from ..stripe_gateway import StripeClient
@@ -27,6 +28,7 @@ class Context:
     livemode: bool
     admin_api_key: str | None
     rate_limits: RateLimits
+    passwords: Passwords
 
     @property
     def checkout_desk(self) -> CheckoutDesk:

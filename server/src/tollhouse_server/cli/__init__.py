@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from ..db.isolation import CannotIsolate
 from ..domain.errors import Problem
 from ..settings import SettingsInvalid
-from . import access, audit, catalog, events, keys, processes
+from . import access, audit, catalog, events, keys, operators, processes
 from .common import err, fail
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.add_typer(events.app)
 app.add_typer(access.app)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(keys.app, name="keys")
+app.add_typer(operators.app, name="operators")
 app.add_typer(audit.app, name="audit")
 
 

@@ -1,5 +1,6 @@
 """Issues the keys with which apps and operators' machines call."""
 
+import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select
 from .. import audit
 from ..catalogs import Project
 from ..db.engine import Tx
-from ..db.tables import api_key
+from ..db.tables import api_key, operator
 from ..domain.errors import Problem
 from ..domain.scopes import OF_PROJECTS, USUAL, Scope
 from ..key_format import Kind, make_key, parse_key
 
 MOST_IN_USE = 50
 """Keys in use that one project, or all operators together, may have: more would be a leak or a loop."""
+ACTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 
 
 class TooManyKeys(Problem):
@@ -64,6 +66,8 @@ async def issue_key(
     `expires_at` None is for good. Raises TooManyKeys, KeyInvalid.
     """
     chosen = _chosen(owner, scopes)
+    if owner is None:
+        await _check_actor(tx, name)
     if expires_at is not None and expires_at <= at:
         past = {"pointer": "/expires_at", "detail": "It must lie in the future, or the key would never work."}
         raise KeyInvalid("The key would be over before it begins.", errors=[past])
@@ -71,6 +75,17 @@ async def issue_key(
     issued = await store_new_key(tx, project_id, name, chosen, at=at, expires_at=expires_at)
     await audit.record(tx, "key.issued", why, at=at, project_id=project_id, after=told(issued))
     return issued
+
+
+async def _check_actor(tx: Tx, name: str) -> None:
+    """An operator key's name is the actor in the audit trail: it must be nobody else's."""
+    said = None
+    if ACTOR.fullmatch(name) is None:
+        said = "Up to 64 letters, digits and . _ @ + -: it is the actor in the audit trail."
+    elif await tx.scalar(select(operator.c.name).where(operator.c.name == name.lower())) is not None:
+        said = "An operator has this name: choose one that says which machine it is."
+    if said is not None:
+        raise KeyInvalid("An operator key cannot be called like this.", errors=[{"pointer": "/name", "detail": said}])
 
 
 def _chosen(owner: Project | None, scopes: Iterable[Scope] | None) -> tuple[Scope, ...]:

@@ -101,6 +101,6 @@ def _tenant_tables(connection: Connection) -> list[Row[Any]]:
 
 def _grants(metadata: MetaData) -> Iterator[str]:
     for table in metadata.sorted_tables:
-        yield f"REVOKE ALL ON {table.name} FROM {ROLE}"
+        yield f"REVOKE ALL ON TABLE {table.name} FROM {ROLE}"
         for right in table.info.get(_RIGHTS, ()):
-            yield f"GRANT {right} ON {table.name} TO {ROLE}"
+            yield f"GRANT {right} ON TABLE {table.name} TO {ROLE}"

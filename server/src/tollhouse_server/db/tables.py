@@ -286,6 +286,16 @@ idempotency_key = Table(
     Index(None, "created_at"),
 )
 
+operator = Table(
+    "operator",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("password_hash", Text, nullable=False),  # argon2id, with its costs
+    Column("created_at", Instant, nullable=False),
+    Column("last_seen_at", Instant),
+    Column("disabled_at", Instant),
+)
+
 worker = Table(
     "worker",
     metadata,
