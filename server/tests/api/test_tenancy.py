@@ -163,6 +163,6 @@ def test_every_call_of_a_project_needs_its_key(world: World, stranger: httpx.Cli
         for method, operation in methods.items():
             if operation.get("security"):
                 schemes = {name for one in operation["security"] for name in one}
-                assert schemes == ({"OperatorKey"} if "/admin/" in path else {"ProjectKey"})
+                assert schemes == ({"OperatorKey", "OperatorPassword"} if "/admin/" in path else {"ProjectKey"})
                 address = path.format(user_id="u", feature="f", id="i", slug="s")
                 assert stranger.request(method, address).status_code == 401, f"{method} {path}"

@@ -69,7 +69,7 @@ def test_every_call_is_documented(openapi: dict[str, Any]) -> None:
 def test_every_verb_is_documented(reference: ModuleType) -> None:
     """cli.md has a section for each; each, and each of its arguments and options, says what it is for."""
     page = (REFERENCE / "cli.md").read_text()
-    sections = re.findall(r"^### `tollhouse ([a-z ]+?)(?: [A-Z_\[].*)?`$", page, re.MULTILINE)
+    sections = re.findall(r"^### `tollhouse ([a-z -]+?)(?: [A-Z_\[].*)?`$", page, re.MULTILINE)
     assert sections == list(reference.commands())
     for name, command in reference.commands().items():
         assert command.help, name
