@@ -1,6 +1,6 @@
 # Every command a person or CI runs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test browser-test lint typecheck format bench ci lock build up down migrate logs clean
+.PHONY: help setup run test browser-test reliability mutants lint typecheck format bench ci lock build up down migrate logs clean
 
 # What is imported is kept compiled: the tests start a lot of processes.
 export PYTHONDONTWRITEBYTECODE :=
@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PACKAGES := client/pyproject.toml sandbox/pyproject.toml server/pyproject.toml
 DOMAIN := server/src/tollhouse_server/domain/*
-# Further arguments for run, test and browser-test, as in `make run ARGS=--with-valkey`.
+# Further arguments for the command behind a target, as in `make run ARGS=--with-valkey`.
 ARGS :=
 
 help:  ## this list
@@ -31,6 +31,12 @@ test: $(INSTALLED)  ## run the tests without a browser; the domain must be cover
 
 browser-test: $(INSTALLED)  ## run the tests that open pages in Chromium
 	$(BIN)/pytest -m browser $(ARGS)
+
+reliability: $(INSTALLED)  ## try to break the promises: kills, permutations, lost answers; LONG=1 for a night
+	$(BIN)/python -m reliability $(if $(LONG),--long) $(ARGS)
+
+mutants: $(INSTALLED)  ## break the code in known ways: each time a test or run must notice
+	$(BIN)/python -m reliability.mutants $(ARGS)
 
 lint: $(INSTALLED)  ## check style, formatting and the layers
 	$(BIN)/ruff check
@@ -79,4 +85,4 @@ docker-is-there:
 
 clean:  ## remove what was installed and cached; the data of `make run` stay in .tollhouse
 	rm -rf .venv .tools .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find client sandbox server scenarios benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find client sandbox server scenarios reliability benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

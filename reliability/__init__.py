@@ -1,0 +1,1 @@
+"""What would break the promises, tried: processes killed, streams permuted, answers lost. See README.md."""
