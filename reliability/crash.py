@@ -84,6 +84,10 @@ def environment(sandbox: RunningSandbox, database_url: str, port: int) -> Mappin
         "STRIPE_API_BASE": sandbox.url,
         "APP_HOST_PORT": str(port),
         "CLAIM_LEASE_SECONDS": str(LEASE_SECONDS),
+        # A net would hide what falls.
+        "RECONCILE_CATCH_UP_SECONDS": "0",
+        "RECONCILE_SWEEP_SECONDS": "0",
+        "RECONCILE_SWEEP_DAILY_AT": "never",
         "LOG_LEVEL": "WARNING",
     }
 
