@@ -1,4 +1,4 @@
-# The service's image: `serve` (default), `work` and `migrate` run from it. The sandbox and the demo are not in it.
+# The service's image: `serve` (default), `work`, `migrate` and `backup` run from it. The sandbox and the demo are not in it.
 FROM python:3.13-slim AS build
 WORKDIR /build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
@@ -14,7 +14,10 @@ RUN uv build --wheel --offline --out-dir dist server \
     && uv pip install --no-cache --python /opt/tollhouse --offline --no-deps dist/*.whl
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin tollhouse
+# pg_dump and pg_restore, for `tollhouse backup`: not older than the server of compose.yaml.
+RUN apt-get update -q && apt-get install -y -q --no-install-recommends postgresql-client && rm -rf /var/lib/apt/lists/*
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin tollhouse \
+    && install --directory --owner tollhouse --mode 0700 /backups
 COPY --from=build /opt/tollhouse /opt/tollhouse
 ENV PATH=/opt/tollhouse/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 APP_HOST=0.0.0.0 APP_HOST_PORT=8900
 USER 10001

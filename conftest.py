@@ -1,5 +1,6 @@
 """The stores that tests run on: a real PostgreSQL and a real Valkey, started when first asked for."""
 
+import logging
 import os
 import tempfile
 import threading
@@ -10,6 +11,7 @@ import certifi
 import hypothesis
 import psycopg
 import pytest
+import structlog
 
 from tollhouse_sandbox.testing import RunningSandbox, running_sandbox
 from tollhouse_server.db import migrate
@@ -30,6 +32,23 @@ os.environ["SSL_CERT_FILE"] = _authority.name
 hypothesis.settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
+
+
+# What is served inside a test process logs as the process' logging says, not to standard output.
+structlog.configure(
+    logger_factory=structlog.stdlib.LoggerFactory(), wrapper_class=structlog.make_filtering_bound_logger(logging.INFO)
+)
+
+
+@pytest.fixture
+def own_logs() -> Iterator[logging.Logger]:
+    """The root logger, for a test that configures logs; afterwards they are as they were."""
+    root, configured = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**configured)
 
 
 @pytest.fixture(scope="session")

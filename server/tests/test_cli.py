@@ -6,14 +6,13 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from tollhouse import Tollhouse, Unauthenticated
@@ -21,6 +20,7 @@ from tollhouse_server import cli
 from tollhouse_server.domain.catalog_schema import json_schema
 from tollhouse_server.embedded.postgres import PostgresServer
 from tollhouse_server.settings import Settings
+from tollhouse_server.stripe_gateway.client import API_VERSION
 from tollhouse_server.testing import OPERATOR_KEY, World
 
 TOLLHOUSE = Path(sys.executable).with_name("tollhouse")
@@ -43,7 +43,11 @@ VERBS = [
     "work",
     "dev",
     "migrate",
+    "events",
     "replay",
+    "backup",
+    "restore",
+    "webhook events",
     "check",
     "why",
     "catalog apply",
@@ -109,10 +113,10 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Run]:
+def typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, own_logs: logging.Logger
+) -> Run:
     """The same without a new process: the command's own entry, its arguments and environment."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     for name in [one for one in os.environ if one.lower() in Settings.model_fields]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -129,10 +133,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
         assert isinstance(left.value.code, int)
         return Done(left.value.code, printed.out, printed.err)
 
-    yield call
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+    return call
 
 
 def sentence(done: Done) -> str:
@@ -181,6 +182,10 @@ def test_selling_from_a_shell(world: World, of_world: dict[str, str], run: Run, 
     assert why_then.out.startswith("Not allowed.") and f"  - subscription {subscription.id} [" in why_then.out
 
     [paid] = world.operator.get("/v1/admin/events", params={"type": "invoice.paid"}).json()["data"]
+    listed_events = typed(of_world, "events", "--type", "invoice.paid", "--limit", "5")
+    assert f"{paid['id']}  invoice.paid  cus_" in listed_events.out and "  settled, applied" in listed_events.out
+    assert typed(of_world, "events", "--state", "buried").out == "No such events.\n"
+    assert typed(of_world, "replay", "--buried").out == "No event is buried.\n"
     replayed = typed(of_world, "replay", paid["id"])
     assert replayed.out == f"{paid['id']} is pending again; `tollhouse work` will do it.\n"
     assert world.service.work() == 1
@@ -293,6 +298,7 @@ def test_mistakes_are_told_in_a_sentence(of_world: dict[str, str], run: Run, typ
     assert "/products/pro/opens/export: no such feature" in told
     assert "No project nobody is registered" in sentence(typed(of_world, "keys", "issue", "nobody"))
     assert "No event evt_none was received" in sentence(typed(of_world, "replay", "evt_none"))
+    assert "Say which" in sentence(typed(of_world, "replay"))
 
 
 def test_an_empty_database_is_migrated_first(postgres_server: PostgresServer, run: Run, typed: Run) -> None:
@@ -323,6 +329,17 @@ def test_wrong_settings_are_named_and_not_repeated(typed: Run) -> None:
     told = sentence(typed({"DATABASE_URL": "postgresql://x/y", "LOG_FORMAT": "xml", **secrets}, "serve"))
     assert {line.split(":")[0] for line in told.splitlines()} == {*secrets, "LOG_FORMAT"}
     assert not any(value in told for value in ("pk_live_oops", "short-one"))
+
+
+def test_the_events_for_the_endpoint_are_those_that_matter(typed: Run) -> None:
+    """So that Stripe need not send the rest; what somebody must choose by hand is a list to be copied."""
+    listed = typed({}, "webhook", "events")
+    types = listed.out.splitlines()
+    assert {"checkout.session.completed", "invoice.paid", "customer.subscription.deleted", "refund.created"} < set(
+        types
+    )
+    assert not {"invoice.created", "payout.paid"} & set(types) and types == sorted(set(types))
+    assert API_VERSION in listed.err
 
 
 def test_the_schema_is_printed_whole(typed: Run) -> None:

@@ -6,6 +6,7 @@ that a slow reader brings late is refused. Without a fault nothing stale is serv
 second.
 """
 
+import contextlib
 import json
 import time
 import uuid
@@ -86,6 +87,14 @@ class Cache:
     async def floor(self, project_id: uuid.UUID, user_id: str, version: int) -> None:
         """Tells that `version` was committed: what is older is dropped and stays out."""
         await self._ask("eval", _FLOOR, 2, *_keys(project_id, user_id), version, FLOOR_MS)
+
+    async def forget_all(self) -> None:
+        """Empties it of all that is ours; where Redis is away, what it holds ends within seconds by itself."""
+        if self._redis is None:
+            return
+        with contextlib.suppress(Exception):
+            async for key in self._redis.scan_iter("tollhouse:*", count=1_000):
+                await self._redis.unlink(key)
 
     async def close(self) -> None:
         if self._redis is not None:

@@ -37,7 +37,7 @@ class Refresh:
         entitlements = compute(catalog, evidence, catalog.policy, at)
         # Against what was told when it was told: then what time alone opened or closed since is a change too.
         changes = diff(before.entitlements, entitlements, at, since=before.computed_at)
-        after = Snapshot(before.version + bool(changes), catalog.version, entitlements, at)
+        after = Snapshot(owner.version + bool(changes), catalog.version, entitlements, at)
         await snapshot.write(tx, owner, after, at)
         if changes:
             await tx.execute(update(customer).where(customer.c.id == customer_id).values(version=after.version))

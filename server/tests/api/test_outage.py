@@ -2,13 +2,12 @@
 
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-import structlog
 from sqlalchemy import make_url
 
 from tollhouse_server.db.engine import conninfo
@@ -20,17 +19,13 @@ Refused = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
-def logs() -> Iterator[Callable[[], str]]:
+def logs(own_logs: logging.Logger) -> Callable[[], str]:
     """The logs as a running service writes them; called, what was written so far."""
-    root = logging.getLogger()
-    handlers, level, written = root.handlers[:], root.level, io.StringIO()
+    written = io.StringIO()
     configure_logs(level="INFO", fmt="json", role="server")
-    assert isinstance(root.handlers[0], logging.StreamHandler)
-    root.handlers[0].setStream(written)
-    yield written.getvalue
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+    assert isinstance(own_logs.handlers[0], logging.StreamHandler)
+    own_logs.handlers[0].setStream(written)
+    return written.getvalue
 
 
 def test_a_bug_says_nothing_of_itself(
@@ -103,7 +98,7 @@ def test_readiness_names_what_is_missing(world: World, stranger: httpx.Client) -
         assert stranger.get("/readyz").json() == {"ready": True, "database": True, "migrations": True, "worker": True}
         db.execute("UPDATE worker SET seen_at = now() - interval '31 seconds'")
         assert stranger.get("/readyz").json()["worker"] is False
-        db.execute("UPDATE alembic_version SET version_num = 'older'")
+        db.execute("UPDATE alembic_version SET version_num = '0000'")
         missing = stranger.get("/readyz")
         assert missing.status_code == 503
         assert missing.json() == {"ready": False, "database": True, "migrations": False, "worker": False}

@@ -4,7 +4,7 @@ import io
 import itertools
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,17 +19,13 @@ OPERATOR_KEY = make_key(Kind.OPERATOR)
 
 
 @pytest.fixture
-def lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+def lines(own_logs: logging.Logger) -> Callable[[], list[dict[str, Any]]]:
     """The logs as a running worker writes them; called, the lines so far."""
-    root = logging.getLogger()
-    handlers, level, written = root.handlers[:], root.level, io.StringIO()
+    written = io.StringIO()
     configure_logs(level="DEBUG", fmt="json", role="worker")
-    assert isinstance(root.handlers[0], logging.StreamHandler)
-    root.handlers[0].setStream(written)
-    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+    assert isinstance(own_logs.handlers[0], logging.StreamHandler)
+    own_logs.handlers[0].setStream(written)
+    return lambda: [json.loads(line) for line in written.getvalue().splitlines()]
 
 
 @pytest.mark.parametrize(

@@ -99,3 +99,12 @@ def test_readyz_says_what_is_missing(database_url: str, empty_url: str) -> None:
         connection.execute("INSERT INTO worker (id, seen_at) VALUES ('w', now())")
     everything = {"ready": True, "database": True, "migrations": True, "worker": True}
     assert readiness(database_url) == (200, everything)
+
+
+def test_the_version_before_goes_on_with_a_newer_schema(own_database_url: str) -> None:
+    """Releases only add to the schema: while the next one is rolled out, and after going back, the one before is ready
+    and leaves the schema alone."""
+    with psycopg.connect(own_database_url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert readiness(own_database_url)[1]["migrations"] is True
+    assert migrate.upgrade(own_database_url) == "9999"

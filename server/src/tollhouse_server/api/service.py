@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .. import inbox, liveness
 from ..db.engine import Database
-from ..db.migrate import is_at_head
+from ..db.migrate import has_schema
 from ..telemetry import DEPENDENCY_UP, INBOX_EVENTS, INBOX_OLDEST_SECONDS, WORKERS_ALIVE, exposition
 from . import drift_gauges
 from .context import Context, Ctx
@@ -117,7 +117,7 @@ def serve_docs(app: FastAPI) -> None:
 
 async def _readiness(database: Database) -> Readiness:
     try:
-        migrations = await is_at_head(database)
+        migrations = await has_schema(database)
     except SQLAlchemyError:
         return Readiness(ready=False, database=False, migrations=False, worker=False)
     if not migrations:

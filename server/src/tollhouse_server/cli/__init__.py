@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from ..db.isolation import CannotIsolate
 from ..domain.errors import Problem
 from ..settings import SettingsInvalid
-from . import access, audit, catalog, events, keys, operators, processes
+from . import access, audit, backup, catalog, events, keys, operators, processes, webhook
 from .common import err, fail
 
 app = typer.Typer(
@@ -18,9 +18,11 @@ app = typer.Typer(
 app.add_typer(processes.app)
 app.add_typer(events.app)
 app.add_typer(access.app)
+app.add_typer(backup.app)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(keys.app, name="keys")
 app.add_typer(operators.app, name="operators")
+app.add_typer(webhook.app, name="webhook")
 app.add_typer(audit.app, name="audit")
 
 

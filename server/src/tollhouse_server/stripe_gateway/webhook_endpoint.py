@@ -1,10 +1,18 @@
 """Keeps one webhook endpoint registered, for `tollhouse dev`; a real account's endpoint is made by its owner."""
 
+import typing
+
+import stripe
 from stripe import StripeClient
 
 from .client import API_VERSION, stripe_errors
 
 _MARK = "tollhouse dev"
+
+
+def known_event_types() -> tuple[str, ...]:
+    """Every type of event that Stripe has in the API version of the installed library."""
+    return typing.get_args(stripe.Event.__annotations__["type"])
 
 
 async def register_endpoint(
