@@ -1,6 +1,7 @@
 """No project sees or touches what is another's: asked of every call there is, made from the API's own description."""
 
 import itertools
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,15 +17,18 @@ from tollhouse_server.testing import World
 SHARED = "premium_export"
 """A feature that both projects have: open for ada in one, and for nobody in the other."""
 
+CANARY = "canary"
+"""Planted wherever the PDF tool has text of its own; it is in no answer to anybody else."""
+
 
 @pytest.fixture(scope="module")
 def theirs(world: World, pdf_tool: Tollhouse) -> dict[str, list[str]]:
     """The ids of the PDF tool, by the name of the parameter or field that takes them."""
     ada = world.customer(pdf_tool, "ada")
-    checkout = ada.buys("pdf-tool.pro.monthly")
+    checkout = ada.buys("pdf-tool.pro.monthly", email=f"{CANARY}@example.com")
     ada.buys("pdf-tool.lifetime.once")
-    given = {"project": "pdf-tool", "user_id": "ada", "feature": SHARED, "reason": "test"}
-    assert world.operator.post("/v1/admin/grants", json=given).is_success
+    given = {"project": "pdf-tool", "user_id": "ada", "feature": SHARED, "reason": CANARY}
+    assert world.operator.post("/v1/admin/grants", json=given, headers={"Tollhouse-Operator": CANARY}).is_success
     return {
         "user_id": ["ada"],
         "id": [checkout],
@@ -50,16 +54,31 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
                 yield method, path, operation
 
 
-def wanted(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, list[str]]:
-    """Where the operation takes ids: the names of its required fields and parameters, by `path`, `query`, `body`."""
-    names: dict[str, list[str]] = {"path": [], "query": [], "body": []}
-    for parameter in operation.get("parameters", []):
-        if parameter["required"] and parameter["in"] != "header":
-            names[parameter["in"]].append(parameter["name"])
+PLAIN = frozenset(
+    ("Idempotency-Key", "If-None-Match", "at", "quantity", "trial_days", "allow_promotion_codes", "email")
+)
+"""Parameters and fields that name nobody's things."""
+
+
+def wanted(document: dict[str, Any], operation: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    """Where (`path`, `query`, `body`), as what, and whether it must: every parameter and field that names something."""
+    found = [(one["in"], one["name"], one["required"]) for one in operation.get("parameters", [])]
     if "requestBody" in operation:
         reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
-        names["body"] = document["components"]["schemas"][reference]["required"]
-    return names
+        schema = document["components"]["schemas"][reference]
+        found += [("body", name, name in schema.get("required", ())) for name in schema["properties"]]
+    return [one for one in found if one[1] not in PLAIN]
+
+
+def asked_with(names: list[tuple[str, str, bool]]) -> Iterator[dict[str, list[str]]]:
+    """What must be named, and each other name beside it: `path`, `query` and `body` with their names."""
+    optional: list[str | None] = [None, *(name for _, name, required in names if not required)]
+    for chosen in optional:
+        parts: dict[str, list[str]] = {"path": [], "query": [], "body": []}
+        for where, name, required in names:
+            if required or name == chosen:
+                parts[where].append(name)
+        yield parts
 
 
 def call(
@@ -72,7 +91,7 @@ def call(
         path.format(**parts["path"]),
         params=parts["query"],
         json=parts["body"] or None,
-        headers={"X-Request-Id": "same"},
+        headers={"X-Request-Id": "same", "Idempotency-Key": str(uuid.uuid4())},
     )
     text = answer.text
     for value in sorted(ids.values(), key=len, reverse=True):
@@ -105,25 +124,49 @@ def test_another_projects_ids_are_as_good_as_none(
 ) -> None:
     """With its own key and the other's ids a project is answered as for ids that do not exist, and changes nothing.
 
-    A call with a parameter that this test has no id for fails it, so that no new call goes unasked.
+    Each way of naming something is asked: what a call requires, and every optional name beside it. What lies below an
+    id in a path is not found. A name that this test has no id for, and does not know to be plain, fails it, so that no
+    new call goes unasked.
     """
     document = stranger.get("/openapi.json").json()
     client = caller("guild-bot")
     before = belongings(world)
-    asked = 0
+    asked = set()
     for method, path, operation in operations(document):
-        names = wanted(document, operation)
-        needed = sorted({*names["path"], *names["query"], *names["body"]})
-        for values in itertools.product(*(theirs[name] for name in needed)):
-            foreign = dict(zip(needed, values, strict=True))
-            unknown = {name: nobodys(name, value) for name, value in foreign.items()}
-            told = call(client, method, path, names, foreign)
-            assert told == call(client, method, path, names, unknown), f"{method} {path} {foreign}"
-            assert "pdf" not in told[1].lower() and "sub_" not in told[1] and "gr_" not in told[1]
-            asked += 1
-    assert asked >= 10
+        for names in asked_with(wanted(document, operation)):
+            needed = sorted({*names["path"], *names["query"], *names["body"]})
+            unclear = [name for name in needed if name not in theirs]
+            assert not unclear, f"{method} {path}: whose are {unclear}? Say it in `theirs`, or that they are PLAIN"
+            for values in itertools.product(*(theirs[name] for name in needed)):
+                foreign = dict(zip(needed, values, strict=True))
+                unknown = {name: nobodys(name, value) for name, value in foreign.items()}
+                told = call(client, method, path, names, foreign)
+                assert told == call(client, method, path, names, unknown), f"{method} {path} {foreign}"
+                assert told[0] == 404 or "id" not in names["path"], f"{method} {path} is there for a stranger"
+                assert not any(mark in told[1].lower() for mark in (CANARY, "pdf", "sub_", "gr_", "cus_")), told
+                asked.add((method, path))
+    assert asked == {(method, path) for method, path, _ in operations(document)}
     assert belongings(world) == before
     assert world.customer(guild_bot, "ada").may(SHARED).allowed is False
+
+
+def test_a_projects_key_opens_nothing_of_the_operators(
+    world: World, pdf_tool: Tollhouse, caller: Callable[[str], httpx.Client], stranger: httpx.Client
+) -> None:
+    """Whatever scopes it has, and whatever is asked, even of its own project: 401 or 403, and nothing is changed."""
+    client = caller("pdf-tool")
+    assert client.get("/v1/catalog").is_success
+    before = belongings(world)
+    asked = 0
+    for path, methods in stranger.get("/openapi.json").json()["paths"].items():
+        for method in methods:
+            if "/admin/" in path:
+                address = path.format(slug="pdf-tool", id="1", name="grace", user_id="ada")
+                told = client.request(method, address, headers={"Tollhouse-Operator": "mallory"}, json={})
+                assert told.status_code in (401, 403), f"{method} {path}: {told.text}"
+                asked += 1
+    assert asked >= 20
+    assert belongings(world) == before
 
 
 def test_the_owner_is_told_more(theirs: dict[str, list[str]], http: httpx.Client, stranger: httpx.Client) -> None:
