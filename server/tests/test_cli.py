@@ -19,6 +19,7 @@ from tollhouse import Tollhouse, Unauthenticated
 from tollhouse_server import cli
 from tollhouse_server.domain.catalog_schema import json_schema
 from tollhouse_server.embedded.postgres import PostgresServer
+from tollhouse_server.key_format import Kind, make_key
 from tollhouse_server.settings import Settings
 from tollhouse_server.stripe_gateway.client import API_VERSION
 from tollhouse_server.testing import OPERATOR_KEY, World
@@ -56,6 +57,7 @@ VERBS = [
     "keys list",
     "keys rotate",
     "keys revoke",
+    "keys scan",
     "audit list",
     "audit export",
     "operators add",
@@ -229,6 +231,36 @@ def test_keys_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -
         ("keys", "issue", "pdf-tool", "--scope", "operator"),
     ):
         assert sentence(typed(of_world, *wrong))
+
+
+def test_leaked_keys_are_found(world: World, of_world: dict[str, str], run: Run, typed: Run, tmp_path: Path) -> None:
+    """In any file below a directory and in what is piped in, whose they are and whether they work; never printed."""
+    world.operator.post("/v1/admin/projects", json={"slug": "pdf-tool", "name": "PDF Tool"}).raise_for_status()
+    live, machine, nobodys = world.new_key("pdf-tool"), make_key(Kind.OPERATOR), make_key(Kind.PROJECT)
+    world.operator.delete(f"/v1/admin/projects/pdf-tool/keys/{live.split('_')[1]}").raise_for_status()
+    leaks = tmp_path / "leaks"
+    (leaks / "below" / ".git").mkdir(parents=True)
+    (leaks / "below" / ".git" / "packed").write_text(live)
+    (leaks / "app.env").write_text(f"A=1\nTOLLHOUSE_API_KEY={live}\n")
+    (leaks / "below" / "core").write_bytes(b"\x00\xff\n" + f"x{machine}y{nobodys}".encode() + b"\xfe")
+    (leaks / "fine.txt").write_text(f"{live[:-1]}\n{live[:-8]}00000000\ntollhouse_aB3dE5fG7hJ9_…\n")
+    found = typed({}, "keys", "scan", str(leaks))
+    assert found.code == 1
+    assert found.out.splitlines() == [
+        f"{leaks}/app.env:2: project key {live.split('_')[1]}",
+        f"{leaks}/below/core:2: operator key {machine.split('_')[2]}",
+        f"{leaks}/below/core:2: project key {nobodys.split('_')[1]}",
+    ]
+    told = typed(of_world, "keys", "scan", str(leaks / "app.env"), str(leaks / "below"), "--state").out.splitlines()
+    assert [line.partition(", ")[2] for line in told] == ["pdf-tool, revoked", *["never issued here"] * 2]
+    assert not any(key in found.out for key in (live, machine, nobodys))
+    assert typed({}, "keys", "scan", str(leaks / "fine.txt")).code == 0
+    away = typed({}, "keys", "scan", str(tmp_path / "nothing"))
+    assert away.code == 2 and "No such file" in away.err
+    piped = subprocess.run(
+        [TOLLHOUSE, "keys", "scan", "-"], input=f"+{live}\n".encode(), capture_output=True, check=False
+    )
+    assert piped.returncode == 1 and piped.stdout.startswith(b"standard input:1: project key ")
 
 
 def test_operators_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -> None:

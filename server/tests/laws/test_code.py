@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql
 
 from tollhouse_server.db.tables import metadata
 from tollhouse_server.domain.evidence import SubscriptionStatus
+from tollhouse_server.key_format import keys_in
 from tollhouse_server.projection import concerning
 
 ROOT = Path(__file__).parents[3]
@@ -162,6 +163,12 @@ def test_no_file_knows_where_it_was_written() -> None:
         if match := forbidden.search(text):
             found[path.relative_to(ROOT).as_posix()] = match[0]
     assert found == {}
+
+
+def test_no_file_holds_a_real_key() -> None:
+    """But the two that are published to test with; an example in a page or a test is one whose checksum is wrong."""
+    real = {key for path in tracked() for key in keys_in(path.read_bytes().decode("latin-1"))}
+    assert {key.split("_")[-2] for key in real} == {"TestVector01", "TestVector02"}
 
 
 def test_modules_and_functions_are_short() -> None:

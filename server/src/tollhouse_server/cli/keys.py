@@ -114,6 +114,19 @@ def revoke(key: KeyId) -> None:
     with_resources(ready_settings(), run)
 
 
+@app.command("scan")
+def scan(
+    paths: Annotated[list[str], typer.Argument(help="Files, directories, or - for standard input.")],
+    state: Annotated[
+        bool, typer.Option("--state", help="Ask the database whose each is, and whether it still works.")
+    ] = False,
+) -> None:
+    """Find keys that lie in files, by their checksum; exits with 1 where there are any. The keys are not printed."""
+    from .scan import scan_paths
+
+    scan_paths(paths, state=state)
+
+
 async def _owner(tx: Tx, project: str | None, operator: bool) -> Project | None:
     if operator == (project is not None):
         fail("Say whose key: either a project's slug, or --operator.")
