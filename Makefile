@@ -1,6 +1,6 @@
 # Every command a person or CI runs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test browser-test reliability mutants lint typecheck format bench ci lock build up down migrate logs clean
+.PHONY: help setup run test browser-test upgrade-test reliability mutants lint typecheck format bench ci lock build up down migrate logs clean
 
 # What is imported is kept compiled: the tests start a lot of processes.
 export PYTHONDONTWRITEBYTECODE :=
@@ -23,14 +23,17 @@ setup: $(INSTALLED)  ## install everything into .venv (the others do it when nee
 run: $(INSTALLED)  ## start everything on this machine: stores, Stripe sandbox, service, demo; Ctrl-C stops it
 	@exec $(BIN)/tollhouse dev $(ARGS)
 
-test: $(INSTALLED)  ## run the tests without a browser; the domain must be covered wholly, the rest by 90 %
+test: $(INSTALLED)  ## run the tests, without browser and upgrade; the domain must be covered wholly, the rest by 90 %
 	rm -f .coverage .coverage.*
-	$(BIN)/pytest -n 2 --dist worksteal -m "not browser" --cov --cov-report= $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not browser and not upgrade" --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --skip-covered --include='$(DOMAIN)' --fail-under=100
 	$(BIN)/coverage report --skip-covered --omit='$(DOMAIN)' --fail-under=90
 
 browser-test: $(INSTALLED)  ## run the tests that open pages in Chromium
 	$(BIN)/pytest -m browser $(ARGS)
+
+upgrade-test: $(INSTALLED)  ## run the version before and this one side by side over one schema
+	$(BIN)/pytest -m upgrade $(ARGS)
 
 reliability: $(INSTALLED)  ## try to break the promises: kills, permutations, lost answers; LONG=1 for a night
 	$(BIN)/python -m reliability $(if $(LONG),--long) $(ARGS)
