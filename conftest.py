@@ -18,7 +18,7 @@ from tollhouse_server.db import migrate
 from tollhouse_server.db.tables import metadata
 from tollhouse_server.embedded.postgres import PostgresServer, temporary_postgres
 from tollhouse_server.embedded.valkey import running_valkey
-from tollhouse_server.testing import RunningService, World, running_service, world_of
+from tollhouse_server.testing import Receiver, RunningService, World, running_service, world_of
 
 # Nothing here speaks TLS, yet each HTTP client that is made reads all certificate authorities, for 30 ms. One will do.
 _authority = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - open, and so there, as long as the process
@@ -118,6 +118,13 @@ def sandbox() -> Iterator[RunningSandbox]:
 def service(sandbox: RunningSandbox, migrated_database: str) -> Iterator[RunningService]:
     """One service for all the worlds of a process, one after the other."""
     with running_service(sandbox, migrated_database) as running:
+        yield running
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """An app's server, to which notifications can be sent."""
+    with Receiver().running() as running:
         yield running
 
 

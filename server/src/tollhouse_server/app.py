@@ -57,6 +57,8 @@ def _context(resources: Resources, secrets: tuple[str, ...]) -> Context:
         pipeline=resources.pipeline,
         clock=resources.clock,
         refresh=resources.refresh,
+        signer=resources.courier.signer,
+        post=resources.courier.post,
         webhook_secrets=secrets,
         livemode=settings.livemode,
         admin_api_key=admin.get_secret_value() if admin else None,

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import select, update
 
-from . import audit, logs, snapshot
+from . import audit, logs, outbox, snapshot
 from .cache import Cache
 from .catalogs import current_catalog, project_by_id
 from .db.engine import Tx, after_commit
@@ -13,6 +13,7 @@ from .db.tables import customer
 from .domain.changes import diff
 from .domain.entitlements import compute, dump
 from .snapshot import Snapshot
+from .state import customer_state
 from .telemetry import REFRESHES
 
 _BY_ITSELF = ("stripe", "timetable", "app", "reconciler")
@@ -26,12 +27,16 @@ class Refresh:
         self._cache = cache
 
     async def __call__(self, tx: Tx, customer_id: uuid.UUID, why: audit.Cause, *, at: datetime) -> Snapshot:
-        """What the customer may do now. A change gets the next version and an audit entry, all in this transaction."""
+        """What the customer may do now. A change gets the next version, an audit entry and a message to the app.
+
+        All in this transaction.
+        """
         owner = (
             await tx.execute(select(customer).where(customer.c.id == customer_id).with_for_update(key_share=True))
         ).one()
         logs.bind(customer_id=str(customer_id))
-        catalog = await current_catalog(tx, await project_by_id(tx, owner.project_id))
+        project = await project_by_id(tx, owner.project_id)
+        catalog = await current_catalog(tx, project)
         before = await snapshot.read(tx, owner.project_id, owner.user_id)
         evidence = await snapshot.gather(tx, customer_id, owner.project_id)
         entitlements = compute(catalog, evidence, catalog.policy, at)
@@ -51,6 +56,8 @@ class Refresh:
                 before=dump(before.entitlements),
                 after=dump(entitlements),
             )
+            state = customer_state(owner.user_id, after.version, catalog, entitlements, evidence, at)
+            await outbox.record(tx, owner, project, changes, state, at)
 
         async def tell() -> None:
             actor = why.actor if why.actor in _BY_ITSELF else "operator"

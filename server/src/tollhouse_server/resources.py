@@ -12,6 +12,9 @@ import httpx
 from .cache import Cache
 from .clock import Clock, SandboxClock, SystemClock
 from .db.engine import Database
+from .notifications.courier import Courier
+from .notifications.post import Post
+from .notifications.signing import Signer
 from .pipeline import Pipeline
 from .reconcile import Reconciler, Schedule
 from .refresh import Refresh
@@ -29,6 +32,7 @@ class Resources:
     stripe: StripeClient
     clock: Clock
     refresh: Refresh
+    courier: Courier
 
     @property
     def pipeline(self) -> Pipeline:
@@ -72,7 +76,10 @@ async def open_resources(settings: Settings, *, clock: Clock | None = None) -> A
         stack.push_async_callback(close_client, stripe)
         if clock is None:
             clock = await stack.enter_async_context(_clock(settings))
-        yield Resources(settings, database, cache, stripe, clock, Refresh(cache))
+        post = Post(allow_private=settings.notifications_allow_private, connections=settings.notification_concurrency)
+        stack.push_async_callback(post.close)
+        courier = Courier(database, clock, Signer(settings.secret_keys), post, settings.notification_concurrency)
+        yield Resources(settings, database, cache, stripe, clock, Refresh(cache), courier)
 
 
 @asynccontextmanager

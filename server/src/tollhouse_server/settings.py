@@ -116,6 +116,23 @@ class Settings(BaseSettings):
         description="How fast a reconciliation asks Stripe, re-reads included. Stripe allows 100 a second with live "
         "keys and 25 with test keys, for everything together.",
     )
+    secret_key: SecretStr | None = Field(
+        None,
+        description="What the signing secrets of notification endpoints are derived from, at least 32 characters. "
+        "Absent: no endpoint can be registered and nothing is delivered.",
+    )
+    secret_key_previous: SecretStr | None = Field(
+        None,
+        description="SECRET_KEY before it was replaced; while it is set, messages are signed with its secrets, too.",
+    )
+    notifications_allow_private: bool = Field(
+        False,
+        description="Let notification endpoints be private addresses, any port and plain http. For development, and "
+        "for apps inside one network that all projects may reach.",
+    )
+    notification_concurrency: int = Field(
+        32, ge=1, le=500, description="Notifications that one `tollhouse work` has under way at a time."
+    )
     log_level: str = Field(
         "INFO", pattern="^(?i:debug|info|warning|error)$", description="DEBUG, INFO, WARNING or ERROR."
     )
@@ -177,6 +194,13 @@ class Settings(BaseSettings):
             raise ValueError("must have at least 24 characters: try `openssl rand -hex 24`")
         return key
 
+    @field_validator("secret_key", "secret_key_previous")
+    @classmethod
+    def _secret_key_is_long(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < 32:
+            raise ValueError("must have at least 32 characters: try `openssl rand -hex 32`")
+        return key
+
     @model_validator(mode="after")
     def _sandbox_clock_is_for_test_keys(self) -> Self:
         if self.follow_sandbox_clock and self.livemode:
@@ -198,6 +222,12 @@ class Settings(BaseSettings):
             )
         secrets = (self.stripe_webhook_secret, self.stripe_webhook_secret_previous)
         return tuple(secret.get_secret_value() for secret in secrets if secret is not None)
+
+    @property
+    def secret_keys(self) -> tuple[str, ...]:
+        """The keys that secrets are derived from, the present one first; none where none is set."""
+        keys = (self.secret_key, self.secret_key_previous) if self.secret_key is not None else ()
+        return tuple(key.get_secret_value() for key in keys if key is not None)
 
 
 def load_settings() -> Settings:

@@ -158,6 +158,34 @@ RECONCILIATION_AGE_SECONDS = Gauge(
     multiprocess_mode=_LATEST,
 )
 
+NOTIFICATIONS = Counter(
+    "tollhouse_notification_attempts_total",
+    "Attempts to deliver a notification, by outcome: delivered, deferred, given-up, endpoint-deleted.",
+    ["outcome"],
+)
+NOTIFICATION_SECONDS = Histogram(
+    "tollhouse_notification_seconds",
+    "Seconds from the commit of a change to the endpoint's 2xx, failed attempts and pauses included.",
+    buckets=_WAITS,
+)
+NOTIFICATIONS_KEPT = Gauge(
+    "tollhouse_notifications",
+    "Deliveries that are pending for an enabled endpoint, or given-up.",
+    ["state"],
+    multiprocess_mode=_LATEST,
+)
+NOTIFICATION_OLDEST_SECONDS = Gauge(
+    "tollhouse_notification_oldest_seconds",
+    "How long the oldest pending delivery has waited.",
+    multiprocess_mode=_LATEST,
+)
+NOTIFICATION_ENDPOINTS = Gauge(
+    "tollhouse_notification_endpoints",
+    "Notification endpoints: enabled, failing (the clock of five days runs), disabled.",
+    ["state"],
+    multiprocess_mode=_LATEST,
+)
+
 JOBS = Counter("tollhouse_jobs_total", "Turns of the worker's jobs, by result: done, failed.", ["job", "result"])
 JOB_SECONDS = Histogram("tollhouse_job_seconds", "Seconds that a turn of a job took.", ["job"], buckets=_WAITS)
 JOB_LAST_SUCCESS = Gauge(

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import structlog
 
-from . import drift, idempotency, inbox, liveness, logs, snapshot
+from . import deliveries, drift, idempotency, inbox, liveness, logs, outbox, snapshot
 from .audit import Cause
 from .clock import Clock
 from .db.engine import Database
@@ -21,6 +21,9 @@ RECONCILE_EVERY = timedelta(seconds=5)
 
 KEEP_SETTLED = timedelta(days=90)
 """How long a settled event is kept, and a reconciliation with its report: three times what Stripe lists."""
+KEEP_MESSAGES = timedelta(days=30)
+"""How long what apps were told is kept, for them to ask for it again."""
+KEEP_GIVEN_UP = timedelta(days=90)
 
 BATCH = 100
 
@@ -62,3 +65,6 @@ class Timetable:
             await inbox.prune(tx, KEEP_SETTLED)
             await idempotency.prune(tx)
             await drift.prune(tx, self.clock.now() - KEEP_SETTLED)
+        async with self.database.transaction() as tx:
+            await deliveries.prune(tx, keep_delivered=KEEP_MESSAGES, keep_given_up=KEEP_GIVEN_UP)
+            await outbox.prune(tx, KEEP_MESSAGES)

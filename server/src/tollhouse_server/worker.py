@@ -12,10 +12,9 @@ from functools import partial
 import psycopg
 import structlog
 
-from . import logs
+from . import inbox, logs, outbox
 from .audit import anchors, trail
 from .db.engine import conninfo
-from .inbox import CHANNEL
 from .pipeline import Pipeline
 from .reconcile import Kind
 from .resources import Resources
@@ -41,10 +40,12 @@ class Worker:
         self._id = f"{socket.gethostname()}-{os.getpid()}"
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
+        self._wakes = {outbox.CHANNEL: resources.courier.wake, inbox.CHANNEL: self._wake}
 
     def stop(self) -> None:
         self._stopping.set()
-        self._wake.set()
+        for wake in self._wakes.values():
+            wake.set()
 
     async def run(self) -> None:
         """Returns after `stop()`, once everything in hand is committed."""
@@ -53,6 +54,7 @@ class Worker:
             async with asyncio.TaskGroup() as loops:
                 for _ in range(self._resources.settings.worker_concurrency):
                     loops.create_task(self._drain(self._pipeline))
+                loops.create_task(self._resources.courier.run(self._stopping))
                 loops.create_task(self._every("refresh", REFRESH_EVERY, self._refresh_all))
                 loops.create_task(
                     self._every("heartbeat", HEARTBEAT_EVERY, lambda: self._timetable.heartbeat(self._id))
@@ -126,10 +128,11 @@ class Worker:
                 async with await psycopg.AsyncConnection.connect(
                     conninfo(self._resources.settings.database_url.get_secret_value()), autocommit=True
                 ) as connection:
-                    await connection.execute(f"LISTEN {CHANNEL}")
-                    self._wake.set()  # for what came while nobody listened
-                    async for _ in connection.notifies():
-                        self._wake.set()
+                    for channel, wake in self._wakes.items():
+                        await connection.execute(f"LISTEN {channel}")
+                        wake.set()  # for what came while nobody listened
+                    async for heard in connection.notifies():
+                        self._wakes[heard.channel].set()
             except psycopg.Error as error:
                 log.warning("cannot listen for new events; polling instead", error=str(error))
                 await asyncio.sleep(AFTER_ERROR.total_seconds())

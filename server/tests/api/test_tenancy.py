@@ -16,6 +16,7 @@ from tollhouse_server.testing import World
 
 SHARED = "premium_export"
 """A feature that both projects have: open for ada in one, and for nobody in the other."""
+SINCE = "2026-01-01T00:00:00Z"
 
 CANARY = "canary"
 """Planted wherever the PDF tool has text of its own; it is in no answer to anybody else."""
@@ -29,9 +30,16 @@ def theirs(world: World, pdf_tool: Tollhouse) -> dict[str, list[str]]:
     ada.buys("pdf-tool.lifetime.once")
     given = {"project": "pdf-tool", "user_id": "ada", "feature": SHARED, "reason": CANARY}
     assert world.operator.post("/v1/admin/grants", json=given, headers={"Tollhouse-Operator": CANARY}).is_success
+    endpoints = "/v1/admin/projects/pdf-tool/notification-endpoints"
+    hook = {"url": f"http://127.0.0.1:9/{CANARY}", "description": CANARY}
+    endpoint = world.operator.post(endpoints, json=hook).json()["id"]
+    message = world.operator.post(f"{endpoints}/{endpoint}/test").json()["message_id"]
     return {
         "user_id": ["ada"],
-        "id": [checkout],
+        "id": [checkout, endpoint],
+        "message_id": [message],
+        "url": ["file:///etc/passwd"],
+        "since": [SINCE],
         "feature": ["pages_per_day", SHARED],
         "price": ["pdf-tool.pro.monthly"],
         "success_url": ["https://app.test/"],
@@ -42,8 +50,8 @@ def theirs(world: World, pdf_tool: Tollhouse) -> dict[str, list[str]]:
 
 def nobodys(name: str, theirs: str) -> str:
     """The same kind of id, which nothing has."""
-    if theirs == SHARED:
-        return SHARED
+    if theirs in (SHARED, SINCE):
+        return theirs
     return "https://nobody.test/" if name.endswith("_url") else "x-nobody-x"
 
 
@@ -55,7 +63,10 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 PLAIN = frozenset(
-    ("Idempotency-Key", "If-None-Match", "at", "quantity", "trial_days", "allow_promotion_codes", "email")
+    (
+        *("Idempotency-Key", "If-None-Match", "at", "quantity", "trial_days", "allow_promotion_codes", "email"),
+        *("description", "overlap_hours", "state", "cursor", "limit"),
+    )
 )
 """Parameters and fields that name nobody's things."""
 
@@ -90,7 +101,7 @@ def call(
         method,
         path.format(**parts["path"]),
         params=parts["query"],
-        json=parts["body"] or None,
+        json=None if method in ("get", "delete") else parts["body"],
         headers={"X-Request-Id": "same", "Idempotency-Key": str(uuid.uuid4())},
     )
     text = answer.text
@@ -161,7 +172,7 @@ def test_a_projects_key_opens_nothing_of_the_operators(
     for path, methods in stranger.get("/openapi.json").json()["paths"].items():
         for method in methods:
             if "/admin/" in path:
-                address = path.format(slug="pdf-tool", id="1", name="grace", user_id="ada")
+                address = path.format(slug="pdf-tool", id="1", name="grace", user_id="ada", message_id="1")
                 told = client.request(method, address, headers={"Tollhouse-Operator": "mallory"}, json={})
                 assert told.status_code in (401, 403), f"{method} {path}: {told.text}"
                 asked += 1
@@ -207,5 +218,5 @@ def test_every_call_of_a_project_needs_its_key(world: World, stranger: httpx.Cli
             if operation.get("security"):
                 schemes = {name for one in operation["security"] for name in one}
                 assert schemes == ({"OperatorKey", "OperatorPassword"} if "/admin/" in path else {"ProjectKey"})
-                address = path.format(user_id="u", feature="f", id="i", slug="s")
+                address = path.format(user_id="u", feature="f", id="i", slug="s", message_id="m")
                 assert stranger.request(method, address).status_code == 401, f"{method} {path}"

@@ -150,6 +150,15 @@ async def read_document(slug: SlugInPath, ctx: Ctx) -> dict[str, Any]:
     return document
 
 
+async def _named_project(slug: SlugInPath, ctx: Ctx) -> Project:
+    async with ctx.database.transaction() as tx:
+        return await find_project(tx, slug)
+
+
+NamedProject = Annotated[Project, Depends(_named_project)]
+"""The project in the path of an operator's call."""
+
+
 async def find_project(tx: Tx, slug: str) -> Project:
     """Raises NotFound."""
     found = await project_by_slug(tx, slug)

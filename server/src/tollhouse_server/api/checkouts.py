@@ -8,14 +8,15 @@ from sqlalchemy import Row, select
 
 from ..audit import Cause
 from ..catalogs import Project
-from ..commands.open_checkout import CheckoutConflict, CheckoutRequest, PriceNotFound, UrlNotAllowed
+from ..commands.open_checkout import CheckoutConflict, CheckoutRequest, PriceNotFound
 from ..db.engine import Tx
 from ..db.tables import checkout, customer
-from ..domain.errors import Problem
+from ..domain.errors import Problem, UrlNotAllowed
+from ..state import CustomerState
 from ..stripe_gateway import StripeRefused, StripeUnavailable
 from .authentication import InsufficientScope, MayCheckout, Unauthenticated
 from .context import Ctx
-from .customers import EXAMPLE_CUSTOMER, CustomerState, customer_state
+from .customers import EXAMPLE_CUSTOMER, read_state
 from .entitlements import example
 from .problems import MalformedJson, StoreUnavailable, UnsupportedMediaType, ValidationFailed, documented
 from .types import Answer, Body, Instant, Text, TextInPath, UserId
@@ -175,7 +176,7 @@ async def sync_checkout(id: TextInPath, project: MayCheckout, ctx: Ctx) -> Synce
     async with ctx.database.transaction(project=project.id) as tx:
         return SyncedCheckout(
             checkout=_state(await _find(tx, project, id)),
-            customer=await customer_state(tx, project, row.user_id, at=ctx.clock.now()),
+            customer=await read_state(tx, project, row.user_id, at=ctx.clock.now()),
         )
 
 

@@ -9,6 +9,8 @@ from ..cache import Cache
 from ..clock import Clock
 from ..commands.open_checkout import CheckoutDesk
 from ..db.engine import Database
+from ..notifications.post import Post
+from ..notifications.signing import Signer
 from ..passwords import Passwords
 from ..pipeline import Pipeline
 from ..refresh import Refresh
@@ -24,6 +26,8 @@ class Context:
     pipeline: Pipeline
     clock: Clock
     refresh: Refresh
+    signer: Signer
+    post: Post
     webhook_secrets: tuple[str, ...]
     livemode: bool
     admin_api_key: str | None

@@ -11,72 +11,16 @@ from ..audit import Cause
 from ..catalogs import Project, current_catalog
 from ..db.engine import Tx
 from ..domain.catalog import Policy
-from ..domain.evidence import Grant, Purchase, Subscription, SubscriptionStatus
 from ..domain.explain import Explanation, explain
-from ..domain.owning import OVER
-from ..domain.standing import scheduled_end
+from ..state import CustomerState, customer_state
 from ..stripe_gateway import StripeRefused, StripeUnavailable
 from .authentication import InsufficientScope, MayCheck, MayCheckout, Unauthenticated
 from .context import Ctx
-from .entitlements import (
-    EXAMPLE_ENTITLEMENTS,
-    FeatureAnswer,
-    FeatureNotFound,
-    example,
-    features_at,
-    find_feature,
-)
+from .entitlements import EXAMPLE_ENTITLEMENTS, FeatureNotFound, example, find_feature
 from .problems import StoreUnavailable, ValidationFailed, documented
 from .types import Answer, FeatureCode, FeatureValue, Instant, UserIdInPath
 
 router = APIRouter(tags=["Customers"], responses=documented(InsufficientScope))
-
-
-class SubscriptionState(Answer):
-    id: str
-    product: str | None = Field(description="Null for a price that the catalog has never sold.")
-    price: str | None = Field(description="The lookup key.")
-    quantity: int
-    status: str = Field(description="As Stripe has it.")
-    renews: bool = Field(description="Whether it will be billed again, as things stand.")
-    ends_at: Instant | None = Field(description="When it is scheduled to end, or ended.")
-    current_period_end: Instant
-    trial_end: Instant | None
-    billing_issue: bool = Field(description="A payment failed: ask the user to look into the portal.")
-
-
-class PurchaseState(Answer):
-    id: str
-    product: str | None
-    price: str | None
-    quantity: int
-    payment_status: str
-    purchased_at: Instant
-    amount: int = Field(description="Minor units (cents) that were paid; 0 for a free order.")
-    refunded: int = Field(description="Minor units given back so far.")
-    currency: str | None
-
-
-class GrantState(Answer):
-    id: str
-    feature: str | None
-    product: str | None
-    value: FeatureValue | None
-    starts_at: Instant
-    ends_at: Instant | None
-    reason: str
-
-
-class CustomerState(Answer):
-    """Everything an app may want to show about one user."""
-
-    user_id: str
-    version: int
-    checked_at: Instant
-    features: dict[str, FeatureAnswer]
-    subscriptions: list[SubscriptionState]
-    purchases: list[PurchaseState]
-    grants: list[GrantState]
 
 
 class PolicyState(Answer):
@@ -177,7 +121,7 @@ EXAMPLE_EXPLANATION = {
 async def read_customer(user_id: UserIdInPath, project: MayCheck, ctx: Ctx) -> CustomerState:
     """Features, subscriptions, purchases and grants. A user of whom nothing is known has none; that is no error."""
     async with ctx.database.transaction(project=project.id) as tx:
-        return await customer_state(tx, project, user_id, at=ctx.clock.now())
+        return await read_state(tx, project, user_id, at=ctx.clock.now())
 
 
 @router.post(
@@ -195,7 +139,7 @@ async def sync_customer(user_id: UserIdInPath, project: MayCheckout, ctx: Ctx) -
     if stripe_customer_id is not None:
         await ctx.pipeline.sync(stripe_customer_id, Cause("app", "sync of the customer"))
     async with ctx.database.transaction(project=project.id) as tx:
-        return await customer_state(tx, project, user_id, at=ctx.clock.now())
+        return await read_state(tx, project, user_id, at=ctx.clock.now())
 
 
 @router.get(
@@ -222,20 +166,12 @@ async def explain_feature(
         )
 
 
-async def customer_state(tx: Tx, project: Project, user_id: str, *, at: datetime) -> CustomerState:
+async def read_state(tx: Tx, project: Project, user_id: str, *, at: datetime) -> CustomerState:
     """The state object, read from PostgreSQL in the caller's transaction."""
     catalog = await current_catalog(tx, project)
     stored = await snapshot.read(tx, project.id, user_id)
     evidence = await snapshot.evidence_of(tx, project.id, user_id)
-    return CustomerState(
-        user_id=user_id,
-        version=stored.version,
-        checked_at=at,
-        features=features_at(catalog, stored.entitlements, at),
-        subscriptions=[_subscription(one) for one in evidence.subscriptions],
-        purchases=[_purchase(one) for one in evidence.purchases],
-        grants=[_grant(one) for one in evidence.grants if one.revoked_at is None],
-    )
+    return customer_state(user_id, stored.version, catalog, stored.entitlements, evidence, at)
 
 
 def explanation_state(explained: Explanation) -> ExplanationState:
@@ -265,42 +201,6 @@ def explanation_state(explained: Explanation) -> ExplanationState:
             for source in explained.sources
         ],
     )
-
-
-def _subscription(one: Subscription) -> SubscriptionState:
-    ends_at = one.ended_at or scheduled_end(one)
-    item = one.items[0] if one.items else None
-    return SubscriptionState(
-        id=one.id,
-        product=item.product if item else None,
-        price=item.lookup_key if item else None,
-        quantity=item.quantity if item else 0,
-        status=one.status,
-        renews=ends_at is None and one.status not in OVER,
-        ends_at=ends_at,
-        current_period_end=one.period_end,
-        trial_end=one.trial_end,
-        billing_issue=one.status in (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID),
-    )
-
-
-def _purchase(one: Purchase) -> PurchaseState:
-    item = one.items[0] if one.items else None
-    return PurchaseState(
-        id=one.id,
-        product=item.product if item else None,
-        price=item.lookup_key if item else None,
-        quantity=item.quantity if item else 0,
-        payment_status=one.payment_status,
-        purchased_at=one.since,
-        amount=one.payment.money.amount if one.payment else 0,
-        refunded=one.payment.refunded if one.payment else 0,
-        currency=one.payment.money.currency if one.payment else None,
-    )
-
-
-def _grant(one: Grant) -> GrantState:
-    return GrantState.model_validate(one)
 
 
 def _policy(policy: Policy) -> PolicyState:

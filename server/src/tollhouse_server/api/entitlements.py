@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
@@ -13,13 +12,13 @@ from ..cache import Cell
 from ..catalogs import Project, current_catalog, kept_catalog
 from ..db.engine import Tx
 from ..domain.catalog import Catalog, Feature
-from ..domain.entitlements import Answer as Verdict
-from ..domain.entitlements import Entitlement, answer
+from ..domain.entitlements import answer
 from ..domain.errors import Problem
+from ..state import FeatureAnswer, feature_answer, features_at
 from .authentication import InsufficientScope, MayCheck, Unauthenticated
 from .context import Context, Ctx
 from .problems import StoreUnavailable, ValidationFailed, documented
-from .types import Answer, FeatureCodeInPath, FeatureValue, Instant, UserIdInPath
+from .types import Answer, FeatureCodeInPath, Instant, UserIdInPath
 
 router = APIRouter(tags=["Entitlements"], responses=documented(InsufficientScope))
 
@@ -32,20 +31,6 @@ class FeatureNotFound(Problem):
 
     status = 404
     code = "feature-not-found"
-
-
-class FeatureAnswer(Answer):
-    """Whether a user may use a feature, and how much of it."""
-
-    allowed: bool
-    value: FeatureValue
-    valid_until: Instant | None = Field(description="When the answer next changes by time alone; null: never.")
-    reason: str = Field(
-        description="The rule that decided; docs/reference lists them.", examples=["subscription-active"]
-    )
-    source: str | None = Field(
-        description="What gives it: a subscription, a purchase or a grant.", examples=["sub_1SXa"]
-    )
 
 
 class Check(FeatureAnswer):
@@ -151,14 +136,6 @@ def find_feature(catalog: Catalog, code: str) -> Feature:
         known = ", ".join(sorted(catalog.features)) or "none: publish a catalog"
         raise FeatureNotFound(f"The catalog has no feature {code!r}; it has {known}.")
     return feature
-
-
-def features_at(catalog: Catalog, entitlements: tuple[Entitlement, ...], at: datetime) -> dict[str, FeatureAnswer]:
-    return {code: feature_answer(answer(entitlements, feature, at)) for code, feature in catalog.features.items()}
-
-
-def feature_answer(verdict: Verdict) -> FeatureAnswer:
-    return FeatureAnswer.model_validate(verdict)
 
 
 async def _read(ctx: Context, project: Project, user_id: str) -> tuple[Catalog, Cell]:

@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 from pydantic import Field
 
-from ..commands.open_checkout import UrlNotAllowed
 from ..commands.open_portal import CustomerNotFound, open_portal
+from ..domain.errors import UrlNotAllowed
 from ..stripe_gateway import StripeRefused, StripeUnavailable
 from .authentication import InsufficientScope, MayCheckout, Unauthenticated
 from .checkouts import Url

@@ -1,18 +1,13 @@
 """What many calls take and answer: ids, instants, values."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import unquote
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from ..state import Answer as Answer
+from ..state import FeatureValue as FeatureValue
+from ..state import Instant as Instant
 
 
 def _storable(text: str) -> str:
@@ -32,23 +27,6 @@ def _decoded(segment: str) -> str:
         raise ValueError("must be percent-encoded UTF-8") from None
 
 
-def _utc(instant: datetime) -> datetime:
-    try:
-        return instant.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("must lie in the years 1 to 9999, in UTC") from None
-
-
-def _rfc3339(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _feature_value(value: object) -> object:
-    if isinstance(value, bool) or value == "unlimited" or (isinstance(value, int) and value >= 0):
-        return value
-    raise ValueError('must be true, false, a whole number from 0 on, or "unlimited"')
-
-
 Text = Annotated[str, AfterValidator(_storable)]
 """Text that PostgreSQL can store."""
 
@@ -64,18 +42,8 @@ UserIdInPath = Annotated[UserId, BeforeValidator(_decoded)]
 FeatureCode = Annotated[Text, Field(min_length=1, max_length=63, examples=["premium_export"])]
 FeatureCodeInPath = Annotated[FeatureCode, BeforeValidator(_decoded)]
 
-Instant = Annotated[AwareDatetime, AfterValidator(_utc), PlainSerializer(_rfc3339, return_type=str, when_used="json")]
-"""RFC 3339, in UTC."""
-
-FeatureValue = Annotated[bool | int | Literal["unlimited"], BeforeValidator(_feature_value)]
-"""`true` for a switch, a whole number or `"unlimited"` for a limit; `false` and 0 where not allowed."""
-
 
 class Body(BaseModel):
     """A request body: what is not known is refused, so that a misspelt field is noticed."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-class Answer(BaseModel):
-    model_config = ConfigDict(from_attributes=True)

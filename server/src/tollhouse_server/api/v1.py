@@ -12,6 +12,7 @@ from . import (
     checkouts,
     customers,
     entitlements,
+    notifications,
     portal_sessions,
     stripe_webhook,
 )
@@ -24,11 +25,13 @@ routes.include_router(customers.router)
 routes.include_router(checkouts.router)
 routes.include_router(portal_sessions.router)
 routes.include_router(catalog.router)
+routes.include_router(notifications.of_project)
 # An operator's key
 routes.include_router(admin_projects.router)
 routes.include_router(admin_keys.router)
 routes.include_router(admin_grants.router)
 routes.include_router(admin_events.router)
 routes.include_router(admin_audit.router)
+routes.include_router(notifications.of_operators)
 # Stripe's signature
 routes.include_router(stripe_webhook.router)

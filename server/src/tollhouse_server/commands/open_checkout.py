@@ -19,7 +19,7 @@ from ..catalogs import Project, current_catalog
 from ..db.engine import Database, Tx
 from ..db.tables import checkout, customer, price
 from ..domain.catalog import Catalog, Price, Product
-from ..domain.errors import Problem
+from ..domain.errors import Problem, UrlNotAllowed
 from ..domain.origins import origin_of
 from ..domain.owning import holder
 from ..pipeline import Pipeline
@@ -52,16 +52,6 @@ class CheckoutConflict(Problem):
 
     status = 409
     code = "checkout-conflict"
-
-
-class UrlNotAllowed(Problem):
-    """The project does not allow people to be sent there.
-
-    Add the URL's origin to the catalog's redirect_origins and publish it.
-    """
-
-    status = 422
-    code = "url-not-allowed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,6 +238,85 @@ inbox = Table(
     Index("inbox_buried_idx", "id", postgresql_where=text("state = 'buried'")),
 )
 
+notification_endpoint = Table(
+    "notification_endpoint",
+    metadata,
+    Column("id", Text, primary_key=True),
+    project_column(),
+    Column("url", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    # Its signing secret is derived from it and from SECRET_KEY; none is stored.
+    Column("generation", Integer, nullable=False, server_default=text("1")),
+    Column("previous_until", Instant),  # until when messages are signed with the generation before, too
+    Column("created_at", Instant, nullable=False, server_default=func.now()),
+    # domain/endpoint_health.py
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("first_failed_at", Instant),
+    Column("failing_since", Instant),
+    Column("disabled_at", Instant),
+    Column("disabled_because", Text),
+    CheckConstraint("(disabled_at IS NULL) = (disabled_because IS NULL)", name="disabled_for_a_reason"),
+    Index(None, "project_id"),
+    info=project_may("SELECT", "INSERT", "UPDATE", "DELETE"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Text, primary_key=True),
+    project_column(),
+    # NULL: the message is about an endpoint, not about a customer.
+    Column("customer_id", Uuid, ForeignKey("customer.id")),
+    Column("version", BigInteger),
+    Column("type", Text, nullable=False),
+    # Text, not jsonb: these are the very bytes that are signed and sent, at each attempt and to each endpoint.
+    Column("body", Text, nullable=False),
+    Column("created_at", Instant, nullable=False, server_default=func.now()),
+    CheckConstraint("(customer_id IS NULL) = (version IS NULL)", name="customer_has_version"),
+    UniqueConstraint("customer_id", "version"),
+    Index(None, "project_id", "created_at"),
+    Index(None, "created_at"),
+    info=project_may("SELECT", "INSERT"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    project_column(),
+    Column("endpoint_id", Text, ForeignKey("notification_endpoint.id", ondelete="CASCADE"), nullable=False),
+    Column("message_id", Text, ForeignKey("outbox.id"), nullable=False),
+    # As in the message: what is sent to an endpoint about one customer goes in the order of its versions.
+    Column("customer_id", Uuid),
+    Column("version", BigInteger),
+    Column("state", Text, nullable=False, server_default=text("'pending'")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", Instant, server_default=func.now()),
+    Column("lease", Uuid),
+    Column("lease_until", Instant),
+    Column("status", Integer),  # the HTTP status of the last answer
+    Column("error", Text),
+    Column("queued_at", Instant, nullable=False, server_default=func.now()),  # made, or last asked for again
+    Column("settled_at", Instant),
+    CheckConstraint("state IN ('pending', 'delivered', 'given_up')", name="state"),
+    CheckConstraint("(state = 'pending') = (next_attempt_at IS NOT NULL)", name="pending_has_next_attempt"),
+    CheckConstraint("(state = 'pending') = (settled_at IS NULL)", name="settled_has_time"),
+    UniqueConstraint("endpoint_id", "message_id"),
+    Index(None, "message_id"),
+    Index(None, "endpoint_id", "id"),
+    Index("delivery_due_idx", "endpoint_id", "next_attempt_at", postgresql_where=text("next_attempt_at IS NOT NULL")),
+    Index(
+        "delivery_order_idx",
+        "endpoint_id",
+        "customer_id",
+        "version",
+        postgresql_where=text("next_attempt_at IS NOT NULL"),
+    ),
+    Index("delivery_leased_idx", "endpoint_id", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
+    Index("delivery_settled_idx", "settled_at", postgresql_where=text("settled_at IS NOT NULL")),
+    info=project_may("SELECT", "INSERT", "UPDATE"),
+)
+
 audit = Table(
     "audit",
     metadata,

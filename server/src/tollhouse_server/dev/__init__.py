@@ -87,6 +87,9 @@ class _Run:
         kept = Kept.load(self.data_dir)
         if not self.environment.get("ADMIN_API_KEY"):
             self.environment["ADMIN_API_KEY"] = kept.admin_api_key
+        if not self.environment.get("SECRET_KEY"):
+            self.environment["SECRET_KEY"] = kept.secret_key
+        self.environment.setdefault("NOTIFICATIONS_ALLOW_PRIVATE", "true")  # an app on a desk is at a private address
         self._choose_addresses()
         self._start_stores(with_valkey)
         self.stack.callback(self.supervisor.stop)

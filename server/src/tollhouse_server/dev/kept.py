@@ -13,6 +13,7 @@ class Kept:
     """The secrets of a data directory."""
 
     admin_api_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     webhook_endpoint: str | None = None
     """The sandbox's id of our endpoint, `we_…`."""
     webhook_secret: str | None = None

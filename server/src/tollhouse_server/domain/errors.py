@@ -38,6 +38,16 @@ class CatalogInvalid(Problem):
     code = "catalog-invalid"
 
 
+class UrlNotAllowed(Problem):
+    """The service does not send people, or notifications, to this URL.
+
+    A page must be at one of the catalog's redirect_origins; a notification endpoint must be public and speak https.
+    """
+
+    status = 422
+    code = "url-not-allowed"
+
+
 class UnknownStatus(Exception):
     """Stripe used a status these rules do not know; the customer keeps the last known state until someone decides."""
 

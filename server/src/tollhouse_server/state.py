@@ -1,0 +1,159 @@
+"""What a customer's state is to the outside: the API answers it and notifications carry it, in this one form."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from .domain.catalog import Catalog
+from .domain.entitlements import Answer as Verdict
+from .domain.entitlements import Entitlement, answer
+from .domain.evidence import Evidence, Purchase, Subscription, SubscriptionStatus
+from .domain.owning import OVER
+from .domain.standing import scheduled_end
+from .domain.time import written
+
+
+def _utc(instant: datetime) -> datetime:
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie in the years 1 to 9999, in UTC") from None
+
+
+def _feature_value(value: object) -> object:
+    if isinstance(value, bool) or value == "unlimited" or (isinstance(value, int) and value >= 0):
+        return value
+    raise ValueError('must be true, false, a whole number from 0 on, or "unlimited"')
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_utc), PlainSerializer(written, return_type=str, when_used="json")]
+"""RFC 3339, in UTC."""
+
+FeatureValue = Annotated[bool | int | Literal["unlimited"], BeforeValidator(_feature_value)]
+"""`true` for a switch, a whole number or `"unlimited"` for a limit; `false` and 0 where not allowed."""
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class FeatureAnswer(Answer):
+    """Whether a user may use a feature, and how much of it."""
+
+    allowed: bool
+    value: FeatureValue
+    valid_until: Instant | None = Field(description="When the answer next changes by time alone; null: never.")
+    reason: str = Field(
+        description="The rule that decided; docs/reference lists them.", examples=["subscription-active"]
+    )
+    source: str | None = Field(
+        description="What gives it: a subscription, a purchase or a grant.", examples=["sub_1SXa"]
+    )
+
+
+class SubscriptionState(Answer):
+    id: str
+    product: str | None = Field(description="Null for a price that the catalog has never sold.")
+    price: str | None = Field(description="The lookup key.")
+    quantity: int
+    status: str = Field(description="As Stripe has it.")
+    renews: bool = Field(description="Whether it will be billed again, as things stand.")
+    ends_at: Instant | None = Field(description="When it is scheduled to end, or ended.")
+    current_period_end: Instant
+    trial_end: Instant | None
+    billing_issue: bool = Field(description="A payment failed: ask the user to look into the portal.")
+
+
+class PurchaseState(Answer):
+    id: str
+    product: str | None
+    price: str | None
+    quantity: int
+    payment_status: str
+    purchased_at: Instant
+    amount: int = Field(description="Minor units (cents) that were paid; 0 for a free order.")
+    refunded: int = Field(description="Minor units given back so far.")
+    currency: str | None
+
+
+class GrantState(Answer):
+    id: str
+    feature: str | None
+    product: str | None
+    value: FeatureValue | None
+    starts_at: Instant
+    ends_at: Instant | None
+    reason: str
+
+
+class CustomerState(Answer):
+    """Everything an app may want to show about one user."""
+
+    user_id: str
+    version: int
+    checked_at: Instant
+    features: dict[str, FeatureAnswer]
+    subscriptions: list[SubscriptionState]
+    purchases: list[PurchaseState]
+    grants: list[GrantState]
+
+
+def customer_state(
+    user_id: str,
+    version: int,
+    catalog: Catalog,
+    entitlements: tuple[Entitlement, ...],
+    evidence: Evidence,
+    at: datetime,
+) -> CustomerState:
+    """The state at `at`, of a snapshot and the evidence it was computed from."""
+    return CustomerState(
+        user_id=user_id,
+        version=version,
+        checked_at=at,
+        features=features_at(catalog, entitlements, at),
+        subscriptions=[_subscription(one) for one in evidence.subscriptions],
+        purchases=[_purchase(one) for one in evidence.purchases],
+        grants=[GrantState.model_validate(one) for one in evidence.grants if one.revoked_at is None],
+    )
+
+
+def features_at(catalog: Catalog, entitlements: tuple[Entitlement, ...], at: datetime) -> dict[str, FeatureAnswer]:
+    return {code: feature_answer(answer(entitlements, feature, at)) for code, feature in catalog.features.items()}
+
+
+def feature_answer(verdict: Verdict) -> FeatureAnswer:
+    return FeatureAnswer.model_validate(verdict)
+
+
+def _subscription(one: Subscription) -> SubscriptionState:
+    ends_at = one.ended_at or scheduled_end(one)
+    item = one.items[0] if one.items else None
+    return SubscriptionState(
+        id=one.id,
+        product=item.product if item else None,
+        price=item.lookup_key if item else None,
+        quantity=item.quantity if item else 0,
+        status=one.status,
+        renews=ends_at is None and one.status not in OVER,
+        ends_at=ends_at,
+        current_period_end=one.period_end,
+        trial_end=one.trial_end,
+        billing_issue=one.status in (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID),
+    )
+
+
+def _purchase(one: Purchase) -> PurchaseState:
+    item = one.items[0] if one.items else None
+    return PurchaseState(
+        id=one.id,
+        product=item.product if item else None,
+        price=item.lookup_key if item else None,
+        quantity=item.quantity if item else 0,
+        payment_status=one.payment_status,
+        purchased_at=one.since,
+        amount=one.payment.money.amount if one.payment else 0,
+        refunded=one.payment.refunded if one.payment else 0,
+        currency=one.payment.money.currency if one.payment else None,
+    )
