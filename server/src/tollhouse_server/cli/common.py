@@ -2,7 +2,7 @@
 
 import asyncio
 import getpass
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, NoReturn, TypeVar
 
@@ -65,6 +65,15 @@ def with_resources(settings: Settings, run: Callable[[Resources], Awaitable[Answ
 
 async def find_project(tx: Tx, slug: str) -> Project:
     return await project_by_slug(tx, slug) or fail(f"No project {slug} is registered: apply its catalog first.")
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """In columns, one line a row however long: for eyes and for `grep` alike."""
+    lines = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        out.print("  ".join(padded).rstrip(), markup=False)
 
 
 def acting_operator(command: str) -> Cause:

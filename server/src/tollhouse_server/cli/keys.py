@@ -1,11 +1,10 @@
 """The keys with which apps and machines call."""
 
-from datetime import timedelta
-from typing import Annotated
+from datetime import datetime, timedelta
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from sqlalchemy import select
+from sqlalchemy import Row, select
 
 from ..audit import Cause
 from ..catalogs import Project
@@ -16,7 +15,7 @@ from ..db.engine import Tx
 from ..db.tables import api_key
 from ..domain.scopes import USUAL, Scope
 from ..resources import Resources
-from .common import acting_operator, fail, find_project, out, ready_settings, with_resources
+from .common import acting_operator, fail, find_project, out, print_table, ready_settings, with_resources
 
 app = typer.Typer(no_args_is_help=True, help="The keys with which apps and operators' machines call.")
 
@@ -65,14 +64,15 @@ def list_keys(project: Whose = None, operator: OfOperators = False) -> None:
             owner = await _owner(tx, project, operator)
             query = select(api_key).where(of_owner(owner.id if owner else None))
             rows = (await tx.execute(query.order_by(api_key.c.created_at.desc(), api_key.c.id))).all()
-        table = Table("id", "name", "scopes", "state", "ends", "last used", box=None)
-        for row in rows:
-            ends = row.revoked_at or row.expires_at
-            when = (f"{instant:%Y-%m-%d %H:%M}" if instant else "never" for instant in (ends, row.last_used_at))
-            table.add_row(row.id, row.name, " ".join(row.scopes), state_of(row, at).replace("_", " "), *when)
-        out.print(table)
+        print_table(("id", "name", "scopes", "state", "ends", "last used"), [_line(row, at) for row in rows])
 
     with_resources(ready_settings(), run)
+
+
+def _line(key: Row[Any], at: datetime) -> tuple[str, ...]:
+    ends = key.revoked_at or key.expires_at
+    when = (f"{instant:%Y-%m-%d %H:%M}" if instant else "never" for instant in (ends, key.last_used_at))
+    return key.id, key.name, ",".join(key.scopes), state_of(key, at).replace("_", " "), *when
 
 
 @app.command("rotate")

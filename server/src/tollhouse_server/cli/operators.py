@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from sqlalchemy import select
 
 from ..audit import Cause
@@ -15,7 +14,7 @@ from ..db.engine import Tx
 from ..db.tables import operator
 from ..passwords import generate_password
 from ..resources import Resources
-from .common import acting_operator, err, fail, out, ready_settings, with_resources
+from .common import acting_operator, err, fail, out, print_table, ready_settings, with_resources
 
 app = typer.Typer(no_args_is_help=True, help="The people who run the fleet, each under a name of their own.")
 
@@ -45,13 +44,16 @@ def list_operators() -> None:
     async def run(resources: Resources) -> None:
         async with resources.database.transaction() as tx:
             rows = (await tx.execute(select(operator).order_by(operator.c.name))).all()
-        table = Table("name", "since", "last seen", "disabled", box=None)
-        for row in rows:
-            instants = (row.created_at, row.last_seen_at, row.disabled_at)
-            table.add_row(row.name, *(f"{one:%Y-%m-%d %H:%M}" if one else "never" for one in instants))
-        out.print(table)
+        print_table(
+            ("name", "since", "last seen", "disabled"),
+            [(one.name, *map(_when, (one.created_at, one.last_seen_at, one.disabled_at))) for one in rows],
+        )
 
     with_resources(ready_settings(), run)
+
+
+def _when(instant: datetime | None) -> str:
+    return f"{instant:%Y-%m-%d %H:%M}" if instant else "never"
 
 
 @app.command("disable")
