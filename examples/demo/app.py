@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from pdf_file import pdf_of
 
-from tollhouse import AsyncTollhouse, CheckoutStatus, NotFound, Price, TollhouseError
+from tollhouse import AsyncTollhouse, Checkout, CheckoutStatus, NotFound, Price, TollhouseError
 from tollhouse.fastapi import Requires, install
 
 HERE = Path(__file__).parent
@@ -105,7 +105,7 @@ async def pdf_upgrade(user: User, price: Annotated[str, Form()]) -> Response:
     checkout = await pdf_tool.open_checkout(
         user, price, success_url=f"{DEMO_URL}/pdf/welcome", cancel_url=f"{DEMO_URL}/pdf#plans"
     )
-    return RedirectResponse(checkout.url or "/pdf?notice=already-yours", status_code=303)
+    return RedirectResponse(checkout.url or f"/pdf?notice={notice_without_a_page(checkout)}", status_code=303)
 
 
 @app.get("/pdf/welcome")
@@ -160,7 +160,7 @@ async def bot_upgrade(server_id: ServerId) -> Response:
     checkout = await guild_bot.open_checkout(
         server_id, "guild-bot.premium.monthly", success_url=f"{DEMO_URL}/bot/welcome", cancel_url=f"{DEMO_URL}/bot"
     )
-    return RedirectResponse(checkout.url or "/bot?notice=already-yours", status_code=303)
+    return RedirectResponse(checkout.url or f"/bot?notice={notice_without_a_page(checkout)}", status_code=303)
 
 
 @app.get("/bot/welcome")
@@ -191,7 +191,12 @@ NOTICES = {
     ),
     "unfinished": ("warn", "That checkout was not finished. Nothing was charged."),
     "already-yours": ("good", "That is yours already."),
+    "in-a-moment": ("warn", "The payment page cannot be opened right now. Please try again in a moment."),
 }
+
+
+def notice_without_a_page(checkout: Checkout) -> str:
+    return "already-yours" if checkout.outcome == "already_owned" else "in-a-moment"
 
 
 def notice_after(checkout: CheckoutStatus) -> str:

@@ -57,9 +57,10 @@ class Checkout:
     id: str | None
     """`chk_…`; None when nothing was opened (`already_owned`)."""
     url: str | None
-    """Stripe's payment page; None exactly for `already_owned`."""
+    """Stripe's payment page; None for `already_owned`, and while it is `opening`."""
     outcome: str
-    """`new`, `pending` (the same checkout is still open) or `already_owned`."""
+    """`new`, `pending` (the same checkout is still open), `already_owned`, or `opening`: Stripe did not answer, so
+    whether there is a page is not known yet. Ask again in a moment, or `sync_checkout`: there never are two pages."""
     expires_at: datetime | None
 
 
@@ -72,7 +73,7 @@ class CheckoutStatus:
     price: str
     quantity: int
     state: str
-    """`open`, `complete` or `expired`. Complete is not yet paid: a bank debit settles days later."""
+    """`opening`, `open`, `complete` or `expired`. Complete is not yet paid: a bank debit settles days later."""
     payment_status: str
     """`unpaid`, `paid` or `no_payment_required`."""
     url: str | None

@@ -70,7 +70,8 @@ def open_checkout(
 ) -> Call[Checkout]:
     """Open Stripe's payment page for a price (its lookup key, `project.product.price`); send the user to `.url`.
 
-    Asking again while one is open answers with the same page (`pending`). `.url` is None when the user already owns it.
+    Asking again while one is open answers with the same page (`pending`). `.url` is None when the user already owns it,
+    and, rarely, when Stripe did not say whether it opened the page (`.outcome` is `opening`): ask again in a moment.
     The user comes back to `success_url` with `checkout_id=chk_…` added to its query: give that to `sync_checkout`.
     Raises NotFound (`price-not-found`), Invalid (`url-not-allowed`, `validation-failed`).
     """

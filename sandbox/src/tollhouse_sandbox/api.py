@@ -97,6 +97,8 @@ def _carry_out(
         if replay:
             headers["Idempotent-Replayed"] = "true"
             headers["Original-Request"] = replay.original_request
+            if replay.status >= 500:  # it will be no other the next time
+                headers["Stripe-Should-Retry"] = "false"
             return replay.status, replay.body
         sandbox.account.request = {"id": request_id, "idempotency_key": key}
         with sandbox.step():

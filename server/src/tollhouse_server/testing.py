@@ -25,6 +25,8 @@ from tollhouse_sandbox.testing import RunningSandbox
 from .api.protocol import SERVED
 from .app import build_app
 from .catalogs import project_by_slug
+from .commands.finish_checkouts import finish_checkouts
+from .commands.open_checkout import CheckoutDesk
 from .db.tables import customer
 from .domain.scopes import OF_PROJECTS
 from .reconcile import Asked, Kind, Trigger
@@ -183,6 +185,8 @@ class RunningService:
             timetable = Timetable(resources.database, resources.clock, resources.refresh)
             while await timetable.refresh_outdated():
                 pass
+            desk = CheckoutDesk(resources.database, resources.stripe, resources.pipeline)
+            await finish_checkouts(desk, at=resources.clock.now())
             while await resources.courier.deliver_due():
                 pass
             return done

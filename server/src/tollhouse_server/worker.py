@@ -14,6 +14,8 @@ import structlog
 
 from . import inbox, logs, outbox
 from .audit import anchors, trail
+from .commands.finish_checkouts import finish_checkouts
+from .commands.open_checkout import CheckoutDesk
 from .db.engine import conninfo
 from .pipeline import Pipeline
 from .reconcile import Kind
@@ -26,6 +28,7 @@ log = structlog.get_logger(__name__)
 POLL_EVERY = timedelta(seconds=1)
 """How long a missed NOTIFY can delay work."""
 AFTER_ERROR = timedelta(seconds=1)
+FINISH_EVERY = timedelta(seconds=30)
 ANCHOR_EVERY = timedelta(minutes=5)
 """How much of the audit trail, at most, could be made anew without contradicting a line of the log."""
 
@@ -59,6 +62,7 @@ class Worker:
                 loops.create_task(
                     self._every("heartbeat", HEARTBEAT_EVERY, lambda: self._timetable.heartbeat(self._id))
                 )
+                loops.create_task(self._every("checkouts", FINISH_EVERY, self._finish_checkouts))
                 loops.create_task(self._every("prune", PRUNE_EVERY, self._timetable.prune))
                 loops.create_task(self._every("anchor", ANCHOR_EVERY, self._anchor))
                 for kind in Kind:
@@ -80,6 +84,11 @@ class Worker:
                 log.exception("the pipeline cannot work")
                 pause = AFTER_ERROR
             await self._wait(self._wake, pause)
+
+    async def _finish_checkouts(self) -> None:
+        resources = self._resources
+        desk = CheckoutDesk(resources.database, resources.stripe, self._pipeline)
+        await finish_checkouts(desk, at=resources.clock.now())
 
     async def _refresh_all(self) -> None:
         """A published catalog makes all of a project's customers outdated at once: batch after batch, no pause."""

@@ -61,11 +61,11 @@ class OpenCheckout(Body):
 
 
 class OpenedCheckout(Answer):
-    """Where to send the person; `id` and `url` are null exactly where nothing is left to buy (`already_owned`)."""
+    """Where to send the person. `id` is null exactly where nothing is left to buy (`already_owned`)."""
 
     id: str | None
-    url: str | None
-    outcome: Literal["new", "pending", "already_owned"]
+    url: str | None = Field(description="Null where nothing is left to buy, and while the page is `opening`.")
+    outcome: Literal["new", "pending", "opening", "already_owned"]
     expires_at: Instant | None
 
 
@@ -74,7 +74,9 @@ class CheckoutState(Answer):
     user_id: str
     price: str
     quantity: int
-    state: Literal["open", "complete", "expired"]
+    state: Literal["opening", "open", "complete", "expired"] = Field(
+        description="`opening`: Stripe was asked for the page, and what it did is not known yet."
+    )
     payment_status: Literal["unpaid", "paid", "no_payment_required"] = Field(
         description="A bank debit is complete, yet unpaid for days."
     )
@@ -87,6 +89,8 @@ class SyncedCheckout(Answer):
     checkout: CheckoutState
     customer: CustomerState
 
+
+_STATUS = {"new": 201, "pending": 200, "opening": 202, "already_owned": 200}
 
 EXAMPLE_OPENED = {
     "id": "chk_9fKx2mQ0aTz1",
@@ -118,6 +122,11 @@ EXAMPLE_CHECKOUT = {
             "description": "`pending`: the same request is open already; or `already_owned`.",
             "content": {"application/json": {"example": {**EXAMPLE_OPENED, "outcome": "pending"}}},
         },
+        202: {
+            "model": OpenedCheckout,
+            "description": "`opening`: Stripe did not answer, and may have opened it. Sync the checkout, or ask again.",
+            "content": {"application/json": {"example": {**EXAMPLE_OPENED, "url": None, "outcome": "opening"}}},
+        },
         **documented(
             MalformedJson,
             UnsupportedMediaType,
@@ -135,11 +144,13 @@ EXAMPLE_CHECKOUT = {
 async def open_checkout(body: OpenCheckout, project: MayCheckout, ctx: Ctx, response: Response) -> OpenedCheckout:
     """Asking twice gives the same page. Asking for another plan of the group closes the page before.
 
-    Who has the thing already is told so (`already_owned`) and pays nothing: send them to the portal.
+    Who has the thing already is told so (`already_owned`) and pays nothing: send them to the portal. Where Stripe does
+    not say whether there is a page (202, `opening`), `sync` finds out and asking again goes on: there never are two.
     """
     opened = await ctx.checkout_desk.open(project, CheckoutRequest(**body.model_dump()), at=ctx.clock.now())
-    if opened.outcome != "new":
-        response.status_code = 200
+    response.status_code = _STATUS[opened.outcome]
+    if opened.id is not None:
+        response.headers["Location"] = f"/v1/checkouts/{opened.id}"
     return OpenedCheckout.model_validate(opened)
 
 
@@ -168,9 +179,14 @@ async def read_checkout(id: TextInPath, project: MayCheckout, ctx: Ctx) -> Check
     },
 )
 async def sync_checkout(id: TextInPath, project: MayCheckout, ctx: Ctx) -> SyncedCheckout:  # noqa: A002
-    """For the page people return to, which may come before the webhook. Answers with what is true now."""
+    """For the page people return to, which may come before the webhook. Answers with what is true now.
+
+    A checkout that is still `opening` is opened by it, if Stripe had not done so.
+    """
     async with ctx.database.transaction(project=project.id) as tx:
         row = await _find(tx, project, id)
+    if row.state == "opening":
+        await ctx.checkout_desk.resume(project, row, at=ctx.clock.now())
     if row.stripe_customer_id is not None:  # else it was deleted at Stripe, and what we know is final
         await ctx.pipeline.sync(row.stripe_customer_id, Cause("app", f"sync of checkout {id}"))
     async with ctx.database.transaction(project=project.id) as tx:
@@ -198,7 +214,7 @@ def _state(row: Row[tuple[object, ...]]) -> CheckoutState:
         user_id=row.user_id,
         price=row.lookup_key,
         quantity=row.asked["quantity"],
-        state="open" if row.state == "opening" else row.state,
+        state=row.state,
         payment_status=row.payment_status,
         url=row.url if row.state == "open" else None,
         created_at=row.created_at,

@@ -4,6 +4,7 @@ The intent is a row before Stripe hears of it, and its id is Stripe's idempotenc
 the same request asked again goes on where it stopped. For one customer and plan group one page at most can be paid on.
 """
 
+import asyncio
 import secrets
 import uuid
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
+import structlog
 from sqlalchemy import Result, Row, insert, select, update
 
 from .. import snapshot
@@ -23,18 +25,24 @@ from ..domain.errors import Problem, UrlNotAllowed
 from ..domain.origins import origin_of
 from ..domain.owning import holder
 from ..pipeline import Pipeline
-from ..stripe_gateway import StripeClient, StripeRefused
+from ..stripe_gateway import StripeClient, StripeRefused, StripeUnavailable
 from ..stripe_gateway.sessions import (
     OpenSession,
     checkout_parameters,
     create_checkout,
     create_customer,
     expire_checkout,
+    find_checkout,
 )
 from .give_grant import ensure_customer
 
 LASTS = timedelta(hours=23)
 """How long a page may be paid on; Stripe allows 24 hours at most, by its own clock."""
+
+PATIENCE = timedelta(seconds=8)
+"""How long Stripe is waited for while a person waits; what it does later is found out later."""
+
+log = structlog.get_logger(__name__)
 
 
 class PriceNotFound(Problem):
@@ -70,11 +78,14 @@ class CheckoutRequest:
 
 @dataclass(frozen=True, slots=True)
 class OpenedCheckout:
-    """`id` and `url` are None exactly where the outcome is `already_owned`: there is nothing to pay."""
+    """`id` is None exactly where the outcome is `already_owned`: there is nothing to pay.
+
+    `url` is None there too, and while it is `opening`: Stripe was asked for the page, and what it did is not known yet.
+    """
 
     id: str | None
     url: str | None
-    outcome: Literal["new", "pending", "already_owned"]
+    outcome: Literal["new", "pending", "opening", "already_owned"]
     expires_at: datetime | None
 
 
@@ -109,8 +120,46 @@ class CheckoutDesk:
             raise CheckoutConflict("Another payment page of this customer cannot be closed now: try again in a moment.")
         if intent.state == "open":
             return OpenedCheckout(intent.id, intent.url, "pending", intent.expires_at)
-        session = await self._session(owner, intent)
+        try:
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                session = await self._session(owner, intent)
+        except (StripeUnavailable, TimeoutError) as failed:
+            if isinstance(failed, StripeUnavailable) and not failed.sent:
+                raise
+            log.warning("whether Stripe opened a checkout is not known yet", checkout=intent.id)
+            return OpenedCheckout(intent.id, None, "opening", intent.expires_at)
         return OpenedCheckout(intent.id, session.url, "new", session.expires_at)
+
+    async def resume(self, owner: Project, intent: Row[Any], *, at: datetime) -> None:
+        """Goes on with an opening that was cut short, for somebody who waits for its page.
+
+        Not where it would sell what is owned by now. Raises StripeUnavailable, and then it is as it was.
+        """
+        async with self.database.transaction(project=owner.id) as tx:
+            catalog = await current_catalog(tx, owner)
+            sold = catalog.prices.get(intent.lookup_key)
+            evidence = await snapshot.gather(tx, intent.customer_id, owner.id)
+        if sold is None or intent.expires_at <= at or holder(catalog, evidence, catalog.products[sold.product], at):
+            await self.look_up(intent)
+        else:
+            await self._late_session(owner, intent)
+
+    async def look_up(self, intent: Row[Any]) -> None:
+        """Ends an opening that was cut short as Stripe has it: with the page it made, or expired where it made none."""
+        try:
+            session_id = await find_checkout(self.stripe, intent.request["customer"], intent.id)
+        except StripeRefused:  # it does not even know the customer any more
+            session_id = None
+        if session_id is None:
+            await self._forget(intent)
+            return
+        async with self.database.transaction(project=intent.project_id) as tx:
+            await tx.execute(
+                update(checkout)
+                .where(checkout.c.id == intent.id, checkout.c.state == "opening")
+                .values(state="open", stripe_session_id=session_id)
+            )
+        await self.pipeline.sync(intent.request["customer"], Cause("timetable", "a checkout was cut short"))
 
     async def _intend(
         self,
@@ -147,7 +196,7 @@ class CheckoutDesk:
         try:
             session = await create_checkout(self.stripe, intent.id, intent.request)
         except StripeRefused:
-            await self._forget(owner, intent)
+            await self._forget(intent)
             raise
         async with self.database.transaction(project=owner.id) as tx:
             await tx.execute(
@@ -176,9 +225,13 @@ class CheckoutDesk:
         except StripeRefused:
             return None
 
-    async def _forget(self, owner: Project, intent: Row[Any]) -> None:
-        async with self.database.transaction(project=owner.id) as tx:
-            await tx.execute(update(checkout).where(checkout.c.id == intent.id).values(state="expired"))
+    async def _forget(self, intent: Row[Any]) -> None:
+        async with self.database.transaction(project=intent.project_id) as tx:
+            await tx.execute(
+                update(checkout)
+                .where(checkout.c.id == intent.id, checkout.c.state == "opening")
+                .values(state="expired")
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,7 @@ checkout = Table(
     Column("expires_at", Instant, nullable=False),
     CheckConstraint("state IN ('opening', 'open', 'complete', 'expired')", name="state"),
     Index(None, "customer_id"),
+    Index("checkout_opening_idx", "created_at", postgresql_where=text("state = 'opening'")),
     info=project_may("SELECT", "INSERT", "UPDATE (state, stripe_session_id, url, expires_at)"),
 )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import stripe
 import structlog
 from stripe import StripeClient as StripeClient
@@ -15,6 +16,7 @@ API_VERSION = stripe.api_version
 
 log = structlog.get_logger(__name__)
 
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 MAX_NETWORK_RETRIES = 2
 TIMEOUT_SECONDS = 20
 
@@ -27,6 +29,11 @@ class StripeUnavailable(Problem):
 
     status = 503
     code = "upstream-unavailable"
+
+    def __init__(self, detail: str, *, sent: bool = False) -> None:
+        """`sent`: what was asked may have been carried out all the same; else it certainly was not."""
+        super().__init__(detail)
+        self.sent = sent
 
 
 class StripeRefused(Problem):
@@ -74,4 +81,6 @@ def stripe_errors() -> Iterator[None]:
         raise StripeRefused(refused.user_message or str(refused), refused.code) from refused
     except stripe.StripeError as failed:
         log.warning("Stripe does not answer", error=str(failed), stripe_request_id=failed.request_id)
-        raise StripeUnavailable("Stripe does not answer now; nothing was lost, try again in a moment.") from failed
+        sent = not isinstance(failed.__cause__, _NEVER_SENT)
+        said = "Stripe does not answer now; nothing was lost, try again in a moment."
+        raise StripeUnavailable(said, sent=sent) from failed

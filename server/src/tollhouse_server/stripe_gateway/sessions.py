@@ -66,18 +66,30 @@ async def create_checkout(client: stripe.StripeClient, checkout_id: str, paramet
     def create(options: RequestOptions) -> Awaitable[stripe.checkout.Session]:
         return client.v1.checkout.sessions.create_async(parameters, options)  # type: ignore[arg-type]
 
-    async def find() -> stripe.checkout.Session | None:
-        listed = await client.v1.checkout.sessions.list_async({"customer": parameters["customer"], "limit": 100})
-        async for one in listed.auto_paging_iter():
-            if one.client_reference_id == checkout_id:
-                return one
-        return None
-
     with stripe_errors():
-        session = await _once(f"tollhouse-checkout-{checkout_id}", create, find)
+        session = await _once(
+            f"tollhouse-checkout-{checkout_id}", create, lambda: _find(client, parameters["customer"], checkout_id)
+        )
     if session.url is None:
         raise StripeRefused(f"the session of checkout {checkout_id} has no page", None)
     return OpenSession(session.id, session.url, from_timestamp(session.expires_at))
+
+
+async def find_checkout(client: stripe.StripeClient, stripe_customer_id: str, checkout_id: str) -> str | None:
+    """The session (`cs_…`) that was opened for the checkout, whatever became of it; None where none was."""
+    with stripe_errors():
+        session = await _find(client, stripe_customer_id, checkout_id)
+    return None if session is None else session.id
+
+
+async def _find(
+    client: stripe.StripeClient, stripe_customer_id: str, checkout_id: str
+) -> stripe.checkout.Session | None:
+    listed = await client.v1.checkout.sessions.list_async({"customer": stripe_customer_id, "limit": 100})
+    async for one in listed.auto_paging_iter():
+        if one.client_reference_id == checkout_id:
+            return one
+    return None
 
 
 def checkout_parameters(
@@ -149,7 +161,10 @@ async def _once(
         except stripe.APIError as failed:
             if (failed.headers or {}).get("idempotent-replayed") != "true" or number == KEYS:
                 raise
-        found = await find()
+            try:
+                found = await find()
+            except stripe.StripeError:
+                raise failed from None  # of the two failures the one that may have made it
         if found is not None:
             return found
     raise AssertionError("the last key returns or raises")
