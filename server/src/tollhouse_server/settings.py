@@ -1,5 +1,6 @@
 """Every environment variable of the service: typed, read once, frozen. docs/reference/settings.md tells each."""
 
+import ipaddress
 from typing import Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -43,6 +44,12 @@ class Settings(BaseSettings):
         ge=1,
         le=64,
         description="Processes in which `tollhouse serve` serves its one port; about one for each core it may use.",
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1",
+        description="Addresses and networks (`10.0.0.0/8`), with commas between, of the proxies in front of `tollhouse "
+        "serve`: their `X-Forwarded-For` says who calls. Behind one that is not named all have its address, and "
+        "who fails to authenticate from there slows the others down.",
     )
     sandbox_host_port: int = Field(8901, ge=0, le=65535, description="`tollhouse dev`: the port of the Stripe sandbox.")
     demo_host_port: int = Field(8903, ge=0, le=65535, description="`tollhouse dev`: the port of the demo app.")
@@ -161,6 +168,14 @@ class Settings(BaseSettings):
         if driver.partition("+")[0] not in ("postgresql", "postgres"):
             raise ValueError("must be a URL as in postgresql://user:password@host/tollhouse")
         return url
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_addresses(cls, listed: str) -> str:
+        try:
+            return ",".join(str(ipaddress.ip_network(one.strip())) for one in listed.split(","))
+        except ValueError:
+            raise ValueError("must be addresses or networks with commas between, as in 127.0.0.1,10.0.0.0/8") from None
 
     @field_validator("redis_url")
     @classmethod

@@ -126,6 +126,23 @@ def test_guessing_is_refused_and_locks_nobody_out(world: World, grace: httpx.Cli
     assert grace.get(PROJECTS).status_code == 200
 
 
+def test_behind_a_trusted_proxy_the_callers_are_told_apart(
+    world: World, grace: httpx.Client, stranger: httpx.Client, refused: Refused
+) -> None:
+    """Who guesses from one address keeps nobody out who calls through the same proxy, not even the guessed name."""
+    change(world, add_operator, "proxied", PASSWORD)
+
+    def call(address: str, password: str) -> httpx.Response:
+        auth = httpx.BasicAuth("proxied", password)
+        return stranger.get(PROJECTS, auth=auth, headers={"X-Forwarded-For": address})
+
+    for number in range(MOST_FAILURES):
+        # One host has a whole /64 of IPv6 to call from.
+        refused(call(f"2001:db8::{number}", f"guess {number}"), 401, "unauthenticated")
+    refused(call("2001:db8::ffff", PASSWORD), 429, "rate-limited")
+    assert call("192.0.2.7", PASSWORD).status_code == 200
+
+
 def test_a_hash_of_older_costs_is_made_anew(world: World, grace: httpx.Client, stranger: httpx.Client) -> None:
     """At the next login, so that raising the costs reaches everybody; it is seen that they came."""
     change(world, add_operator, "old", PASSWORD)

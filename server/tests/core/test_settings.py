@@ -42,6 +42,9 @@ def settings(**changes: Any) -> Settings:
         ("log_format", "xml"),
         ("claim_lease_seconds", 0),
         ("app_host_port", CANARY),
+        ("trusted_proxies", "*"),
+        ("trusted_proxies", "proxy.example.com"),
+        ("trusted_proxies", "10.0.0.1/8"),
     ],
 )
 def test_a_wrong_value_is_refused(name: str, value: object) -> None:

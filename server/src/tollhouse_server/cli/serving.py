@@ -74,5 +74,6 @@ def _options(settings: Settings) -> dict[str, Any]:
         "host": settings.app_host,
         "port": settings.app_host_port,
         "timeout_graceful_shutdown": 10,
+        "forwarded_allow_ips": settings.trusted_proxies,
         **SERVED,
     }
