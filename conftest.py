@@ -129,8 +129,15 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def world(sandbox: RunningSandbox, service: RunningService, database_url: str) -> Iterator[World]:
-    """The service, its database and Stripe, empty and at one time of day."""
+def world(
+    request: pytest.FixtureRequest, sandbox: RunningSandbox, service: RunningService, database_url: str
+) -> Iterator[World]:
+    """The service, its database and Stripe, empty and at one time of day.
+
+    At the end its invariants hold, but for those that a test says it `breaks`.
+    """
     assert service.settings.database_url.get_secret_value() == database_url
     with world_of(sandbox, service) as beginning:
         yield beginning
+        broken = {name for mark in request.node.iter_markers("breaks") for name in mark.args}
+        assert [one for one in beginning.broken_invariants() if one.partition(":")[0] not in broken] == []

@@ -58,6 +58,7 @@ VERBS = [
     "keys rotate",
     "keys revoke",
     "keys scan",
+    "doctor",
     "audit list",
     "audit export",
     "operators add",
@@ -314,6 +315,28 @@ def test_the_audit_trail_from_a_shell(world: World, of_world: dict[str, str], ty
     assert [one["fault"] and one["fault"]["position"] for one in told] == [None, 2]
     assert "No project nobody is registered" in sentence(typed(of_world, "audit", "verify", "--project", "nobody"))
     assert "There is no anchor in it" in sentence(typed(of_world, "audit", "verify", "--anchors", "pdf-tool.toml"))
+
+
+def test_the_doctor_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -> None:
+    """0 where all is well, 1 where something is wrong, with what to do; 2 where it could not look."""
+    with psycopg.connect(of_world["DATABASE_URL"], autocommit=True) as connection:
+        assert typed(of_world, "doctor", "--online").code == 1
+        connection.execute("INSERT INTO worker (id, seen_at) VALUES ('w', now() + interval '1 minute')")
+        well = typed(of_world, "doctor", "--online")
+        assert (well.code, well.err) == (0, "") and "all is well." in well.out
+        connection.execute(
+            "INSERT INTO inbox (event_id, type, body, occurred_at, state, subject)"
+            " VALUES ('evt_1', 'invoice.paid', '{}', now(), 'buried', 'cus_x')"
+        )
+    ill = typed(of_world, "doctor")
+    assert ill.code == 1 and "1 not well." in ill.out
+    assert "- evt_1 (invoice.paid)" in ill.out and "docs/runbooks/buried-events.md" in ill.out
+    told = {one["name"]: one for one in json.loads(typed(of_world, "doctor", "--json").out)["checks"]}
+    assert [name for name, one in told.items() if not one["well"]] == ["events-buried"]
+    assert told["events-buried"]["count"] == 1 and told["events-buried"]["severity"] == "wrong"
+    away = typed(of_world | {"DATABASE_URL": "postgresql://tollhouse@127.0.0.1:9/tollhouse"}, "doctor")
+    assert (away.code, away.out) == (2, "") and "It could not look" in away.err
+    assert typed({}, "doctor").code == 2
 
 
 def test_mistakes_are_told_in_a_sentence(of_world: dict[str, str], run: Run, typed: Run, tmp_path: Path) -> None:

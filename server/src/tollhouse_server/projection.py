@@ -1,7 +1,7 @@
 """What an event says is dirty, and what we hold of Stripe's objects: newer reads win."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,14 @@ def concerning(type_: str, obj: Mapping[str, Any]) -> str | None:
             return _id(obj.get("id"))
         case _:
             return None
+
+
+_ANY = {"id": "x", "customer": "cus_x", "charge": "ch_x", "product": "prod_x"}
+
+
+def types_concerning(known: Iterable[str]) -> list[str]:
+    """Those of the `known` types of event that can concern something of ours, in their order."""
+    return [type_ for type_ in known if concerning(type_, _ANY) is not None]
 
 
 def _id(reference: object) -> str | None:

@@ -64,6 +64,7 @@ def world(sandbox: RunningSandbox, postgres_server: PostgresServer, migrated_tem
     postgres_server.create_database(name, template=migrated_template)
     with running_world(sandbox, postgres_server.url(name)) as running:
         yield running
+        assert running.broken_invariants() == []
     postgres_server.drop_database(name)
 
 

@@ -201,6 +201,7 @@ def test_an_event_that_waits_in_the_inbox_explains_the_difference(world: World, 
     assert not ada.may(EXPORT)
 
 
+@pytest.mark.breaks("snapshot-version")
 def test_a_customer_whom_a_restored_backup_does_not_know(world: World, app: Tollhouse) -> None:
     """Stripe shows them with our stamp: made again, with all they paid for. Strangers are counted and not touched."""
     ada = world.customer(app, "ada")
@@ -282,6 +283,7 @@ def test_one_customer_who_cannot_be_read_stops_nobody(world: World, app: Tollhou
     assert all(row.closed_at and not row.repaired for row in report(world, run_id) if row.stripe_customer_id == lost)
 
 
+@pytest.mark.breaks("two-subscriptions")
 def test_what_stripe_no_longer_shows_is_told_and_left(world: World, app: Tollhouse) -> None:
     """A subscription of ours that is nowhere at Stripe: nothing is closed by an absence, and somebody is told."""
     ada = world.customer(app, "ada")

@@ -1,6 +1,7 @@
 """Keeps one webhook endpoint registered, for `tollhouse dev`; a real account's endpoint is made by its owner."""
 
 import typing
+from collections.abc import Collection
 
 import stripe
 from stripe import StripeClient
@@ -8,6 +9,7 @@ from stripe import StripeClient
 from .client import API_VERSION, stripe_errors
 
 _MARK = "tollhouse dev"
+PATH = "/v1/stripe/webhook"
 
 
 def known_event_types() -> tuple[str, ...]:
@@ -33,3 +35,30 @@ async def register_endpoint(
             {"url": url, "enabled_events": ["*"], "api_version": API_VERSION, "description": _MARK}  # type: ignore[typeddict-item]
         )
     return made.id, made["secret"]  # told only now
+
+
+async def faults_of_endpoints(client: StripeClient, needed: Collection[str]) -> list[str]:
+    """What keeps Stripe from telling us of the `needed` types of event, each in words; none where one endpoint will do.
+
+    Asks for the balance too, which any key in use may read. Raises StripeUnavailable, StripeRefused.
+    """
+    with stripe_errors():
+        await client.v1.balance.retrieve_async()
+        listed = await client.v1.webhook_endpoints.list_async({"limit": 100})
+        ours = [one async for one in listed.auto_paging_iter() if one.url.endswith(PATH)]
+    if not ours:
+        return [f"No webhook endpoint leads to a URL that ends in {PATH}."]
+    faults = [(one.id, _faults(one, needed)) for one in ours]
+    if any(not found for _, found in faults):
+        return []
+    return [f"{id_}: {said}" for id_, found in faults for said in found]
+
+
+def _faults(endpoint: stripe.WebhookEndpoint, needed: Collection[str]) -> list[str]:
+    found = [] if endpoint.status == "enabled" else [f"it is {endpoint.status}"]
+    if endpoint.api_version not in (None, API_VERSION):
+        found.append(f"its API version is {endpoint.api_version}, ours is {API_VERSION}")
+    unheard = sorted(set(needed) - set(endpoint.enabled_events))
+    if unheard and "*" not in endpoint.enabled_events:
+        found.append(f"it does not send {', '.join(unheard)}")
+    return found
