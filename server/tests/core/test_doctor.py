@@ -29,6 +29,11 @@ OF_OTHER = "SET project_id = (SELECT id FROM project WHERE slug = 'other')"
 ENTRY = "INSERT INTO audit (at, action, actor, cause) VALUES (now(), 'x', 'mallory', 'by hand')"
 LEASED = "UPDATE inbox SET state = 'received', outcome = NULL, next_attempt_at = now(), lease = gen_random_uuid(),"
 
+ENDPOINT = (
+    "INSERT INTO notification_endpoint (id, project_id, url, description)"
+    " SELECT 'ep_1', id, 'https://app.test/hook', '' FROM project"
+)
+
 BREAKS: dict[str, tuple[str, ...]] = {
     "schema": ("UPDATE alembic_version SET version_num = '0001'",),
     "walls": ("ALTER TABLE access_grant DISABLE ROW LEVEL SECURITY",),
@@ -49,6 +54,16 @@ BREAKS: dict[str, tuple[str, ...]] = {
     "checkouts-half-open": (
         "UPDATE checkout SET state = 'opening', created_at = :now - interval '11 minutes',"
         " expires_at = :now + interval '1 hour'",
+    ),
+    "notifications-waiting": (
+        ENDPOINT,
+        "INSERT INTO delivery (project_id, endpoint_id, message_id, customer_id, version, next_attempt_at)"
+        " SELECT id, 'ep_1', 'msg_' || n, '00000000-0000-0000-0000-000000000001', n, now() - interval '11 minutes'"
+        " FROM project, generate_series(1, 3) n",
+    ),
+    "notifications-disabled": (
+        ENDPOINT,
+        "UPDATE notification_endpoint SET disabled_at = now(), disabled_because = 'it failed for five days'",
     ),
     "versions-audited": ("DELETE FROM audit WHERE id = (SELECT min(id) FROM audit WHERE customer_id IS NOT NULL)",),
     "snapshot-version": ("UPDATE snapshot SET version = version + 1",),

@@ -94,4 +94,35 @@ WORK = (
             ORDER BY created_at
         """),
     ),
+    Check(
+        "notifications-waiting",
+        Severity.WRONG,
+        "A notification to an app was due more than ten minutes ago and was not tried.",
+        "Start a worker, or see in its log why it does not send.",
+        "service-down",
+        rows("""
+            SELECT d.message_id || ' to ' || d.endpoint_id || ', due ' || d.next_attempt_at
+            FROM delivery d JOIN notification_endpoint e ON e.id = d.endpoint_id
+            WHERE d.next_attempt_at < now() - interval '10 minutes' AND e.disabled_at IS NULL
+              -- Behind an earlier version that waits for its next attempt, it is not due yet.
+              AND NOT EXISTS (
+                SELECT FROM delivery earlier WHERE earlier.endpoint_id = d.endpoint_id
+                  AND earlier.customer_id = d.customer_id AND earlier.version < d.version
+                  AND earlier.next_attempt_at IS NOT NULL
+              )
+            ORDER BY d.next_attempt_at
+        """),
+    ),
+    Check(
+        "notifications-disabled",
+        Severity.WARNING,
+        "An app's notification endpoint was disabled: the app is not told of changes, and learns of them when it asks.",
+        "Have the app mended, enable the endpoint, and resend what it missed.",
+        None,
+        rows("""
+            SELECT p.slug || ' ' || e.id || ', since ' || e.disabled_at || ': ' || left(e.disabled_because, 80)
+            FROM notification_endpoint e JOIN project p ON p.id = e.project_id
+            WHERE e.disabled_at IS NOT NULL ORDER BY e.disabled_at
+        """),
+    ),
 )
