@@ -28,7 +28,6 @@ from .catalogs import project_by_slug
 from .commands.finish_checkouts import finish_checkouts
 from .commands.open_checkout import CheckoutDesk
 from .db.tables import customer
-from .doctor import broken_invariants
 from .domain.scopes import OF_PROJECTS
 from .reconcile import Asked, Kind, Trigger
 from .resources import Resources, open_resources
@@ -301,15 +300,6 @@ class World:
     def hold_webhooks(self, held: bool = True) -> None:
         """Stripe delivers nothing until let go; what happens meanwhile is never delivered by itself."""
         self.stripe.v1.webhook_endpoints.update(self.endpoint, {"disabled": held})
-
-    def broken_invariants(self) -> list[str]:
-        """What the doctor would say of the rows as they are now."""
-
-        async def look(resources: Resources) -> list[str]:
-            async with resources.database.transaction() as tx:
-                return await broken_invariants(tx)
-
-        return self.service.run(look)
 
     def close(self) -> None:
         self.operator.close()

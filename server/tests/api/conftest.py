@@ -12,6 +12,7 @@ import stripe
 
 from tollhouse import Tollhouse
 from tollhouse_sandbox.testing import RunningSandbox
+from tollhouse_server.doctor import broken_invariants
 from tollhouse_server.embedded.postgres import PostgresServer
 from tollhouse_server.testing import World, running_world
 
@@ -64,7 +65,7 @@ def world(sandbox: RunningSandbox, postgres_server: PostgresServer, migrated_tem
     postgres_server.create_database(name, template=migrated_template)
     with running_world(sandbox, postgres_server.url(name)) as running:
         yield running
-        assert running.broken_invariants() == []
+        assert running.service.run(lambda resources: broken_invariants(resources.database)) == []
     postgres_server.drop_database(name)
 
 

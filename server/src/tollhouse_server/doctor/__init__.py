@@ -67,14 +67,15 @@ async def _result(check: Check, look: Look) -> Result:
         return Result(check, NOTHING, error=f"{type(error).__name__}: {error}".partition("\n")[0][:300])
 
 
-async def broken_invariants(tx: Tx) -> list[str]:
+async def broken_invariants(database: Database) -> list[str]:
     """Each invariant of the rows that does not hold, in a sentence with examples; for the end of a test."""
-    look = Look(tx, "", datetime.now(UTC))
-    return [
-        f"{check.name}: {check.sentence} {found.count}: {'; '.join(found.examples)}"
-        for check in INVARIANTS
-        if (found := await check.find(look)).count
-    ]
+    async with database.transaction() as tx:
+        look = Look(tx, "", datetime.now(UTC))
+        return [
+            f"{check.name}: {check.sentence} {found.count}: {'; '.join(found.examples)}"
+            for check in INVARIANTS
+            if (found := await check.find(look)).count
+        ]
 
 
 def broken_invariants_of(url: str) -> list[str]:
@@ -83,8 +84,7 @@ def broken_invariants_of(url: str) -> list[str]:
     async def look() -> list[str]:
         database = Database(url, pool_size=2)
         try:
-            async with database.transaction() as tx:
-                return await broken_invariants(tx)
+            return await broken_invariants(database)
         finally:
             await database.close()
 
