@@ -51,6 +51,7 @@ VERBS = [
     "webhook events",
     "check",
     "why",
+    "metrics",
     "catalog apply",
     "catalog schema",
     "keys issue",
@@ -183,6 +184,20 @@ def test_selling_from_a_shell(world: World, of_world: dict[str, str], run: Run, 
     assert "  next change: " in why.out
     why_then = typed(of_world, "why", "pdf-tool", "ada", "premium_export", "--at", "2020-01-01")
     assert why_then.out.startswith("Not allowed.") and f"  - subscription {subscription.id} [" in why_then.out
+
+    earned = typed(of_world, "metrics", "pdf-tool")
+    assert (
+        earned.code == 0
+        and ", so far\n  MRR 9.00 EUR: new 9.00 EUR\n  customers 1; subscriptions 1 active," in earned.out
+    )
+    fleet = typed(of_world, "metrics", "--fleet", "--interval", "day")
+    assert "the fleet" in fleet.out
+    rows = typed(of_world, "metrics", "--fleet", "--csv", "--interval", "month").out.splitlines()
+    assert rows[0].startswith("project,from,to,complete,currency,mrr_start,") and rows[-1].startswith("pdf-tool,")
+    past = typed(of_world, "metrics", "pdf-tool", "--from", "2020-01-01", "--to", "2020-02-01")
+    assert "Nothing was earned in this time." in past.out
+    for wrong in (("metrics",), ("metrics", "pdf-tool", "--fleet")):
+        assert typed(of_world, *wrong).err == "Name a project, or say --fleet.\n"
 
     [paid] = world.operator.get("/v1/admin/events", params={"type": "invoice.paid"}).json()["data"]
     listed_events = typed(of_world, "events", "--type", "invoice.paid", "--limit", "5")

@@ -113,6 +113,7 @@ def _subscribe(account: Account, session: Json, customer: Json, method: Json | N
         metadata=data.get("metadata") or {},
         description=data.get("description"),
         default_payment_method=method["id"] if method else None,
+        coupons=[account.require("coupon", one["coupon"]) for one in session["discounts"]],
         on_trial_end_without_method=settings.get("end_behavior", {}).get("missing_payment_method", "create_invoice"),
     )
     subscription, payment, happened = subscriptions.start(account, order, method=method, authenticated=True)

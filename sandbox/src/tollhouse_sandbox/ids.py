@@ -10,7 +10,9 @@ PREFIXES = {
     "billing_portal.session": "bps_",
     "charge": "ch_",
     "checkout.session": "cs_test_",
+    "coupon": "",
     "customer": "cus_",
+    "discount": "di_",
     "dispute": "dp_",
     "entitlements.feature": "feat_",
     "event": "evt_",
@@ -32,7 +34,7 @@ PREFIXES = {
 }
 """Kind (an object's `object` field) → the prefix of its ids."""
 
-_LENGTHS = {"checkout.session": 60, "customer": 14, "product": 14, "subscription_item": 14}
+_LENGTHS = {"checkout.session": 60, "coupon": 8, "customer": 14, "product": 14, "subscription_item": 14}
 
 
 def token(length: int) -> str:

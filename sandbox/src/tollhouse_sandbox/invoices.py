@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tollhouse_sandbox import ids, invoicing, payments
+from tollhouse_sandbox import discounts, ids, invoicing, payments
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.cards import Outcome
 from tollhouse_sandbox.errors import StripeError
@@ -39,17 +39,15 @@ def draft(
         for item in waiting
     ]
     stamped = [{"id": ids.new("line_item"), **line, "invoice": invoice_id} for line in [*swept, *lines]]
-    total = sum(line["amount"] for line in stamped)
+    stamped, taken = discounts.apply(account, subscription, stamped)
+    subtotal = sum(line["amount"] for line in stamped)
+    total = subtotal - sum(one["amount"] for one in taken)
     return account.born(
         "invoice",
         id=invoice_id,
         **_UNUSED,
         **_billed_to(customer),
-        amount_due=max(0, total),
-        amount_overpaid=0,
-        amount_paid=0,
-        amount_remaining=max(0, total),
-        amount_shipping=0,
+        **_amounts(subtotal, total),
         attempt_count=0,
         attempted=False,
         auto_advance=finalises_at is not None,
@@ -57,6 +55,7 @@ def draft(
         billing_reason=reason,
         collection_method="charge_automatically",
         currency=subscription["currency"],
+        discounts=[one["discount"] for one in taken],
         ending_balance=None,
         lines=stamped,
         metadata={},
@@ -68,15 +67,27 @@ def draft(
         starting_balance=customer["balance"],
         status="draft",
         status_transitions=dict.fromkeys(("finalized_at", "marked_uncollectible_at", "paid_at", "voided_at")),
-        subtotal=total,
-        subtotal_excluding_tax=total,
-        total=total,
-        total_excluding_tax=total,
+        total_discount_amounts=taken,
         hosted_invoice_url=None,
         invoice_pdf=None,
         effective_at=None,
         _intent=None,
     )
+
+
+def _amounts(subtotal: int, total: int) -> Json:
+    """What a draft says of its sums: `subtotal` before and `total` after discounts."""
+    return {
+        "amount_due": max(0, total),
+        "amount_overpaid": 0,
+        "amount_paid": 0,
+        "amount_remaining": max(0, total),
+        "amount_shipping": 0,
+        "subtotal": subtotal,
+        "subtotal_excluding_tax": subtotal,
+        "total": total,
+        "total_excluding_tax": total,
+    }
 
 
 _UNUSED: Json = {
@@ -90,7 +101,6 @@ _UNUSED: Json = {
     "default_source": None,
     "default_tax_rates": [],
     "description": None,
-    "discounts": [],
     "due_date": None,
     "footer": None,
     "from_invoice": None,
@@ -107,7 +117,6 @@ _UNUSED: Json = {
     "shipping_details": None,
     "statement_descriptor": None,
     "test_clock": None,
-    "total_discount_amounts": [],
     "total_pretax_credit_amounts": [],
     "total_taxes": [],
     "webhooks_delivered_at": None,

@@ -103,8 +103,9 @@ def prorations(
     new: tuple[Mapping[str, Any], int, str] | None,
     period: tuple[int, int],
     at: int,
+    keep: Decimal = Decimal(1),
 ) -> list[Proration]:
-    """What a change at `at` costs for the rest of `period`, to the second.
+    """What a change at `at` costs for the rest of `period`, to the second; discounts leave the share `keep` of it.
 
     `old` and `new` are (price, quantity, product name) before and after; None for an item that is added or removed.
     The credit comes first, and both are rounded on their own, as Stripe writes them. A free side gives no line.
@@ -118,7 +119,7 @@ def prorations(
         if side is None:
             continue
         price, quantity, name = side
-        amount = sign * money.share(cost(price, quantity), left, whole)
+        amount = sign * money.share(money.rounded(cost(price, quantity) * keep), left, whole)
         if amount:
             written = f"{quantity} × {name}" if quantity > 1 else name
             lines.append(Proration(price, quantity, amount, f"{word} time on {written} after {day}", (at, end)))
@@ -131,10 +132,16 @@ def invoice_item_line(item: Mapping[str, Any], price: Mapping[str, Any]) -> Json
     line = _line(price, item["quantity"], item["amount"], item["description"], period)
     line["metadata"] = item["metadata"]
     details = item["parent"]["subscription_details"]
+    line["discountable"] = item["discountable"]
     line["parent"] = _subscription_parent(
         details["subscription"], details["subscription_item"], proration=item["proration"], ii=item["id"]
     )
     return line
+
+
+def discount_of(line: Mapping[str, Any]) -> int:
+    """What all discounts together take off a line."""
+    return sum(taken["amount"] for taken in line["discount_amounts"])
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,6 @@ def totals(lines: Iterable[Mapping[str, Any]], balance: int) -> Totals:
 
     Credit is used up first; a negative total becomes credit; a debt (positive balance) is collected with this invoice.
     """
-    total = sum(line["amount"] for line in lines)
+    total = sum(line["amount"] - discount_of(line) for line in lines)
     owed = total + balance
     return Totals(total, max(0, owed), min(0, owed))

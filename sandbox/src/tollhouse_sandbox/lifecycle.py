@@ -158,5 +158,10 @@ def _months_later(moment: datetime, months: int) -> datetime:
     return moment.replace(year=year, month=month + 1, day=day)
 
 
+def months_later(seconds: int, months: int) -> int:
+    """The same day so many months later, or the last day of a month that does not have it."""
+    return int(_months_later(_moment(seconds), months).timestamp())
+
+
 def trial_end(start: int, days: int) -> int:
     return int((_moment(start) + timedelta(days=days)).timestamp())

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tollhouse_sandbox import ids, invoicing, prices, subscriptions
+from tollhouse_sandbox import discounts, ids, invoicing, prices, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.events import Happening
@@ -127,6 +127,7 @@ def _store_items(account: Account, subscription: Json, changes: list[Change], *,
 
 def _prorate(account: Account, subscription: Json, changes: list[Change]) -> list[Happening]:
     happened = []
+    keep = discounts.kept_share(account, subscription)
     for change in changes:
         item = change.old or change.new
         assert item
@@ -136,7 +137,7 @@ def _prorate(account: Account, subscription: Json, changes: list[Change]) -> lis
         old = _sold(account, change.old) if change.old else None
         if old == new:
             continue
-        for proration in invoicing.prorations(old, new, period, account.now):
+        for proration in invoicing.prorations(old, new, period, account.now, keep):
             happened.append(Happening("invoiceitem.created", _pending(account, subscription, item, proration)))
     return happened
 

@@ -134,10 +134,12 @@ EXPANDABLE: dict[str, dict[str, str]] = {
         "subscription": "subscription",
     },
     "customer": {"invoice_settings.default_payment_method": "payment_method"},
+    "discount": {"customer": "customer", "source.coupon": "coupon"},
     "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
     "invoice": {
         "customer": "customer",
         "default_payment_method": "payment_method",
+        "discounts": "discount",
         "parent.subscription_details.subscription": "subscription",
     },
     "invoice_payment": {"invoice": "invoice", "payment.payment_intent": "payment_intent"},
@@ -152,6 +154,7 @@ EXPANDABLE: dict[str, dict[str, str]] = {
     "subscription": {
         "customer": "customer",
         "default_payment_method": "payment_method",
+        "discounts": "discount",
         "latest_invoice": "invoice",
         "pending_setup_intent": "setup_intent",
     },
@@ -194,8 +197,9 @@ def _expand(account: Account, shown: Json, parts: list[str], path: str) -> None:
         elif not (length == 1 and _embeds(shown.get(field))):
             continue
         inner = _at(shown, parts[:length])
-        if isinstance(inner, dict):
-            _expand(account, inner, parts[length:], path)
+        for each in inner if isinstance(inner, list) else [inner]:
+            if isinstance(each, dict):
+                _expand(account, each, parts[length:], path)
         return
     raise _refused(".".join(parts))
 
@@ -227,11 +231,18 @@ def _include(account: Account, shown: Json, field: str) -> None:
 def _replace(account: Account, shown: Json, parts: list[str], kind: str) -> None:
     """Copies the dicts on the way, because below the first level they are the stored ones."""
     value = _at(shown, parts)
-    if not isinstance(value, str):
+    if not isinstance(value, str | list):
         return
     holder = shown
     for part in parts[:-1]:
         holder[part] = dict(holder[part])
         holder = holder[part]
-    found = account.store.get(kind, value)
-    holder[parts[-1]] = public(account, found) if found else {"id": value, "object": kind, "deleted": True}
+    if isinstance(value, list):
+        holder[parts[-1]] = [_found(account, kind, each) if isinstance(each, str) else each for each in value]
+    else:
+        holder[parts[-1]] = _found(account, kind, value)
+
+
+def _found(account: Account, kind: str, object_id: str) -> Json:
+    found = account.store.get(kind, object_id)
+    return public(account, found) if found else {"id": object_id, "object": kind, "deleted": True}

@@ -1,6 +1,6 @@
 """Updates of a running subscription: scheduled ends, trials, paused collection, pauses, and its items."""
 
-from tollhouse_sandbox import dunning, events, invoices, payment_methods, plan_changes, subscriptions
+from tollhouse_sandbox import discounts, dunning, events, invoices, payment_methods, plan_changes, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.events import Happening
@@ -47,6 +47,8 @@ def _plain(account: Account, subscription: Json, given: Json) -> Json:
     if "pause_collection" in given:
         pause = given["pause_collection"]
         changes["pause_collection"] = {"resumes_at": None, **pause} if pause else None
+    if "discounts" in given:
+        changes["discounts"] = discounts.chosen(account, subscription, given["discounts"])
     if "cancellation_details" in given:
         changes["cancellation_details"] = {**subscription["cancellation_details"], **given["cancellation_details"]}
     return changes

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tollhouse_sandbox import dunning, events, ids, invoices, invoicing
+from tollhouse_sandbox import discounts, dunning, events, ids, invoices, invoicing
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.cards import Outcome
 from tollhouse_sandbox.events import Happening
@@ -24,7 +24,6 @@ _UNUSED: Json = {
     "days_until_due": None,
     "default_source": None,
     "default_tax_rates": [],
-    "discounts": [],
     "invoice_settings": {"account_tax_ids": None, "issuer": {"type": "self"}},
     "next_pending_invoice_item_invoice": None,
     "on_behalf_of": None,
@@ -55,6 +54,7 @@ class Order:
     on_trial_end_without_method: str = "create_invoice"
     cancel_at: int | str | None = None
     cancel_at_period_end: bool = False
+    coupons: list[Json] = field(default_factory=list)
 
 
 def product_name(account: Account, price: Json) -> str:
@@ -143,10 +143,11 @@ def _open(account: Account, order: Order) -> Json:
         period = trial_period if on_trial else period_from(price, anchor, now)
         items.append(new_item(account, subscription_id, price, quantity, metadata, period))
     cancel_at = end_date(items, "max_period_end" if order.cancel_at_period_end else order.cancel_at)
-    return account.born(
+    subscription = account.born(
         "subscription",
         id=subscription_id,
         **_UNUSED,
+        discounts=[],
         billing_cycle_anchor=anchor,
         cancel_at=cancel_at,
         cancel_at_period_end=order.cancel_at_period_end,
@@ -174,6 +175,8 @@ def _open(account: Account, order: Order) -> Json:
         trial_start=now if on_trial else None,
         _trial_warned=False,
     )
+    redeemed = [discounts.redeem(account, coupon, subscription)["id"] for coupon in order.coupons]
+    return account.store.change(subscription, discounts=redeemed)
 
 
 def end_date(items: list[Json], chosen: int | str | None) -> int | None:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, exists, select, update
+from sqlalchemy import Row, and_, delete, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from .db.engine import Tx
-from .db.tables import checkout, customer, price, project, purchase, subscription
+from .db.tables import billing, checkout, customer, money_fact, price, project, purchase, subscription
 from .domain.facts import CustomerFacts, PriceFacts
 
 
@@ -98,6 +98,8 @@ async def write(tx: Tx, facts: CustomerFacts, read: int) -> Owner | None:
         await _write_subscriptions(tx, owner, facts)
         await _write_purchases(tx, owner, facts)
         await _write_checkouts(tx, owner, facts)
+        await _write_billings(tx, owner, facts)
+        await _write_cash(tx, owner, facts)
     return owner
 
 
@@ -175,3 +177,32 @@ async def _write_checkouts(tx: Tx, owner: Owner, facts: CustomerFacts) -> None:
             .where(checkout.c.stripe_session_id == one.session_id, checkout.c.customer_id == owner.customer_id)
             .values(state=one.state, payment_status=one.payment_status.value, url=one.url, expires_at=one.expires_at)
         )
+
+
+async def _write_billings(tx: Tx, owner: Owner, facts: CustomerFacts) -> None:
+    for one in facts.billings:
+        await _upsert(tx, billing, owner, one.subscription, {"billing": one})
+
+
+async def _write_cash(tx: Tx, owner: Owner, facts: CustomerFacts) -> None:
+    """Makes the facts of this Stripe customer those of the read; what is as it was is not written again."""
+    mine = and_(money_fact.c.customer_id == owner.customer_id, money_fact.c.stripe_customer_id == facts.id)
+    values = (money_fact.c.at, money_fact.c.currency, money_fact.c.amount)
+    known = {
+        (row.kind, row.id): (row.at, row.currency, row.amount)
+        for row in await tx.execute(select(money_fact.c.kind, money_fact.c.id, *values).where(mine))
+    }
+    read = {(one.kind.value, one.id): (one.at, one.currency, one.amount) for one in facts.cash}
+    gone = [and_(money_fact.c.kind == kind, money_fact.c.id == id_) for kind, id_ in known if (kind, id_) not in read]
+    # A refund that failed, a charge that was reversed; of a deleted customer Stripe may show nothing any more.
+    if gone and not facts.deleted:
+        await tx.execute(delete(money_fact).where(mine, or_(*gone)))
+    whose = {"project_id": owner.project_id, "customer_id": owner.customer_id, "stripe_customer_id": facts.id}
+    for (kind, id_), (at, currency, amount) in read.items():
+        if known.get((kind, id_)) != (at, currency, amount):
+            found = {**whose, "at": at, "currency": currency, "amount": amount}
+            await tx.execute(
+                insert(money_fact)
+                .values(kind=kind, id=id_, **found)
+                .on_conflict_do_update(index_elements=[money_fact.c.kind, money_fact.c.id], set_=found)
+            )

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import select, update
 
-from . import audit, logs, outbox, snapshot
+from . import audit, logs, outbox, recurring, snapshot
 from .cache import Cache
 from .catalogs import current_catalog, project_by_id
 from .db.engine import Tx, after_commit
@@ -44,6 +44,7 @@ class Refresh:
         changes = diff(before.entitlements, entitlements, at, since=before.computed_at)
         after = Snapshot(owner.version + bool(changes), catalog.version, entitlements, at)
         await snapshot.write(tx, owner, after, at)
+        await recurring.write(tx, owner, evidence.subscriptions, catalog.policy, at)
         if changes:
             await tx.execute(update(customer).where(customer.c.id == customer_id).values(version=after.version))
             await audit.record(

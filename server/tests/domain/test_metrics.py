@@ -12,17 +12,8 @@ from hypothesis import strategies as st
 
 from tollhouse_server.domain.billing import State
 from tollhouse_server.domain.intervals import IntervalsInvalid, cut
-from tollhouse_server.domain.metrics import (
-    MOVEMENTS,
-    Fact,
-    FactKind,
-    Figures,
-    Held,
-    half_up,
-    measure,
-    rounded,
-    together,
-)
+from tollhouse_server.domain.metrics import Fact, FactKind, Figures, Held, measure, together
+from tollhouse_server.domain.rounding import MOVEMENTS, half_up, rounded, told
 from tollhouse_server.domain.time import Period
 from tollhouse_server.domain.worth import Stretch
 
@@ -88,10 +79,10 @@ def test_the_identity_holds_and_says_what_was_held(
             mrr, states = directly(held, currency, end, at)
             assert (row.mrr_end, row.active, row.trialing, row.past_due, row.paused) == (mrr, *states.values())
             assert 0 <= row.past_due_mrr <= row.mrr_end
-            told = rounded(row)
-            assert told["mrr_end"] - told["mrr_start"] == sum(sign * told[name] for name, sign in MOVEMENTS)
-            assert all(told[name] >= 0 and abs(told[name] - getattr(row, name)) < 1 for name, _ in MOVEMENTS)
-            assert abs(told["mrr_start"] - row.mrr_start) <= Fraction(1, 2)
+            whole = rounded(row)
+            assert whole["mrr_end"] - whole["mrr_start"] == sum(sign * whole[name] for name, sign in MOVEMENTS)
+            assert all(whole[name] >= 0 and abs(whole[name] - getattr(row, name)) < 1 for name, _ in MOVEMENTS)
+            assert abs(whole["mrr_start"] - row.mrr_start) <= Fraction(1, 2)
         for before, after in pairwise(rows):
             assert (before.mrr_end, before.customers_end) == (after.mrr_start, after.customers_start)
 
@@ -118,8 +109,8 @@ def test_order_and_other_currencies_do_not_matter(
     data: st.DataObject, held: list[Held], facts: list[Fact], edges: list[datetime], at: datetime
 ) -> None:
     """Shuffled facts give the same figures; so do a currency's facts alone."""
-    told = measure(held, facts, edges, at)
-    assert measure(data.draw(st.permutations(held)), data.draw(st.permutations(facts)), edges, at) == told
+    figures = measure(held, facts, edges, at)
+    assert measure(data.draw(st.permutations(held)), data.draw(st.permutations(facts)), edges, at) == figures
     for currency in ("eur", "usd"):
         alone = measure(
             [one for one in held if one.currency == currency],
@@ -127,7 +118,7 @@ def test_order_and_other_currencies_do_not_matter(
             edges,
             at,
         )
-        assert alone.get(currency) == told.get(currency) and set(alone) <= {currency}
+        assert alone.get(currency) == figures.get(currency) and set(alone) <= {currency}
 
 
 @LAW
@@ -203,9 +194,13 @@ def test_rates_and_revenue() -> None:
     assert (row.payments_failed, row.failed, row.payments_recovered, row.recovered) == (1, 900, 1, 900)
     assert (row.trials_started, row.trials_ended, row.trials_converted) == (1, 3, 1)
     assert row.trial_conversion_rate == Fraction(1, 3)
+    shown = told(row)
+    assert set(shown) >= {*Figures.__dataclass_fields__, "mrr_end", "customers_end", "gross_revenue", "net_revenue"}
+    assert (shown["arpu"], shown["net_revenue"], shown["trial_conversion_rate"]) == (900, 15_700, 0.333333)
     nothing = Figures()
     assert (nothing.arpu, nothing.customer_churn_rate, nothing.revenue_churn_rate) == (None, None, None)
     assert nothing.trial_conversion_rate is None
+    assert (told(nothing)["arpu"], told(nothing)["customer_churn_rate"]) == (None, None)
 
 
 def test_rounding_is_done_once() -> None:

@@ -4,6 +4,7 @@ from tollhouse_sandbox.operations import Operation
 from tollhouse_sandbox.resources import (
     balance,
     checkout_sessions,
+    coupons,
     customers,
     entitlements,
     events,
@@ -24,6 +25,7 @@ OPERATIONS: list[Operation] = [
     *customers.OPERATIONS,
     *payment_methods.OPERATIONS,
     *checkout_sessions.OPERATIONS,
+    *coupons.OPERATIONS,
     *subscriptions.OPERATIONS,
     *invoices.OPERATIONS,
     *payments.OPERATIONS,

@@ -1,6 +1,6 @@
 """Checkout sessions: /v1/checkout/sessions. Paying one is `checkout`'s business."""
 
-from tollhouse_sandbox import checkout, customers, ids, prices
+from tollhouse_sandbox import checkout, customers, discounts, ids, prices
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.lifecycle import DAY
 from tollhouse_sandbox.operations import DATED, PAGING, Call, Operation, Page, fits, page, paged
@@ -77,6 +77,7 @@ _CREATE = {
     "customer_creation": choice("always", "if_required"),
     "customer_email": text,
     "customer_update": anything,
+    "discounts": list_of(shape({"coupon": text}), at_most=1),
     "expires_at": moment,
     "integration_identifier": text,
     "line_items": list_of(_LINE),
@@ -101,7 +102,8 @@ def _create(call: Call) -> Json:
     account, given = call.account, call.params
     mode = given.get("mode") or "payment"
     _check(call, mode)
-    lines = _lines(call, mode)
+    lines, coupons = _discounted(call, _lines(call, mode))
+    subtotal = sum(line["amount_subtotal"] for line in lines)
     total = sum(line["amount_total"] for line in lines)
     currency = lines[0]["currency"] if lines else given.get("currency")
     session_id = "cs_test_a1" + ids.token(56)
@@ -113,7 +115,7 @@ def _create(call: Call) -> Json:
         **_UNUSED,
         allow_promotion_codes=given.get("allow_promotion_codes"),
         allowed_payment_method_types=given.get("allowed_payment_method_types"),
-        amount_subtotal=total if lines else None,
+        amount_subtotal=subtotal if lines else None,
         amount_total=total if lines else None,
         automatic_tax={"enabled": given.get("automatic_tax", {}).get("enabled", False), **_NO_TAX},
         billing_address_collection=given.get("billing_address_collection"),
@@ -123,6 +125,7 @@ def _create(call: Call) -> Json:
         customer=given.get("customer"),
         customer_creation=_creation(call, mode),
         customer_email=given.get("customer_email"),
+        discounts=[{"coupon": coupon, "promotion_code": None} for coupon in coupons],
         expires_at=_expiry(call),
         integration_identifier=given.get("integration_identifier"),
         locale=given.get("locale"),
@@ -134,7 +137,7 @@ def _create(call: Call) -> Json:
         status="open",
         submit_type=given.get("submit_type"),
         success_url=given.get("success_url"),
-        total_details={"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0} if lines else None,
+        total_details=_details(subtotal - total) if lines else None,
         url=page_url,
         _intent=None,
         _line_items=lines,
@@ -157,7 +160,6 @@ _UNUSED: Json = {
     "custom_text": dict.fromkeys(("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")),
     "customer_account": None,
     "customer_details": None,
-    "discounts": [],
     "invoice": None,
     "invoice_creation": None,
     "origin_context": None,
@@ -237,6 +239,31 @@ def _lines(call: Call, mode: str) -> list[Json]:
     if mode == "subscription" and not all(call.account.require("price", line["price"])["recurring"] for line in lines):
         raise StripeError("The sandbox takes only recurring prices in `subscription` mode.", param="line_items")
     return lines
+
+
+def _details(discount: int) -> Json:
+    return {"amount_discount": discount, "amount_shipping": 0, "amount_tax": 0}
+
+
+def _discounted(call: Call, lines: list[Json]) -> tuple[list[Json], list[str]]:
+    """The lines less the page's discounts, and the coupons these are from."""
+    given = call.params.get("discounts", [])
+    if given and call.params.get("allow_promotion_codes"):
+        raise StripeError(
+            "You may only specify one of these parameters: allow_promotion_codes, discounts.", param="discounts"
+        )
+    if not given or not lines:
+        return lines, []
+    found = [discounts.coupon_of(call.account, one, place, lines[0]["currency"]) for place, one in enumerate(given)]
+    taken = discounts.taken_off(
+        [line["amount_subtotal"] for line in lines], [(coupon["id"], discounts.terms(coupon)) for coupon in found]
+    )
+    less = [sum(one.amounts[place] for one in taken) for place in range(len(lines))]
+    shown = [
+        {**line, "amount_discount": off, "amount_total": line["amount_subtotal"] - off}
+        for line, off in zip(lines, less, strict=True)
+    ]
+    return shown, [coupon["id"] for coupon in found]
 
 
 def _line(call: Call, given: Json, param: str) -> Json:

@@ -2,6 +2,7 @@
 
 from tollhouse_sandbox import (
     customers,
+    discounts,
     dunning,
     events,
     payment_methods,
@@ -39,6 +40,7 @@ _COMMON = {
     "collection_method": choice("charge_automatically"),
     "default_payment_method": clearable(text),
     "description": clearable(text),
+    "discounts": list_of(shape({"coupon": text, "discount": text}), at_most=20),
     "metadata": metadata,
     "off_session": flag,
     "payment_behavior": choice("allow_incomplete", "default_incomplete", "error_if_incomplete"),
@@ -127,6 +129,10 @@ def _order(call: Call, customer: Json) -> subscriptions.Order:
         on_trial_end_without_method=settings["end_behavior"]["missing_payment_method"],
         cancel_at=given.get("cancel_at"),
         cancel_at_period_end=given.get("cancel_at_period_end", False),
+        coupons=[
+            discounts.coupon_of(account, one, place, items[0][0]["currency"])
+            for place, one in enumerate(given.get("discounts", []))
+        ],
     )
 
 

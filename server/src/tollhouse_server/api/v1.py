@@ -7,12 +7,14 @@ from . import (
     admin_events,
     admin_grants,
     admin_keys,
+    admin_metrics,
     admin_projects,
     catalog,
     checkouts,
     customers,
     entitlements,
     notifications,
+    metrics,
     portal_sessions,
     stripe_webhook,
 )
@@ -26,6 +28,7 @@ routes.include_router(checkouts.router)
 routes.include_router(portal_sessions.router)
 routes.include_router(catalog.router)
 routes.include_router(notifications.of_project)
+routes.include_router(metrics.router)
 # An operator's key
 routes.include_router(admin_projects.router)
 routes.include_router(admin_keys.router)
@@ -33,5 +36,6 @@ routes.include_router(admin_grants.router)
 routes.include_router(admin_events.router)
 routes.include_router(admin_audit.router)
 routes.include_router(notifications.of_operators)
+routes.include_router(admin_metrics.router)
 # Stripe's signature
 routes.include_router(stripe_webhook.router)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from ..db.isolation import CannotIsolate
 from ..domain.errors import Problem
 from ..settings import SettingsInvalid
-from . import access, audit, backup, catalog, doctor, events, keys, operators, processes, webhook
+from . import access, audit, backup, catalog, doctor, events, keys, metrics, operators, processes, webhook
 from .common import err, fail
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.add_typer(events.app)
 app.add_typer(doctor.app)
 app.add_typer(access.app)
 app.add_typer(backup.app)
+app.add_typer(metrics.app)
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(keys.app, name="keys")
 app.add_typer(operators.app, name="operators")

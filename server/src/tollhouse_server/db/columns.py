@@ -1,9 +1,10 @@
 """The column types of every table."""
 
+from fractions import Fraction
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, DateTime, Dialect, ForeignKey, TypeDecorator, Uuid
+from sqlalchemy import Column, DateTime, Dialect, ForeignKey, Text, TypeDecorator, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
 Instant = DateTime(timezone=True)
@@ -26,6 +27,19 @@ class Value(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002
         return None if value is None else self._adapter.validate_python(value)
+
+
+class Exact(TypeDecorator[Fraction]):
+    """A fraction, stored as text: no type of the database holds a third."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Fraction | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Fraction | None:  # noqa: ARG002
+        return None if value is None else Fraction(value)
 
 
 def uuid_key() -> Column[Any]:

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from .billing import Billing
 from .evidence import PaymentStatus, Purchase, Subscription
+from .metrics import Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,10 @@ class CustomerFacts:
     purchases: tuple[Purchase, ...] = ()
     checkouts: tuple[CheckoutFacts, ...] = field(default=())
     given_back: tuple[GivenBack, ...] = ()
+    billings: tuple[Billing, ...] = ()
+    """One for each subscription."""
+    cash: tuple[Fact, ...] = ()
+    """What was paid, given back, failed and recovered, and the trials."""
 
 
 @dataclass(frozen=True, slots=True)

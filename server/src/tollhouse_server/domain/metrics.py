@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
-from math import floor
 from typing import Final
 
 from .billing import State
@@ -284,32 +283,3 @@ class _Sheet:
                 row.mrr_start, row.customers_start = mrr, customers
                 mrr, customers = row.mrr_end, row.customers_end
         return self._rows
-
-
-MOVEMENTS: Final = (
-    ("new_mrr", 1),
-    ("reactivation_mrr", 1),
-    ("expansion_mrr", 1),
-    ("contraction_mrr", -1),
-    ("churned_mrr", -1),
-)
-
-
-def half_up(exact: Fraction) -> int:
-    """To a whole number; a half goes up, so that adding a whole number before or after rounding is the same."""
-    return floor(exact + Fraction(1, 2))
-
-
-def rounded(figures: Figures) -> dict[str, int]:
-    """MRR at start and end to whole minor units, and the movements so that the identity holds in whole units too.
-
-    Each movement is less than one minor unit from what it is exactly; one that is whole stays as it is.
-    """
-    exact = {name: sign * getattr(figures, name) for name, sign in MOVEMENTS}
-    start, end = half_up(figures.mrr_start), half_up(figures.mrr_end)
-    whole = {name: floor(part) for name, part in exact.items()}
-    rest = end - start - sum(whole.values())
-    for name in sorted(exact, key=lambda name: whole[name] - exact[name])[:rest]:
-        whole[name] += 1
-    moved = {name: sign * whole[name] for name, sign in MOVEMENTS}
-    return {"mrr_start": start, **moved, "mrr_end": end}

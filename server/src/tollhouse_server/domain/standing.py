@@ -115,7 +115,7 @@ def _grant(grant: Grant) -> Standing:
 _SUSPENDING: Final = frozenset({DisputeStatus.NEEDS_RESPONSE, DisputeStatus.UNDER_REVIEW})
 """The money is withheld. An inquiry (`warning_…`) withholds nothing, and a `prevented` dispute never came to be."""
 
-_LOST: Final = frozenset({DisputeStatus.LOST, DisputeStatus.APPEAL_NEEDS_RESPONSE, DisputeStatus.APPEAL_UNDER_REVIEW})
+LOST: Final = frozenset({DisputeStatus.LOST, DisputeStatus.APPEAL_NEEDS_RESPONSE, DisputeStatus.APPEAL_UNDER_REVIEW})
 """The money is gone. An appeal is made after a loss, and changes nothing before it is won."""
 
 
@@ -126,7 +126,7 @@ def _after_payment(base: Standing, payment: Payment | None, policy: Policy) -> S
     if payment.disputed_at is not None:
         if payment.dispute in _SUSPENDING and policy.on_dispute is OnDispute.SUSPEND:
             return _never(Rule.DISPUTED, disputed=day(payment.disputed_at))
-        if payment.dispute in _LOST:
+        if payment.dispute in LOST:
             base = _cut(base, payment.disputed_at, Rule.DISPUTE_LOST)
     on_refund = policy.on_full_refund if payment.fully_refunded else policy.on_partial_refund
     if payment.refunded_at is not None and on_refund is OnRefund.END:

@@ -1,14 +1,16 @@
 """Reads a customer's whole truth from Stripe: every list to its last page."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import stripe
 
 from ..domain.facts import CustomerFacts, PriceFacts
 from .client import StripeRefused, stripe_errors
-from .parse import UnexpectedShape, parse_customer, parse_price
+from .parse import Raw, UnexpectedShape, parse_customer, parse_price
+from .parse_billing import MoneyRead, changed_since_billed, parse_money, prices_of
 
 PAGE = 100
 
@@ -18,7 +20,8 @@ Row = dict[str, Any]
 async def fetch_customer(client: stripe.StripeClient, customer_id: str) -> CustomerFacts | None:
     """Everything of the customer that money or access depends on; None where Stripe knows no such customer.
 
-    Six requests at once, a further one for each charge refunded or disputed. Raises StripeUnavailable, StripeRefused,
+    Six requests at once, a further one for each charge refunded or disputed, one where a change waits for its bill, and
+    one for each price of old bills that this process has not met. Raises StripeUnavailable, StripeRefused,
     UnexpectedShape, UnknownStatus.
     """
     v1 = client.v1
@@ -32,13 +35,23 @@ async def fetch_customer(client: stripe.StripeClient, customer_id: str) -> Custo
                 _everything(v1.charges.list_async({"customer": customer_id, "limit": PAGE})),
             )
             refunds, disputes = await _what_became_of(client, charges)
+            pending = (
+                await _everything(
+                    v1.invoice_items.list_async({"customer": customer_id, "pending": True, "limit": PAGE})
+                )
+                if changed_since_billed(subscriptions, invoices)
+                else []
+            )
+            prices = await _prices(client, subscriptions, invoices)
     except StripeRefused as refused:
         if refused.stripe_code == "resource_missing":
             return None
         raise
     except KeyError as missing:
         raise UnexpectedShape(f"Stripe's objects of {customer_id} lack {missing}") from missing
-    return parse_customer(customer.to_dict(), subscriptions, invoices, sessions, charges, refunds, disputes)
+    facts = parse_customer(customer.to_dict(), subscriptions, invoices, sessions, charges, refunds, disputes)
+    money = parse_money(MoneyRead(subscriptions, invoices, pending, charges, refunds, disputes, prices))
+    return replace(facts, billings=money.billings, cash=money.cash)
 
 
 async def _what_became_of(client: stripe.StripeClient, charges: list[Row]) -> tuple[list[Row], list[Row]]:
@@ -50,6 +63,20 @@ async def _what_became_of(client: stripe.StripeClient, charges: list[Row]) -> tu
     disputed = [v1.disputes.list_async({"charge": one["id"], "limit": PAGE}) for one in charges if one["disputed"]]
     refunds = [row for listed in refunded for row in await _everything(listed)]
     return refunds, [row for listed in disputed for row in await _everything(listed)]
+
+
+_KEPT = 10_000
+_met: dict[str, Raw] = {}
+
+
+async def _prices(client: stripe.StripeClient, subscriptions: list[Row], invoices: list[Row]) -> Mapping[str, Raw]:
+    """Every price that the bills name. What a price costs never changes, so a process asks for each once."""
+    shown, further = prices_of(subscriptions, invoices)
+    for price_id in sorted(further - set(_met)):
+        if len(_met) >= _KEPT:
+            _met.pop(next(iter(_met)))
+        _met[price_id] = (await client.v1.prices.retrieve_async(price_id)).to_dict()
+    return {price_id: _met[price_id] for price_id in further} | shown
 
 
 async def _together(*reads: Awaitable[Any]) -> list[Any]:
@@ -96,7 +123,9 @@ async def _subscriptions(client: stripe.StripeClient, customer_id: str) -> list[
 
 
 async def _invoices(client: stripe.StripeClient, customer_id: str) -> list[Row]:
-    listed = client.v1.invoices.list_async({"customer": customer_id, "limit": PAGE, "expand": ["data.payments"]})
+    listed = client.v1.invoices.list_async(
+        {"customer": customer_id, "limit": PAGE, "expand": ["data.payments", "data.discounts.source.coupon"]}
+    )
     return [await with_whole(one, "lines", "payments") for one in await _objects(listed)]
 
 

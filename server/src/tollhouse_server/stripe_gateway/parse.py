@@ -30,33 +30,35 @@ class UnexpectedShape(Exception):
     """Stripe sent an object that lacks what the pinned API version promises."""
 
 
-class _Shape(BaseModel):
+class Shape(BaseModel):
+    """What of an object is needed, strictly typed; fields that are not needed may be anything."""
+
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
-class _Price(_Shape):
+class _Price(Shape):
     id: str
     lookup_key: str | None
 
 
-class _Product(_Shape):
+class _Product(Shape):
     active: bool = False  # a deleted one says nothing else
 
 
-class _WholePrice(_Shape):
+class _WholePrice(Shape):
     id: str
     active: bool
     product: _Product
 
 
-class _Item(_Shape):
+class _Item(Shape):
     price: _Price
     quantity: int | None = None
     current_period_start: int
     current_period_end: int
 
 
-class _Subscription(_Shape):
+class _Subscription(Shape):
     id: str
     status: str
     start_date: int
@@ -67,42 +69,42 @@ class _Subscription(_Shape):
     ended_at: int | None
 
 
-class _LinePeriod(_Shape):
+class _LinePeriod(Shape):
     start: int
     end: int
 
 
-class _ItemDetails(_Shape):
+class _ItemDetails(Shape):
     proration: bool
 
 
-class _LineParent(_Shape):
+class _LineParent(Shape):
     subscription_item_details: _ItemDetails | None
 
 
-class _Line(_Shape):
+class _Line(Shape):
     period: _LinePeriod
     parent: _LineParent | None
 
 
-class _SubscriptionDetails(_Shape):
+class _SubscriptionDetails(Shape):
     subscription: str
 
 
-class _InvoiceParent(_Shape):
+class _InvoiceParent(Shape):
     subscription_details: _SubscriptionDetails | None
 
 
-class _PaymentOfInvoice(_Shape):
+class _PaymentOfInvoice(Shape):
     payment_intent: str | None = None
 
 
-class _InvoicePayment(_Shape):
+class _InvoicePayment(Shape):
     status: str
     payment: _PaymentOfInvoice
 
 
-class _Invoice(_Shape):
+class _Invoice(Shape):
     id: str
     created: int
     status: str | None
@@ -115,7 +117,7 @@ class _Invoice(_Shape):
         return details.subscription if details else None
 
 
-class _Charge(_Shape):
+class _Charge(Shape):
     id: str
     created: int
     amount: int
@@ -125,24 +127,24 @@ class _Charge(_Shape):
     payment_intent: str | None
 
 
-class _Refund(_Shape):
+class _Refund(Shape):
     charge: str | None
     created: int
     status: str | None
 
 
-class _Dispute(_Shape):
+class _Dispute(Shape):
     charge: str
     created: int
     status: str
 
 
-class _PaymentIntent(_Shape):
+class _PaymentIntent(Shape):
     id: str
     status: str
 
 
-class _Session(_Shape):
+class _Session(Shape):
     id: str
     created: int
     mode: str
@@ -153,12 +155,12 @@ class _Session(_Shape):
     expires_at: int
 
 
-class _LineItem(_Shape):
+class _LineItem(Shape):
     price: _Price | None
     quantity: int | None
 
 
-class _Customer(_Shape):
+class _Customer(Shape):
     id: str
     deleted: bool = False
     email: str | None = None
@@ -183,7 +185,7 @@ def parse_customer(
 ) -> CustomerFacts:
     """One customer's facts. Raises UnexpectedShape or UnknownStatus; then nothing of the read may be used."""
     try:
-        payments = _payments(charges, refunds, disputes)
+        payments = payments_of(charges, refunds, disputes)
         owner = _Customer.model_validate(customer)
         return CustomerFacts(
             id=owner.id,
@@ -225,7 +227,7 @@ def parse_price(raw: Raw) -> PriceFacts:
     return PriceFacts(id=shape.id, active=shape.active and shape.product.active)
 
 
-def _payments(
+def payments_of(
     charges: Sequence[Raw], refunds: Sequence[Raw], disputes: Sequence[Raw]
 ) -> dict[str, tuple[_Charge, Payment]]:
     """Each payment intent's successful charge, and what became of the money."""

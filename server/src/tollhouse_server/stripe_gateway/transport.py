@@ -12,7 +12,7 @@ from ..telemetry import STRIPE_CALLS, STRIPE_SECONDS
 _WORDS = frozenset(
     """
     account attach balance billing_portal charges checkout configurations coupons credit_notes customers disputes
-    entitlements events expire features invoice_payments invoices items line_items lines payment_intents
+    entitlements events expire features invoice_payments invoiceitems invoices items line_items lines payment_intents
     payment_methods prices products promotion_codes refunds search sessions subscription_items subscriptions upcoming
     v1 v2 webhook_endpoints
     """.split()  # noqa: SIM905 - a list of words is read more easily without quotes
