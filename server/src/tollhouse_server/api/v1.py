@@ -13,8 +13,8 @@ from . import (
     checkouts,
     customers,
     entitlements,
-    notifications,
     metrics,
+    notifications,
     portal_sessions,
     stripe_webhook,
 )

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Sequence,
     Table,
     Text,
@@ -25,20 +24,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from ..domain.billing import Billing
 from ..domain.evidence import Purchase, Subscription
-from .columns import Exact, Instant, Json, Value, customer_column, project_column, uuid_key
+from .columns import Instant, Json, Value, customer_column, project_column, uuid_key
 from .isolation import project_may
-
-metadata = MetaData(
-    naming_convention={
-        "pk": "%(table_name)s_pkey",
-        "fk": "%(table_name)s_%(column_0_name)s_fkey",
-        "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
-        "ck": "%(table_name)s_%(constraint_name)s_check",
-    }
-)
+from .metadata import metadata
+from .tables_of_money import billing as billing
+from .tables_of_money import money_fact as money_fact
+from .tables_of_money import seen_worth as seen_worth
+from .tables_of_money import stretch as stretch
 
 read_number = Sequence("read_number", metadata=metadata)
 """Numbers the reads of Stripe in the order in which they began: no two machines' clocks could."""
@@ -180,65 +173,6 @@ snapshot = Table(
     Column("next_change_at", Instant),
     Index("snapshot_next_change_at_idx", "next_change_at", postgresql_where=text("next_change_at IS NOT NULL")),
     UniqueConstraint("customer_id"),
-    info=project_may("SELECT"),
-)
-
-billing = Table(
-    "billing",
-    metadata,
-    Column("id", Text, primary_key=True),  # the subscription's
-    project_column(),
-    customer_column(),
-    Column("billing", Value(Billing), nullable=False),
-    Index(None, "customer_id"),
-)
-
-seen_worth = Table(
-    "seen_worth",
-    metadata,
-    # Never altered: what Stripe keeps no instant of, as it was first seen.
-    Column("id", BigInteger, Identity(), primary_key=True),
-    project_column(),
-    customer_column(),
-    Column("subscription_id", Text, nullable=False),
-    Column("at", Instant, nullable=False),
-    Column("worth", Exact, nullable=False),
-    Column("paused", Boolean, nullable=False),
-    Index(None, "customer_id"),
-)
-
-stretch = Table(
-    "stretch",
-    metadata,
-    # When a subscription counted and what it was worth a month: made by refresh, as the snapshot is.
-    Column("subscription_id", Text, primary_key=True),
-    Column("starts_at", Instant, primary_key=True),
-    Column("ends_at", Instant),
-    project_column(),
-    customer_column(),
-    Column("state", Text, nullable=False),
-    Column("currency", Text, nullable=False),
-    Column("monthly", Exact, nullable=False),
-    CheckConstraint("ends_at IS NULL OR ends_at > starts_at", name="not_empty"),
-    Index(None, "customer_id"),
-    Index(None, "project_id", "ends_at"),
-    info=project_may("SELECT"),
-)
-
-money_fact = Table(
-    "money_fact",
-    metadata,
-    # What was paid, given back, failed and recovered, and the trials: each by its kind and Stripe's id.
-    Column("kind", Text, primary_key=True),
-    Column("id", Text, primary_key=True),
-    project_column(),
-    customer_column(),
-    Column("stripe_customer_id", Text, nullable=False),  # whose whole read it came with
-    Column("at", Instant, nullable=False),
-    Column("currency", Text, nullable=False),
-    Column("amount", BigInteger, nullable=False),
-    Index(None, "customer_id"),
-    Index(None, "project_id", "at"),
     info=project_may("SELECT"),
 )
 
