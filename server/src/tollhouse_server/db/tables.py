@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from ..domain.evidence import Purchase, Subscription
 from .columns import Instant, Json, Value, customer_column, project_column, uuid_key
 from .isolation import project_may
-from .metadata import metadata
+from .metadata import metadata as metadata
 from .tables_of_money import billing as billing
 from .tables_of_money import money_fact as money_fact
 from .tables_of_money import seen_worth as seen_worth
