@@ -1,5 +1,6 @@
 """What a customer's state is to the outside: the API answers it and notifications carry it, in this one form."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -12,6 +13,15 @@ from .domain.evidence import Evidence, Purchase, Subscription, SubscriptionStatu
 from .domain.owning import OVER
 from .domain.standing import scheduled_end
 from .domain.time import written
+
+_DATE = re.compile(r"\d{4}-")
+
+
+def _dated(given: object) -> object:
+    # A bare number would be taken for Unix seconds, or milliseconds where it is large: nobody means all of that.
+    if isinstance(given, datetime) or (isinstance(given, str) and _DATE.match(given)):
+        return given
+    raise ValueError("must be an instant as in 2026-11-22T09:00:00Z")
 
 
 def _utc(instant: datetime) -> datetime:
@@ -27,7 +37,12 @@ def _feature_value(value: object) -> object:
     raise ValueError('must be true, false, a whole number from 0 on, or "unlimited"')
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_utc), PlainSerializer(written, return_type=str, when_used="json")]
+Instant = Annotated[
+    AwareDatetime,
+    BeforeValidator(_dated),
+    AfterValidator(_utc),
+    PlainSerializer(written, return_type=str, when_used="json"),
+]
 """RFC 3339, in UTC."""
 
 FeatureValue = Annotated[bool | int | Literal["unlimited"], BeforeValidator(_feature_value)]

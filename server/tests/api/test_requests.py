@@ -88,6 +88,13 @@ def test_all_wrong_fields_are_named_at_once(http: httpx.Client, refused: Refused
     refused(answer, 422, "validation-failed", "/user_id", "/price", "/success_url", "/cancel_url", "/quantity")
 
 
+@pytest.mark.parametrize("number", ["0.5", "1790000000", "-1", "2026"])
+def test_a_number_is_no_instant(http: httpx.Client, refused: Refused, number: str) -> None:
+    """Seconds or milliseconds since 1970 are asked for nowhere; taken for one, they would answer for another time."""
+    path = "/v1/customers/ada/explain"
+    refused(http.get(path, params={"feature": "premium_export", "at": number}), 422, "validation-failed", "at")
+
+
 def test_a_body_that_is_no_object_is_refused(http: httpx.Client, refused: Refused) -> None:
     """The empty pointer means the body as a whole (RFC 6901)."""
     refused(http.post(CHECKOUTS, json=[]), 422, "validation-failed", "")

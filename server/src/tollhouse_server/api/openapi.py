@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from ..domain.errors import Problem
-from .bounds import NotAcceptable, TookTooLong, TooLarge
+from .bounds import HeadersTooLarge, NotAcceptable, TookTooLong, TooLarge, UriTooLong
 from .once import (
     HEADER,
     MONEY,
@@ -56,7 +56,14 @@ def _calls(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]
 def _add_what_all_have_in_common(path: str, method: str, operation: dict[str, Any]) -> None:
     if str(RateLimited.status) in operation["responses"]:  # FastAPI keeps the document, and may be asked again
         return
-    problems: list[type[Problem]] = [NotAcceptable, RateLimited, Overloaded, TookTooLong]
+    problems: list[type[Problem]] = [
+        NotAcceptable,
+        UriTooLong,
+        HeadersTooLarge,
+        RateLimited,
+        Overloaded,
+        TookTooLong,
+    ]
     if "requestBody" in operation:
         problems.append(TooLarge)
     if method == "post":
