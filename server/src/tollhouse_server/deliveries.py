@@ -270,7 +270,7 @@ async def endpoints(tx: Tx) -> dict[str, int]:
     disabled, failing = notification_endpoint.c.disabled_at.is_not(None), notification_endpoint.c.failing_since
     state = case((disabled, "disabled"), (failing.is_not(None), "failing"), else_="enabled")
     rows = await tx.execute(select(state, func.count()).group_by(state))
-    return dict.fromkeys(ENDPOINTS, 0) | dict(rows.tuples().all())
+    return dict.fromkeys(ENDPOINTS, 0) | {row[0]: row[1] for row in rows}
 
 
 async def prune(tx: Tx, *, keep_delivered: timedelta, keep_given_up: timedelta) -> None:
