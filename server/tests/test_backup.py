@@ -12,12 +12,12 @@ import pytest
 
 from tollhouse import Tollhouse
 from tollhouse_server import backup, cli
-from tollhouse_server.audit import Cause
 from tollhouse_server.db.engine import conninfo
 from tollhouse_server.domain.versions import changes_of, epoch_of
 from tollhouse_server.embedded.errors import EmbeddedServerError
 from tollhouse_server.embedded.postgres import PostgresServer
 from tollhouse_server.embedded.programs import postgres_program, run_program
+from tollhouse_server.reconcile import Kind
 from tollhouse_server.resources import Resources
 from tollhouse_server.testing import World, running_service
 
@@ -130,18 +130,18 @@ def _change_again_and_again(world: World, subscription: str) -> None:
 
 
 def _read_again(world: World, key: str, url: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a service on the database at `url` answers: at first, and after each customer was read from Stripe."""
-    customers = [one.id for one in world.stripe.v1.customers.list({"limit": 100}).data]
+    """What a service on the database at `url` answers: at first, and after a worker has done what it begins with."""
 
-    async def sync(resources: Resources) -> None:
-        for one in customers:
-            await resources.pipeline.sync(one, Cause("reconciler", "after a restore"))
+    async def reconcile(resources: Resources) -> None:
+        for kind in Kind:
+            assert await resources.reconciler.go_on(kind), "the restore has left it to the worker"
 
     with running_service(world.sandbox, url) as service:
         service.clock.set(world.service.clock.now())
         with Tollhouse(service.url, key, retries=0, check_timeout=20) as again:
             at_once = {user: again.check(user, "export") for user in USERS}
-            service.run(sync)
+            service.run(reconcile)
+            service.work()
             return at_once, {user: again.check(user, "export") for user in USERS}
 
 
@@ -158,6 +158,8 @@ def test_nothing_is_replaced_by_mistake(
     torn.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     assert "Nothing was restored" in tollhouse(own_database_url, "restore", torn, "--replace")
     assert "No backup was made" in tollhouse(own_database_url, "backup", tmp_path / "no" / "such" / "place")
+    away = tollhouse("postgresql://u:hidden-password@127.0.0.1:9/x", "backup", tmp_path / "b.dump")
+    assert "No backup was made" in away and "hidden-password" not in away
     with psycopg.connect(conninfo(own_database_url), autocommit=True) as connection:
         connection.execute(
             "INSERT INTO project (id, slug, name, redirect_origins) VALUES (gen_random_uuid(), 'p', 'P', '{}')"

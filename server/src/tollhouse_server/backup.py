@@ -37,8 +37,8 @@ def back_up(url: str, target: Path) -> int:
         _check(restore, unfinished)
         size = unfinished.stat().st_size
         unfinished.replace(target)
-    except (OSError, EmbeddedServerError) as failed:
-        raise CannotBackUp(f"No backup was made: {failed}") from failed
+    except (OSError, EmbeddedServerError, psycopg.Error) as failed:
+        raise CannotBackUp(f"No backup was made: {str(failed).strip()}") from failed
     finally:
         unfinished.unlink(missing_ok=True)
     return size

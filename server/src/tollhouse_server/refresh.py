@@ -16,7 +16,7 @@ from .snapshot import Snapshot
 from .state import customer_state
 from .telemetry import REFRESHES
 
-_BY_ITSELF = ("stripe", "timetable", "app", "reconciler")
+_BY_ITSELF = ("stripe", "timetable", "app", "reconcile")
 """Who else than an operator makes entitlements change; of operators the metric tells no names."""
 
 

@@ -9,6 +9,7 @@ from .. import backup
 from ..commands.begin_epoch import begin_epoch
 from ..db import migrate
 from ..logs import configure_logs
+from ..reconcile import Asked, Kind, Trigger, runs
 from ..resources import Resources
 from ..settings import load_settings
 from .common import acting_operator, fail, out, with_resources
@@ -33,7 +34,8 @@ def restore(
 ) -> None:
     """Make an empty database what a backup says, at this version's schema and with versions above all seen before.
 
-    Stop `tollhouse serve` and `tollhouse work` first.
+    Stop `tollhouse serve` and `tollhouse work` first. Afterwards start the workers before the servers: they begin by
+    reading from Stripe what happened since the backup.
     """
     settings = load_settings()
     configure_logs(level=settings.log_level, fmt=settings.log_format, role="cli")
@@ -43,13 +45,18 @@ def restore(
             revision = migrate.upgrade(url)
 
             async def run(resources: Resources) -> int:
+                why, now = acting_operator(f"restore {file.name}"), resources.clock.now()
                 async with resources.database.transaction() as tx:
-                    why = acting_operator(f"restore {file.name}")
-                    epoch = await begin_epoch(tx, why, at=resources.clock.now(), highest_before=highest_before)
+                    epoch = await begin_epoch(tx, why, at=now, highest_before=highest_before)
+                    # What was sold since the backup: the first thing that a worker does.
+                    await runs.abandon_all(tx, "the database was restored", at=now)
+                    for kind in Kind:
+                        await resources.reconciler.begin(tx, Asked(kind, Trigger.CLI, why.actor))
                 await resources.cache.forget_all()
                 return epoch
 
             epoch = with_resources(settings, run)
     except backup.CannotBackUp as cannot:
         fail(str(cannot))
-    out.print(f"Restored: the schema is at revision {revision}, versions go on in epoch {epoch}.", markup=False)
+    out.print(f"Restored: the schema is at revision {revision}, versions go on in epoch {epoch}.")
+    out.print("Start `tollhouse work` now: it begins by reading from Stripe what happened since the backup.")

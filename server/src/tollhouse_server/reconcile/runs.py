@@ -215,6 +215,15 @@ async def finish(tx: Tx, run: Run, *, at: datetime, **values: Any) -> None:
         await tx.execute(delete(table).where(table.c.run_id == run.id))
 
 
+async def abandon_all(tx: Tx, why: str, *, at: datetime) -> None:
+    """Ends every run that waits or is under way: after a restore their place in Stripe's lists means nothing."""
+    await tx.execute(
+        update(reconciliation)
+        .where(reconciliation.c.finished_at.is_(None))
+        .values(state="failed", finished_at=at, lease=None, lease_until=None, error=why)
+    )
+
+
 async def stumble(tx: Tx, run: Run, error: BaseException, *, at: datetime, final: bool) -> bool:
     """Keeps the error; the run goes on a little later, unless it is `final` or the tenth in a row: then it has failed.
 
