@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ VERBS = [
     "backup",
     "restore",
     "webhook events",
+    "reconcile",
     "check",
     "why",
     "metrics",
@@ -207,6 +209,26 @@ def test_selling_from_a_shell(world: World, of_world: dict[str, str], run: Run, 
     replayed = typed(of_world, "replay", paid["id"])
     assert replayed.out == f"{paid['id']} is pending again; `tollhouse work` will do it.\n"
     assert world.service.work() == 1
+
+
+def test_reconciling_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -> None:
+    """A sale nobody told of: a dry run finds it and exits with 3, the repair and everything after it with 0."""
+    app = world.publish(tomllib.loads(CATALOG))
+    world.hold_webhooks()
+    world.customer(app, "ada").buys("pdf-tool.pro.monthly")
+    world.passes(minutes=5)
+    environment = of_world | {"RECONCILE_REQUESTS_PER_SECOND": "20", "FOLLOW_SANDBOX_CLOCK": "true"}
+    dry = typed(environment, "reconcile", "--dry-run", "--project", "pdf-tool")
+    assert dry.code == 3 and "customers" in dry.out and "pdf-tool ada: sub_" in dry.out
+    assert "1 user locked out of what they paid for" in dry.out and "NOT repaired" in dry.out
+    assert "repair:" in dry.err  # no terminal, so a line for each stage
+    assert not app.check("ada", "premium_export")
+    missing = typed(environment, "reconcile", "--catch-up")
+    assert missing.code == 0 and "[paid_but_locked_out] repaired" in missing.out
+    assert app.check("ada", "premium_export")
+    clean = typed(environment, "reconcile")
+    assert (clean.code, clean.out.splitlines()[-1]) == (0, "Nothing differs.")
+    assert "No project nobody" in sentence(typed(environment, "reconcile", "--project", "nobody"))
 
 
 def test_keys_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -> None:

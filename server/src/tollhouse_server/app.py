@@ -59,6 +59,7 @@ def _context(resources: Resources, secrets: tuple[str, ...]) -> Context:
         refresh=resources.refresh,
         signer=resources.courier.signer,
         post=resources.courier.post,
+        reconciler=resources.reconciler,
         webhook_secrets=secrets,
         livemode=settings.livemode,
         admin_api_key=admin.get_secret_value() if admin else None,

@@ -193,21 +193,16 @@ class RunningService:
 
         return self.run(drain)
 
-    def reconcile(
-        self, kind: Kind, *, dry_run: bool = False, project: str | None = None, stripe: str | None = None
-    ) -> str:
-        """One run now, from its beginning to its end; returns its id. `stripe` is where it asks instead."""
+    def reconcile(self, kind: Kind, *, project: str | None = None, stripe: str | None = None, **more: Any) -> str:
+        """One run now, to its end; returns its id. `stripe` is where it asks instead, `more` as `Asked` has it."""
 
-        async def asked(resources: Resources) -> str:
-            settings = resources.settings
-            elsewhere = settings.model_copy(update={"stripe_api_base": stripe or settings.stripe_api_base})
-            reconciler = replace(replace(resources, settings=elsewhere).reconciler, requests_per_second=FAST)
-            async with resources.database.transaction() as tx:
+        async def asked(at: Resources) -> str:
+            elsewhere = at.settings.model_copy(update={"stripe_api_base": stripe or at.settings.stripe_api_base})
+            reconciler = replace(replace(at, settings=elsewhere).reconciler, requests_per_second=FAST)
+            async with at.database.transaction() as tx:
                 owner = await project_by_slug(tx, project) if project else None
-                wanted = Asked(kind, Trigger.CLI, "grace", dry_run, owner.id if owner else None)
-                run_id = await reconciler.begin(tx, wanted)
-            await reconciler.go_on(kind)
-            return run_id
+            wanted = Asked(kind, Trigger.CLI, "grace", project_id=owner.id if owner else None, **more)
+            return await reconciler.run_now(wanted)
 
         return self.run(asked)
 

@@ -13,6 +13,7 @@ from ..notifications.post import Post
 from ..notifications.signing import Signer
 from ..passwords import Passwords
 from ..pipeline import Pipeline
+from ..reconcile import Reconciler
 from ..refresh import Refresh
 from ..stripe_gateway import StripeClient
 from .rate_limits import RateLimits
@@ -28,6 +29,7 @@ class Context:
     refresh: Refresh
     signer: Signer
     post: Post
+    reconciler: Reconciler
     webhook_secrets: tuple[str, ...]
     livemode: bool
     admin_api_key: str | None

@@ -9,6 +9,7 @@ from . import (
     admin_keys,
     admin_metrics,
     admin_projects,
+    admin_reconciliations,
     catalog,
     checkouts,
     customers,
@@ -37,5 +38,6 @@ routes.include_router(admin_events.router)
 routes.include_router(admin_audit.router)
 routes.include_router(notifications.of_operators)
 routes.include_router(admin_metrics.router)
+routes.include_router(admin_reconciliations.router)
 # Stripe's signature
 routes.include_router(stripe_webhook.router)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from ..db.isolation import CannotIsolate
 from ..domain.errors import Problem
 from ..settings import SettingsInvalid
-from . import access, audit, backup, catalog, doctor, events, keys, metrics, operators, processes, webhook
+from . import access, audit, backup, catalog, doctor, events, keys, metrics, operators, processes, reconcile, webhook
 from .common import err, fail
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.add_typer(processes.app)
 app.add_typer(events.app)
 app.add_typer(doctor.app)
+app.add_typer(reconcile.app)
 app.add_typer(access.app)
 app.add_typer(backup.app)
 app.add_typer(metrics.app)

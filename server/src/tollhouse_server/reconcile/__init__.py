@@ -64,16 +64,32 @@ class Reconciler:
         since = now - FIRST_WINDOW if reached is None else reached - OVERLAP
         return await runs.begin(tx, asked, at=now, since=since if asked.kind is Kind.CATCH_UP else None)
 
-    async def go_on(self, kind: Kind, tell: Callable[[Work], None] = lambda _: None) -> bool:
+    async def run_now(self, asked: Asked, tell: Callable[[Work], None] = lambda _: None) -> str:
+        """Begins a run and does it; returns its id. Raises ReconciliationRunning, where nobody has abandoned that one:
+        an abandoned one is done first."""
+        while await self.go_on(asked.kind, tell, at_once=True):
+            pass
+        async with self.pipeline.database.transaction() as tx:
+            run_id = await self.begin(tx, asked)
+            run = await runs.take(tx, asked.kind, self.lease)
+        assert run is not None
+        await self._do(run, tell)
+        return run_id
+
+    async def go_on(self, kind: Kind, tell: Callable[[Work], None] = lambda _: None, *, at_once: bool = False) -> bool:
         """Takes the run of the kind that waits or was abandoned, and does it to its end; False where there is none.
 
-        Raises nothing that Stripe or one customer can cause: that is kept with the run. Cancelled, it leaves the run
-        for another to go on with.
+        `at_once` takes one that pauses after an error, too. Raises nothing that Stripe or one customer can cause: that
+        is kept with the run. Cancelled, it leaves the run for another to go on with.
         """
         async with self.pipeline.database.transaction() as tx:
-            run = await runs.take(tx, kind, self.lease)
+            run = await runs.take(tx, kind, self.lease, at_once=at_once)
         if run is None:
             return False
+        await self._do(run, tell)
+        return True
+
+    async def _do(self, run: Run, tell: Callable[[Work], None]) -> None:
         try:
             async with self._beating(run):
                 await self._carry_out(run, tell)
@@ -84,7 +100,6 @@ class Reconciler:
             raise
         except Exception as error:  # whatever it is, it belongs into the row, not into a log alone
             await self._stumble(run, error)
-        return True
 
     async def _carry_out(self, run: Run, tell: Callable[[Work], None]) -> None:
         pace = Pace(self.requests_per_second)

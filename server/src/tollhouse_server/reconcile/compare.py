@@ -102,9 +102,11 @@ async def _subscriptions(tx: Tx, mine: Sequence[Listed], held: Held) -> Differin
         if not isinstance(one, ListedSubscription) or one.id not in stored:
             return True
         try:
-            return as_listed(_stored_subscription.validate_python(stored[one.id])) != as_listed(one.evidence)
+            held = _stored_subscription.validate_python(stored[one.id])
         except ValidationError:  # what we stored is not what it should be: Stripe has it right
             return True
+        owed = held.unpaid_since is not None
+        return as_listed(held) != as_listed(one.evidence) or one.owed not in (None, owed)
 
     return stored, [one for one in mine if differs(one)]
 

@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, func, or_, select, update
+from sqlalchemy import Row, Select, and_, delete, func, literal, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from ..db.drift_tables import reconciliation, reconciliation_seen, reconciliation_suspect
 from ..db.engine import Tx
+from ..db.tables import project
 from ..domain.errors import Problem
 from ..inbox import ERROR_LENGTH
 
@@ -156,10 +157,17 @@ def _whole() -> tuple[Any, Any]:
     return reconciliation.c.project_id.is_(None), ~reconciliation.c.dry_run
 
 
-async def take(tx: Tx, kind: Kind, lease: timedelta) -> Run | None:
-    """The run of the kind that waits, or that its holder has abandoned, for `lease`; None where there is none."""
+async def take(tx: Tx, kind: Kind, lease: timedelta, *, at_once: bool = False) -> Run | None:
+    """The run of the kind that waits, or that its holder has abandoned, for `lease`; None where there is none.
+
+    `at_once` takes one that pauses after an error, too.
+    """
     token = uuid.uuid4()
-    free = or_(reconciliation.c.lease_until.is_(None), reconciliation.c.lease_until <= func.clock_timestamp())
+    free = or_(
+        reconciliation.c.lease_until.is_(None),
+        reconciliation.c.lease_until <= func.clock_timestamp(),
+        and_(reconciliation.c.lease.is_(None), literal(at_once)),
+    )
     id_ = await tx.scalar(
         select(reconciliation.c.id)
         .where(reconciliation.c.kind == kind, reconciliation.c.finished_at.is_(None), free)
@@ -250,26 +258,27 @@ async def _mine(tx: Tx, run: Run, **values: Any) -> None:
 
 
 async def get(tx: Tx, run_id: str) -> Row[Any] | None:
-    return (await tx.execute(select(reconciliation).where(reconciliation.c.id == run_id))).one_or_none()
+    """The run, with the slug of its project where it is of one alone."""
+    found: Row[Any] | None = (await tx.execute(_with_project().where(reconciliation.c.id == run_id))).one_or_none()
+    return found
 
 
-async def listing(
-    tx: Tx, *, kind: str | None = None, before: tuple[datetime, str] | None = None, limit: int = 50
-) -> Sequence[Row[Any]]:
-    """Newest first; `before` is where the page before ended."""
+def _with_project() -> Select[Any]:
+    return select(reconciliation, project.c.slug.label("project")).outerjoin(
+        project, project.c.id == reconciliation.c.project_id
+    )
+
+
+async def listing(tx: Tx, *, kind: str | None = None, before: str | None = None, limit: int = 50) -> Sequence[Row[Any]]:
+    """Newest first; `before` is the id of the run at which the page before ended."""
     conditions: list[Any] = [] if kind is None else [reconciliation.c.kind == kind]
+    order = tuple_(reconciliation.c.created_at, reconciliation.c.id)
     if before is not None:
-        created_at, id_ = before
-        later = and_(reconciliation.c.created_at == created_at, reconciliation.c.id < id_)
-        conditions.append(or_(reconciliation.c.created_at < created_at, later))
-    return (
-        await tx.execute(
-            select(reconciliation)
-            .where(*conditions)
-            .order_by(reconciliation.c.created_at.desc(), reconciliation.c.id.desc())
-            .limit(limit)
-        )
-    ).all()
+        end = reconciliation.alias("end")
+        conditions.append(order < select(end.c.created_at, end.c.id).where(end.c.id == before).scalar_subquery())
+    newest_first = reconciliation.c.created_at.desc(), reconciliation.c.id.desc()
+    rows = await tx.execute(_with_project().where(*conditions).order_by(*newest_first).limit(limit))
+    return list(rows)
 
 
 async def saw(tx: Tx, run: Run, ids: Sequence[str]) -> None:

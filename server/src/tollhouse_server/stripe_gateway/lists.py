@@ -60,6 +60,8 @@ class ListedCustomer(Listed):
 class ListedSubscription(Listed):
     evidence: Subscription
     """Without what only its invoices tell."""
+    owed: bool | None
+    """Whether its latest invoice waits for its money; None for a draft, or a voided one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,9 @@ async def list_customers(client: stripe.StripeClient, after: str | None) -> Page
 async def list_subscriptions(client: stripe.StripeClient, after: str | None) -> Page[Listed]:
     """Of every status, the ended ones too."""
     with stripe_errors():
-        listed = await client.v1.subscriptions.list_async(_asked(after, {"status": "all"}))
+        listed = await client.v1.subscriptions.list_async(
+            _asked(after, {"status": "all", "expand": ["data.latest_invoice"]})
+        )
         whole = [await with_whole(one, "items") for one in listed.data]
     return Page(tuple(_read(one, _subscription) for one in whole), _last(listed, whole))
 
@@ -173,7 +177,9 @@ def _listed_customer(raw: Raw) -> Listed:
 
 
 def _subscription(raw: Raw) -> Listed:
-    return ListedSubscription(raw["id"], raw["customer"], parse_listed_subscription(raw))
+    latest = raw["latest_invoice"]
+    owed = None if latest is None else {"paid": False, "open": True, "uncollectible": True}.get(latest["status"])
+    return ListedSubscription(raw["id"], raw["customer"], parse_listed_subscription(raw), owed)
 
 
 def _session(raw: Raw) -> Listed:
