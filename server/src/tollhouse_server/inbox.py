@@ -32,6 +32,10 @@ NOT_HANDLED = "not-handled"
 APPLIED = "applied"
 FOREIGN = "foreign"
 """The outcome of an event about an object of somebody else on the same Stripe account."""
+WRONG_MODE = "wrong-mode"
+"""The outcome of a live event at a service with a test key, or the reverse: it must never move a customer."""
+WRONG_ACCOUNT = "wrong-account"
+"""The outcome of an event of another Stripe account that is connected to ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +64,25 @@ class Claim:
     """Those of the events that a reconciliation found missing."""
 
 
-async def receive(tx: Tx, event: Event, *, found_by: str | None = None) -> bool:
+async def receive(tx: Tx, event: Event, *, found_by: str | None = None, ignored_as: str | None = None) -> bool:
     """Stores the event, once; False where it had been stored before. Wakes the workers when the transaction commits.
 
+    `ignored_as` is the outcome of one that must lead to nothing, whatever it is about.
     `found_by` is the reconciliation that found it in Stripe's list, as its webhook had not come.
     """
-    pending = event.subject is not None
+    subject = event.subject if ignored_as is None else None
+    pending = subject is not None
     stored = await tx.scalar(
         insert(inbox)
         .values(
             event_id=event.id,
             type=event.type,
             api_version=event.api_version,
-            subject=event.subject,
+            subject=subject,
             body=event.body,
             occurred_at=event.occurred_at,
             state="received" if pending else "settled",
-            outcome=None if pending else NOT_HANDLED,
+            outcome=None if pending else ignored_as or NOT_HANDLED,
             next_attempt_at=func.now() if pending else None,
             settled_at=None if pending else func.now(),
             found_by=found_by,

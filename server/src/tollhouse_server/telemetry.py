@@ -64,7 +64,8 @@ CACHE_READS = Counter(
 
 WEBHOOKS = Counter(
     "tollhouse_webhooks_total",
-    "Webhook requests by what became of them: stored, duplicate, not-handled, or the code of the refusal.",
+    "Webhook requests by what became of them: stored, duplicate, not-handled, wrong-mode, wrong-account, or the code "
+    "of the refusal.",
     ["outcome"],
 )
 WEBHOOK_AGE_SECONDS = Histogram(

@@ -25,7 +25,9 @@ class Event(Answer):
     api_version: str | None
     subject: str | None = Field(description="The Stripe object to read again; null: nothing of ours.")
     state: Literal["received", "settled", "deferred", "buried"]
-    outcome: str | None = Field(description="Of a settled one: applied, foreign, not-handled.")
+    outcome: str | None = Field(
+        description="Of a settled one: applied, foreign, not-handled, wrong-mode, wrong-account."
+    )
     attempts: int
     error: str | None = Field(description="Of the last attempt that failed.")
     occurred_at: Instant

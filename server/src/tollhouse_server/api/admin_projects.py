@@ -1,13 +1,16 @@
 """Operators: the projects and their catalogs."""
 
+import re
+import sys
+from collections.abc import Container
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body, Depends, Header, Response
 from pydantic import Field
 from sqlalchemy import select
 
 from ..catalogs import Project, document_of, project_by_slug
-from ..commands.publish_catalog import CatalogConflict, publish_catalog
+from ..commands.publish_catalog import CatalogConflict, VersionMismatch, publish_catalog
 from ..commands.register_project import ProjectExists, ProjectInvalid, register_project
 from ..db.engine import Tx
 from ..db.tables import project
@@ -21,6 +24,8 @@ from .problems import MalformedJson, NotFound, StoreUnavailable, UnsupportedMedi
 from .types import Answer, Instant, Text, TextInPath
 
 router = APIRouter(prefix="/admin/projects", tags=["Operators: projects"], dependencies=[Depends(require_operator)])
+
+_ETAG = re.compile(r'(?:^|,)\s*"(\d{1,18})"(?=\s*(?:,|$))')
 
 Slug = Annotated[Text, Field(max_length=63, examples=["pdf-tool"])]
 SlugInPath = Annotated[TextInPath, Field(examples=["pdf-tool"])]
@@ -117,7 +122,7 @@ async def read_project(slug: SlugInPath, ctx: Ctx) -> ProjectState:
     summary="Publish a catalog",
     responses={
         **example({"project": "pdf-tool", "version": 3, "changes": ["created price pdf-tool.pro.monthly"]}),
-        **documented(*CHANGES, CatalogInvalid, CatalogConflict, StripeRefused, StripeUnavailable),
+        **documented(*CHANGES, CatalogInvalid, CatalogConflict, VersionMismatch, StripeRefused, StripeUnavailable),
     },
 )
 async def publish(
@@ -128,9 +133,17 @@ async def publish(
     ],
     ctx: Ctx,
     why: ActingOperator,
+    response: Response,
+    if_match: Annotated[
+        str | None,
+        Header(alias="If-Match", description="The ETag of the catalog that this is a change of; 412 if it is no more."),
+    ] = None,
 ) -> PublishedCatalog:
     """Makes features, products and prices in Stripe, then the next version here. The same again changes nothing."""
-    published = await publish_catalog(ctx.database, ctx.stripe, document, why, at=ctx.clock.now(), slug=slug)
+    published = await publish_catalog(
+        ctx.database, ctx.stripe, document, why, at=ctx.clock.now(), slug=slug, expected=_versions(if_match)
+    )
+    response.headers["ETag"] = f'"{published.version}"'
     return PublishedCatalog(project=published.project, version=published.version, changes=list(published.changes))
 
 
@@ -141,13 +154,24 @@ async def publish(
     response_model=dict[str, Any],
     responses={**example(EXAMPLE_DOCUMENT), **documented(*OPERATORS, NotFound)},
 )
-async def read_document(slug: SlugInPath, ctx: Ctx) -> dict[str, Any]:
-    """As it was published; 404 before the first."""
+async def read_document(slug: SlugInPath, ctx: Ctx, response: Response) -> dict[str, Any]:
+    """As it was published, its version as the ETag; 404 before the first."""
     async with ctx.database.transaction() as tx:
-        document = await document_of(tx, await find_project(tx, slug))
+        owner = await find_project(tx, slug)
+        document = await document_of(tx, owner)
     if document is None:
         raise NotFound("No catalog was published to this project yet.")
+    response.headers["ETag"] = f'"{owner.catalog_version}"'
     return document
+
+
+def _versions(if_match: str | None) -> Container[int] | None:
+    """The versions that If-Match allows; None for any. What is no ETag of a catalog's matches none."""
+    if if_match is None:
+        return None
+    if if_match.strip() == "*":
+        return range(1, sys.maxsize)
+    return {int(version) for version in _ETAG.findall(if_match)}
 
 
 async def _named_project(slug: SlugInPath, ctx: Ctx) -> Project:

@@ -1,7 +1,7 @@
 """Publishes what a project sells: in Stripe first, then as the next version here."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -32,6 +32,16 @@ class CatalogConflict(Problem):
     code = "catalog-conflict"
 
 
+class VersionMismatch(Problem):
+    """The project's catalog is not at the version that If-Match names.
+
+    Read it again, apply your change to that one, and publish with its ETag.
+    """
+
+    status = 412
+    code = "version-mismatch"
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
     """The version now in force and what was done to get there; nothing done: everything was so already."""
@@ -49,11 +59,13 @@ async def publish_catalog(
     *,
     at: datetime,
     slug: str | None = None,
+    expected: Container[int] | None = None,
 ) -> Published:
     """Applies a catalog document; registers its project where it is new. May be run again after any failure.
 
-    `slug` is the project the caller means, where the document alone must not decide. Raises CatalogInvalid,
-    CatalogConflict, ProjectInvalid, StripeUnavailable, StripeRefused.
+    `slug` is the project the caller means, where the document alone must not decide; `expected` the versions it may
+    be a change of, any if None. Raises CatalogInvalid, CatalogConflict, VersionMismatch, ProjectInvalid,
+    StripeUnavailable, StripeRefused.
     """
     draft = parse_catalog(document, 0)
     if slug is not None and draft.project != slug:
@@ -61,6 +73,10 @@ async def publish_catalog(
         raise CatalogInvalid("The catalog is of another project.", errors=[wrong])
     async with database.transaction() as tx:
         owner, described = await _owner(tx, document, why, at)
+        if expected is not None and owner.catalog_version not in expected:
+            raise VersionMismatch(
+                f"The catalog is at version {owner.catalog_version} by now: read it again and publish with its ETag."
+            )
         before = await current_catalog(tx, owner) if owner.catalog_version else None
         same = json.dumps(await document_of(tx, owner)) == json.dumps(document)  # the order of the products too
     applied = await apply_catalog(stripe, draft)
