@@ -28,7 +28,6 @@ from ..db.engine import Tx
 from ..domain.errors import Problem, UrlNotAllowed
 from ..notifications.signing import SecretKeyMissing
 from .context import Ctx
-from .once import OnlyOnce
 from .problems import MalformedJson, UnsupportedMediaType
 from .types import Answer, Body, Instant, Text, TextInPath
 
@@ -167,13 +166,10 @@ async def list_notification_endpoints(who: Who, ctx: Ctx) -> Endpoints:
     shows=EXAMPLE_WITH_SECRET,
     status=201,
 )
-async def register_notification_endpoint(
-    body: RegisterEndpoint, who: Who, ctx: Ctx, once: OnlyOnce
-) -> EndpointWithSecret:
+async def register_notification_endpoint(body: RegisterEndpoint, who: Who, ctx: Ctx) -> EndpointWithSecret:
     """Every change from now on is posted there, signed. Verify messages with the secret, which is shown here."""
     await check_url(ctx.post, body.url)
     async with ctx.database.transaction(project=who.project.id) as tx:
-        await once.seal(tx)
         made = await register_endpoint(
             tx, ctx.signer, who.project, body.url, body.description, who.why, at=ctx.clock.now()
         )
