@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from standardwebhooks import Webhook
 from typer.testing import CliRunner
 
 from tollhouse import Tollhouse, Unauthenticated
@@ -23,7 +24,7 @@ from tollhouse_server.embedded.postgres import PostgresServer
 from tollhouse_server.key_format import Kind, make_key
 from tollhouse_server.settings import Settings
 from tollhouse_server.stripe_gateway.client import API_VERSION
-from tollhouse_server.testing import OPERATOR_KEY, World
+from tollhouse_server.testing import OPERATOR_KEY, Receiver, World, answering
 
 TOLLHOUSE = Path(sys.executable).with_name("tollhouse")
 
@@ -71,6 +72,11 @@ VERBS = [
     "operators set-password",
     "audit verify",
     "audit anchors",
+    "notifications add",
+    "notifications endpoints",
+    "notifications deliveries",
+    "notifications resend",
+    "notifications enable",
 ]
 
 CATALOG = """
@@ -269,6 +275,44 @@ def test_keys_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -
         ("keys", "issue", "pdf-tool", "--scope", "operator"),
     ):
         assert sentence(typed(of_world, *wrong))
+
+
+def test_notifications_from_a_shell(world: World, of_world: dict[str, str], typed: Run, receiver: Receiver) -> None:
+    """An endpoint is added, disabled by its own answer, looked at, enabled, and sent what it missed."""
+    world.operator.post("/v1/admin/projects", json={"slug": "pdf-tool", "name": "PDF Tool"}).raise_for_status()
+    assert typed(of_world, "notifications", "endpoints", "pdf-tool").out.startswith("No endpoints")
+    refused = typed(of_world, "notifications", "add", "pdf-tool", receiver.url)
+    assert "SECRET_KEY" not in refused.err and "/url: " in refused.err and refused.code == 1
+    inside = {**of_world, "NOTIFICATIONS_ALLOW_PRIVATE": "true"}
+    assert "SECRET_KEY" in sentence(typed(inside, "notifications", "add", "pdf-tool", receiver.url))
+    key = world.service.settings.secret_keys[0]
+    added = typed({**inside, "SECRET_KEY": key}, "notifications", "add", "pdf-tool", receiver.url, "--description", "x")
+    endpoint, secret = added.out.split()
+
+    receiver.answers["/"] = answering(410)
+    path = f"/v1/admin/projects/pdf-tool/notification-endpoints/{endpoint}"
+    message = world.operator.post(f"{path}/test").json()["message_id"]
+    world.service.work()
+    Webhook(secret).verify(receiver.received[0].body, receiver.received[0].headers)
+    here = ("pdf-tool", endpoint)
+    listed = typed(of_world, "notifications", "endpoints", "pdf-tool").out
+    assert listed.startswith(f"{endpoint}  {receiver.url}  0 pending, 1 given up  disabled 20")
+    assert listed.endswith(": It answered 410 Gone.\n")
+    assert typed(of_world, "notifications", "deliveries", *here, "--state", "given_up").out == (
+        f"{message}  endpoint.test  given_up  1 attempt  It answered 410: anything but 2xx is a failure.\n"
+    )
+    assert typed(of_world, "notifications", "deliveries", *here, "--state", "pending").out == "No such deliveries.\n"
+    assert "disabled" in sentence(typed(of_world, "notifications", "resend", *here, "--message", message))
+    assert typed(of_world, "notifications", "enable", *here).out == f"{endpoint} is enabled.\n"
+    receiver.answers.clear()
+    assert typed(of_world, "notifications", "resend", *here, "--message", message).out.startswith("1 queued")
+    assert typed(of_world, "notifications", "resend", *here, "--since", "2020-01-01").out.startswith("0 queued")
+    world.service.work()
+    assert len(receiver.received) == 2
+    for wrong in ((), ("--message", message, "--since", "2020-01-01"), ("--message", "msg_nobodys")):
+        assert sentence(typed(of_world, "notifications", "resend", *here, *wrong))
+    assert sentence(typed(of_world, "notifications", "endpoints", "nobodys"))
+    assert sentence(typed(of_world, "notifications", "enable", "pdf-tool", "ne_nobodys"))
 
 
 def test_leaked_keys_are_found(world: World, of_world: dict[str, str], run: Run, typed: Run, tmp_path: Path) -> None:

@@ -9,7 +9,21 @@ from sqlalchemy.exc import OperationalError
 from ..db.isolation import CannotIsolate
 from ..domain.errors import Problem
 from ..settings import SettingsInvalid
-from . import access, audit, backup, catalog, doctor, events, keys, metrics, operators, processes, reconcile, webhook
+from . import (
+    access,
+    audit,
+    backup,
+    catalog,
+    doctor,
+    events,
+    keys,
+    metrics,
+    notifications,
+    operators,
+    processes,
+    reconcile,
+    webhook,
+)
 from .common import err, fail
 
 app = typer.Typer(
@@ -27,6 +41,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(operators.app, name="operators")
 app.add_typer(webhook.app, name="webhook")
 app.add_typer(audit.app, name="audit")
+app.add_typer(notifications.app, name="notifications")
 
 
 def main() -> None:
