@@ -455,6 +455,22 @@ def test_an_empty_database_is_migrated_first(postgres_server: PostgresServer, ru
     assert "PostgreSQL does not answer" in sentence(typed(environment, "migrate"))
 
 
+def test_nothing_starts_behind_a_wall_with_a_hole(own_database_url: str, typed: Run) -> None:
+    """As after a restore without its policies: it is said which table is open, and that migrating closes it."""
+    environment = {
+        "DATABASE_URL": own_database_url,
+        "STRIPE_SECRET_KEY": "sk_test_x",
+        "STRIPE_WEBHOOK_SECRET": "whsec_" + "x" * 32,
+    }
+    with psycopg.connect(own_database_url) as connection:
+        connection.execute("ALTER TABLE customer DISABLE ROW LEVEL SECURITY")
+    for command in ("serve", "work"):
+        told = sentence(typed(environment, command))
+        assert "table customer is open" in told and "Run `tollhouse migrate`" in told
+    assert typed(environment, "migrate").code == 0
+    assert typed(environment, "operators", "list").code == 0
+
+
 def test_wrong_settings_are_named_and_not_repeated(typed: Run) -> None:
     """Each variable with what to do, all at once; the values are secrets and stay unsaid."""
     told = sentence(typed({}, "work"))

@@ -23,6 +23,7 @@ from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
 from ..db import migrate
+from ..db.isolation import CannotIsolate
 from ..domain.errors import Problem
 from ..embedded.errors import EmbeddedServerError
 from ..embedded.postgres import reachable_data_dir, running_postgres
@@ -153,6 +154,8 @@ class _Run:
                 migrate.upgrade(self.environment["DATABASE_URL"])
             except DBAPIError as error:
                 raise CannotRun(f"The database at DATABASE_URL cannot be used: {error.orig}") from error
+            except CannotIsolate as error:
+                raise CannotRun(str(error)) from error
 
     def _start_sandbox(self, kept: Kept) -> None:
         with self._step("Stripe sandbox"):
