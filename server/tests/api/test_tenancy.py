@@ -65,7 +65,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 PLAIN = frozenset(
     (
         *("Idempotency-Key", "If-None-Match", "at", "quantity", "trial_days", "allow_promotion_codes", "email"),
-        *("description", "overlap_hours", "state", "cursor", "limit"),
+        *("description", "overlap_hours", "state", "cursor", "limit", "from", "to", "interval", "format"),
     )
 )
 """Parameters and fields that name nobody's things."""
