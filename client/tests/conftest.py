@@ -202,6 +202,15 @@ def examples() -> dict[str, Any]:
     product = {"code": "pro", "name": "PDF Tool Pro", "plan_group": "plan", "lasts_days": None, "prices": [price]}
     product |= {"opens": {"premium_export": True, "pages_per_day": "unlimited"}, "per_seat": ["pages_per_day"]}
     feature = {"code": "pages_per_day", "name": "Pages per day", "kind": "limit", "combine": "max"}
+    amounts = ["mrr_start", "new_mrr", "reactivation_mrr", "expansion_mrr", "contraction_mrr", "churned_mrr", "mrr_end"]
+    amounts += ["past_due_mrr", "subscription_revenue", "purchase_revenue", "gross_revenue", "refunded", "net_revenue"]
+    counts = ["start", "new", "reactivated", "churned", "end"]
+    earned: dict[str, Any] = {"project": "pdf-tool", "from": at, "to": later, "complete": False, "currency": "eur"}
+    earned |= dict.fromkeys(amounts, 900) | {f"customers_{name}": 1 for name in counts}
+    earned |= {"arpu": None, "customer_churn_rate": 0.25, "revenue_churn_rate": 1, "trial_conversion_rate": None}
+    earned |= dict.fromkeys(("active", "trialing", "past_due", "paused", "refunds", "disputes_lost"), 2)
+    earned |= dict.fromkeys(("trials_started", "trials_ended", "trials_converted", "lost_to_disputes"), 3)
+    earned |= dict.fromkeys(("payments_failed", "failed", "payments_recovered", "recovered"), 4)
     return {
         "check": {"feature": "premium_export", **switch, "version": 7, "checked_at": at},
         "entitlements": entitlements,
@@ -212,4 +221,12 @@ def examples() -> dict[str, Any]:
         "portal": {"url": "https://portal.test/1"},
         "explanation": explanation,
         "catalog": {"project": "pdf-tool", "version": 3, "features": [feature], "products": [product]},
+        "metrics": {
+            "definitions": 1,
+            "computed_at": at,
+            "from": at,
+            "to": later,
+            "interval": "month",
+            "data": [earned],
+        },
     }

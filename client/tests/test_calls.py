@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -122,6 +122,21 @@ def test_catalog_lists_what_is_sold(service: Any, client: Any, examples: Any) ->
     (product,) = client.catalog().products
     assert product.opens == {"premium_export": True, "pages_per_day": math.inf}
     assert (product.prices[0].lookup_key, product.prices[0].amount) == ("pdf-tool.pro.monthly", 900)
+
+
+def test_metrics_ask_for_a_time_in_intervals(service: Any, client: Any, examples: Any) -> None:
+    """Dates and aware instants; what is not said is left to the service. Rates are numbers, whole ones too."""
+    service.answer(examples["metrics"])
+    service.answer(examples["metrics"])
+    told = client.metrics(start=date(2026, 11, 22), end=LATER, interval="month")
+    (row,) = told.rows
+    assert (told.definitions, told.ends_at, row.ends_at, row.complete) == (1, LATER, LATER, False)
+    assert (row.mrr_end, row.arpu, row.customer_churn_rate, row.revenue_churn_rate) == (900, None, 0.25, 1.0)
+    client.metrics()
+    query = "interval=month&from=2026-11-22&to=2026-12-22T10%3A00%3A00%2B00%3A00"
+    assert [one.path for one in service.seen] == [f"/v1/metrics?{query}", "/v1/metrics?interval=total"]
+    with pytest.raises(ValueError, match="aware"):
+        client.metrics(start=LATER.replace(tzinfo=None))
 
 
 def test_open_checkout_sends_the_whole_wish(service: Any, client: Any, examples: Any) -> None:

@@ -3,13 +3,14 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tollhouse import AsyncTollhouse, Catalog, Feature, NotFound, Price, Product, Tollhouse, Unreachable
+from tollhouse import AsyncTollhouse, Catalog, Feature, Metrics, NotFound, Price, Product, Tollhouse, Unreachable
 from tollhouse.testing import AsyncFakeTollhouse, FakeTollhouse, OpenedPortal
+from tollhouse.wire import decode
 
 PAY = {"success_url": "https://app.test/thanks", "cancel_url": "https://app.test/pricing"}
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -99,6 +100,16 @@ def test_undeclared_features_do_not_exist(make: Callable[..., Any]) -> None:
             tell("ada", "premium_exprot")
     assert list(fake.entitlements("ada")) == ["premium_export", "api"]
     assert [feature.code for feature in fake.catalog().features] == ["premium_export", "api"]
+
+
+def test_metrics_are_what_the_test_says(fake: Any, examples: Any) -> None:
+    """Of what was earned, the rows that begin in the time that is asked for."""
+    row = decode(Metrics, examples["metrics"]).rows[0]
+    fake.earned.append(row)
+    told = fake.metrics(start=date(2026, 11, 1), end=row.ends_at, interval="month")
+    assert (told.rows, told.interval, told.ends_at) == ((row,), "month", row.ends_at)
+    assert fake.metrics(start=date(2026, 12, 1), end=date(2027, 1, 1)).rows == ()
+    assert fake.metrics().interval == "total"
 
 
 def test_a_customer_has_what_was_allowed(fake: Any) -> None:

@@ -4,7 +4,18 @@ from typing import Any
 
 import pytest
 
-from tollhouse import Catalog, Check, Checkout, CheckoutStatus, Customer, Entitlements, Explanation, Portal, Synced
+from tollhouse import (
+    Catalog,
+    Check,
+    Checkout,
+    CheckoutStatus,
+    Customer,
+    Entitlements,
+    Explanation,
+    Metrics,
+    Portal,
+    Synced,
+)
 from tollhouse.wire import Unreadable, decode, encode
 
 SHAPES = {
@@ -17,6 +28,7 @@ SHAPES = {
     "portal": Portal,
     "explanation": Explanation,
     "catalog": Catalog,
+    "metrics": Metrics,
 }
 
 

@@ -247,3 +247,70 @@ class Catalog:
     version: int
     features: tuple[Feature, ...]
     products: tuple[Product, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsRow:
+    """What the project earned in one interval and one currency; money is in minor units.
+
+    `mrr_end` is `mrr_start` plus new, reactivation and expansion, less contraction and churned. Subscriptions are
+    counted at the interval's end. The service's docs/explanation/metrics.md defines every figure.
+    """
+
+    project: str
+    starts_at: datetime = field(metadata={"wire": "from"})
+    ends_at: datetime = field(metadata={"wire": "to"})
+    """Not part of the interval."""
+    complete: bool
+    """Whether it was over when it was computed; if not, it counts up to then."""
+    currency: str
+    mrr_start: int
+    new_mrr: int
+    reactivation_mrr: int
+    expansion_mrr: int
+    contraction_mrr: int
+    churned_mrr: int
+    mrr_end: int
+    past_due_mrr: int
+    arpu: int | None
+    """`mrr_end` per customer."""
+    customers_start: int
+    customers_new: int
+    customers_reactivated: int
+    customers_churned: int
+    customers_end: int
+    customer_churn_rate: float | None
+    revenue_churn_rate: float | None
+    active: int
+    trialing: int
+    past_due: int
+    paused: int
+    trials_started: int
+    trials_ended: int
+    trials_converted: int
+    trial_conversion_rate: float | None
+    subscription_revenue: int
+    purchase_revenue: int
+    gross_revenue: int
+    refunds: int
+    refunded: int
+    disputes_lost: int
+    lost_to_disputes: int
+    net_revenue: int
+    payments_failed: int
+    failed: int
+    payments_recovered: int
+    recovered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What the project earned: one row for each interval and currency, which are never added up."""
+
+    definitions: int
+    """The version of what the figures mean."""
+    computed_at: datetime
+    starts_at: datetime = field(metadata={"wire": "from"})
+    ends_at: datetime = field(metadata={"wire": "to"})
+    interval: str
+    rows: tuple[MetricsRow, ...] = field(metadata={"wire": "data"})

@@ -2,11 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
-from .answers import Catalog, Check, Checkout, CheckoutStatus, Customer, Entitlements, Explanation, Portal, Synced
+from .answers import (
+    Catalog,
+    Check,
+    Checkout,
+    CheckoutStatus,
+    Customer,
+    Entitlements,
+    Explanation,
+    Metrics,
+    Portal,
+    Synced,
+)
 
 T = TypeVar("T")
 
@@ -55,6 +66,26 @@ def explain(user_id: str, feature: str, *, at: datetime | None = None) -> Call[E
 def catalog() -> Call[Catalog]:
     """What this project sells: features, products, prices."""
     return Call("GET", "/v1/catalog", Catalog)
+
+
+def metrics(
+    *,
+    start: date | None = None,
+    end: date | None = None,
+    interval: Literal["day", "week", "month", "year", "total"] = "total",
+) -> Call[Metrics]:
+    """What this project earns, from `start` up to, not including, `end`: dates in UTC or aware instants.
+
+    The last 30 days where nothing is said; at most 400 intervals. The key needs the scope `manage`: an app's own key
+    usually has not got it. Raises Invalid (`intervals-invalid`), InsufficientScope.
+    """
+    query: dict[str, str] = {"interval": interval}
+    for name, moment in (("from", start), ("to", end)):
+        if isinstance(moment, datetime) and moment.tzinfo is None:
+            raise ValueError("start and end must be dates or aware datetimes")
+        if moment is not None:
+            query[name] = moment.isoformat()
+    return Call("GET", f"/v1/metrics?{urlencode(query)}", Metrics)
 
 
 def open_checkout(

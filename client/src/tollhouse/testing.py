@@ -28,6 +28,8 @@ from .answers import (
     Entitlements,
     Explanation,
     Feature,
+    Metrics,
+    MetricsRow,
     Portal,
     Synced,
     Value,
@@ -80,7 +82,8 @@ class _Problem(Exception):
 class FakeService(ABC):
     """What the test says and sees; both fakes have all of it.
 
-    `checkouts` and `portals` record what the app opened, in order. While `reachable` is False, calls raise Unreachable.
+    `checkouts` and `portals` record what the app opened, in order; what is put into `earned` is what `metrics` tells.
+    While `reachable` is False, calls raise Unreachable.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class FakeService(ABC):
         self._statuses: dict[str, CheckoutStatus] = {}
         self.checkouts: list[OpenedCheckout] = []
         self.portals: list[OpenedPortal] = []
+        self.earned: list[MetricsRow] = []
         self.reachable = True
         self._connect(httpx.MockTransport(self._handle))
 
@@ -173,6 +177,8 @@ class FakeService(ABC):
                 return 200, self._explanation(user_id, request.url.params)
             case "GET", "catalog":
                 return 200, self._catalog
+            case "GET", "metrics":
+                return 200, self._metrics(request.url.params)
             case "POST", "checkouts":
                 return self._open_checkout(json.loads(request.content))
             case "GET", "checkouts", checkout_id:
@@ -211,6 +217,14 @@ class FakeService(ABC):
         until = check.valid_until
         return Explanation(feature, at, check.allowed, check.value, until, check.reason, sentence, until, {}, ())
 
+    def _metrics(self, query: Mapping[str, str]) -> Metrics:
+        """The rows that begin in the time asked for, whatever the interval."""
+        now = self._now()
+        start, end = (_instant(query[name]) if name in query else None for name in ("from", "to"))
+        start, end = start or now - timedelta(days=30), end or now
+        rows = tuple(row for row in self.earned if start <= row.starts_at < end)
+        return Metrics(1, now, start, end, query["interval"], rows)
+
     def _open_checkout(self, wish: dict[str, Any]) -> tuple[int, Checkout]:
         user_id, price = wish["user_id"], wish["price"]
         if self._prices and price not in self._prices:
@@ -240,6 +254,12 @@ class FakeService(ABC):
             raise _Problem(404, "customer-not-found", f"{wish['user_id']!r} never opened a checkout.")
         self.portals.append(OpenedPortal(**wish))
         return Portal(f"{_URL}/portal/{len(self.portals)}")
+
+
+def _instant(written: str) -> datetime:
+    """An instant, or a date's midnight in UTC."""
+    moment = datetime.fromisoformat(written)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class FakeTollhouse(FakeService, Tollhouse):

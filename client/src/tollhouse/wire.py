@@ -67,6 +67,8 @@ def _read(hint: Any, raw: object, where: str) -> Any:
         return tuple(_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(_typed(list, raw, where)))
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in _typed(dict, raw, where).items()}
+    if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
+        return float(raw)  # JSON has one kind of number
     if hint is datetime:
         return _instant(raw, where)
     if hint is Entitlements:

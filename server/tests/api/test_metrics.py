@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,6 +38,16 @@ def test_a_project_sees_its_own(sold: datetime, http: httpx.Client) -> None:
     start, end = (datetime.fromisoformat(told[name]) for name in ("from", "to"))
     assert end - start == timedelta(days=30) and (end.hour, end.date()) == (0, sold.date() + timedelta(days=1))
     assert {"projects"}.isdisjoint(told)
+
+
+def test_the_client_tells_the_same(sold: datetime, pdf_tool: Tollhouse, http: httpx.Client) -> None:
+    """Every figure of the API is in the client's answer under the same name."""
+    told = pdf_tool.metrics(start=(sold - timedelta(days=1)).date(), interval="day")
+    shown = http.get("/v1/metrics", params={"from": f"{sold - timedelta(days=1):%Y-%m-%d}", "interval": "day"}).json()
+    renamed = {"starts_at": "from", "ends_at": "to"}
+    rows = [{renamed.get(name, name): value for name, value in asdict(row).items()} for row in told.rows]
+    assert [set(row) for row in rows] == [set(row) for row in shown["data"]] and len(rows) == 2
+    assert [row["mrr_end"] for row in rows] == [row["mrr_end"] for row in shown["data"]] == [0, 900]
 
 
 def test_by_the_day_every_day_has_a_row(sold: datetime, http: httpx.Client) -> None:
