@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 import stripe
+from sqlalchemy import text
 
 from tollhouse import Tollhouse
+from tollhouse_server.reconcile import Kind
+from tollhouse_server.resources import Resources
 from tollhouse_server.testing import World, WorldCustomer
 
 Row = dict[str, Any]
@@ -205,6 +208,23 @@ def test_refunds(world: World, plans: Tollhouse, books: Books) -> None:
         refunded=300 + 19_900 + 900,
     )
     assert row["net_revenue"] == 600
+
+
+def test_the_past_of_an_older_version_is_read(world: World, plans: Tollhouse, books: Books) -> None:
+    """Rows that an older version wrote have no bills: one sweep reads them, from Stripe, back to the first."""
+    world.customer(plans, "ada").buys("plans.basic.monthly")
+    world.customer(plans, "bo").buys("plans.lifetime.once")
+    before = books.total()
+
+    async def forget(resources: Resources) -> None:
+        async with resources.database.transaction() as tx:
+            for table in ("billing", "stretch", "money_fact"):
+                await tx.execute(text(f"DELETE FROM {table}"))
+
+    world.service.run(forget)
+    assert books.rows() == []
+    world.service.reconcile(Kind.SWEEP)
+    assert books.total() == before
 
 
 def the_story(world: World, app: Tollhouse) -> dict[str, str]:

@@ -4,10 +4,12 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, literal, select
+from sqlalchemy import ColumnElement, and_, cast, func, literal, select, text
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from ..db.drift_tables import reconciliation_seen, reconciliation_suspect
-from ..db.tables import customer, purchase, subscription
+from ..db.engine import Tx
+from ..db.tables import billing, customer, money_fact, purchase, subscription
 from ..stripe_gateway import StripeClient
 from ..stripe_gateway.lists import (
     Listed,
@@ -121,3 +123,22 @@ async def _back(work: Work, following: str) -> None:
             )
         )
         work.counts.update({"back.held": held, "back.not_shown": not_shown})
+        await _read_money(work, tx, mine)
+
+
+async def _read_money(work: Work, tx: Tx, mine: ColumnElement[bool]) -> None:
+    """Whoever was last read by a version that kept no bills is read again, for the metrics."""
+    whose = select(literal(work.run.id), customer.c.stripe_customer_id)
+    subscribed = whose.join(subscription, subscription.c.customer_id == customer.c.id).where(
+        mine, ~select(billing.c.id).where(billing.c.id == subscription.c.id).exists()
+    )
+    bought = whose.join(purchase, purchase.c.customer_id == customer.c.id).where(
+        mine,
+        cast(purchase.c.evidence, JSONB)["payment"] != text("'null'::jsonb"),
+        ~select(money_fact.c.id).where(money_fact.c.customer_id == customer.c.id).exists(),
+    )
+    await tx.execute(
+        insert(reconciliation_suspect)
+        .from_select(["run_id", "stripe_customer_id"], subscribed.union(bought))
+        .on_conflict_do_nothing()
+    )
