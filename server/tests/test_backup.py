@@ -13,6 +13,7 @@ import pytest
 from tollhouse import Tollhouse
 from tollhouse_server import backup, cli
 from tollhouse_server.db.engine import conninfo
+from tollhouse_server.doctor import broken_invariants_of
 from tollhouse_server.domain.versions import changes_of, epoch_of
 from tollhouse_server.embedded.errors import EmbeddedServerError
 from tollhouse_server.embedded.postgres import PostgresServer
@@ -114,6 +115,7 @@ def test_restored_and_read_again_everything_is_as_stripe_says(
     )
     versions = dict(rows(empty_url, "SELECT id, version FROM customer"))
     assert changes == {customer: changes_of(version) for customer, version in versions.items()}
+    assert broken_invariants_of(empty_url) == []
     [(before, epoch)] = rows(empty_url, "SELECT before, after FROM audit WHERE action = 'database.restored'")
     assert before == {"epoch": 0} and {epoch_of(version) for version in versions.values()} == {epoch["epoch"]}
 
