@@ -294,7 +294,7 @@ async def suspect(tx: Tx, run: Run, stripe_customer_ids: Sequence[str]) -> None:
 
 async def _note(tx: Tx, table: Any, rows: Sequence[Mapping[str, str]]) -> None:
     if rows:
-        await tx.execute(upsert(table).values(rows).on_conflict_do_nothing())
+        await tx.execute(upsert(table).on_conflict_do_nothing(), list(rows))
 
 
 async def next_suspect(tx: Tx, run: Run) -> str | None:

@@ -119,21 +119,21 @@ async def fetch_prices(client: stripe.StripeClient, product_id: str) -> list[Pri
 
 async def _subscriptions(client: stripe.StripeClient, customer_id: str) -> list[Row]:
     listed = client.v1.subscriptions.list_async({"customer": customer_id, "status": "all", "limit": PAGE})
-    return [await with_whole(one, "items") for one in await _objects(listed)]
+    return [await _with_whole(one, "items") for one in await _objects(listed)]
 
 
 async def _invoices(client: stripe.StripeClient, customer_id: str) -> list[Row]:
     listed = client.v1.invoices.list_async(
         {"customer": customer_id, "limit": PAGE, "expand": ["data.payments", "data.discounts.source.coupon"]}
     )
-    return [await with_whole(one, "lines", "payments") for one in await _objects(listed)]
+    return [await _with_whole(one, "lines", "payments") for one in await _objects(listed)]
 
 
 async def _sessions(client: stripe.StripeClient, customer_id: str) -> list[Row]:
     listed = client.v1.checkout.sessions.list_async(
         {"customer": customer_id, "limit": PAGE, "expand": ["data.line_items", "data.payment_intent"]}
     )
-    return [await with_whole(one, "line_items") for one in await _objects(listed)]
+    return [await _with_whole(one, "line_items") for one in await _objects(listed)]
 
 
 async def _objects(listed: Any) -> list[stripe.StripeObject]:
@@ -144,7 +144,7 @@ async def _everything(listed: Any) -> list[Row]:
     return [one.to_dict() for one in await _objects(listed)]
 
 
-async def with_whole(one: stripe.StripeObject, *lists: str) -> Row:
+async def _with_whole(one: stripe.StripeObject, *lists: str) -> Row:
     """The object as a dictionary whose embedded lists are whole: Stripe embeds ten rows and says `has_more`."""
     whole: Row = one.to_dict()
     for name in lists:
