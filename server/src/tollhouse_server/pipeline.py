@@ -1,17 +1,18 @@
 """One customer's events, from the inbox to the entitlements: the architecture in one function."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 
-from . import drift, inbox, logs, projection
+from . import audit, drift, inbox, logs, projection
 from .audit import Cause
 from .clock import Clock
 from .db.engine import Database, Tx
 from .domain.errors import UnknownStatus
-from .domain.facts import CustomerFacts
+from .domain.facts import CustomerFacts, PriceFacts
 from .drift import Found
 from .inbox import Claim
 from .projection import Owner
@@ -78,7 +79,7 @@ class Pipeline:
         if claim.subject.startswith(("prod_", PRODUCT_ID_PREFIX)):
             prices = await fetch_prices(self.stripe, claim.subject)
             async with self.database.transaction() as tx:
-                ours = await projection.write_prices(tx, claim.subject, prices)
+                ours = await self._write_prices(tx, claim, prices)
                 outcome = inbox.APPLIED if ours else inbox.FOREIGN
                 await drift.settle_missing(tx, claim.found, None, ours=ours, at=self.clock.now())
                 took = await inbox.settle(tx, claim, outcome)
@@ -138,10 +139,39 @@ class Pipeline:
         owner = await projection.write(tx, facts, read)
         if owner is None:
             return None, None
+        if owner.unlinked:
+            await audit.record(
+                tx,
+                "customer.unlinked",
+                why,
+                at=at,
+                project_id=owner.project_id,
+                customer_id=owner.customer_id,
+                before={"stripe_customer": owner.unlinked},
+                after={"stripe_customer": None},
+            )
         await self.refresh(tx, owner.customer_id, why, at=at)
         if before is None:
             return owner, None
         return owner, await drift.compare(tx, owner, facts, before, await drift.look(tx, owner, facts.id), at)
+
+    async def _write_prices(self, tx: Tx, claim: Claim, prices: Sequence[PriceFacts]) -> bool:
+        """Whether they are any project's."""
+        ours = await projection.write_prices(tx, claim.subject, prices)
+        for one in ours:
+            if one.before != one.after:
+                why, said = Cause("stripe", ", ".join(claim.event_ids)), {"stripe_product": claim.subject}
+                before, after = said | {"on_sale": one.before}, said | {"on_sale": one.after}
+                await audit.record(
+                    tx,
+                    "prices.changed",
+                    why,
+                    at=self.clock.now(),
+                    project_id=one.project_id,
+                    before=before,
+                    after=after,
+                )
+        return bool(ours)
 
     async def _give_up(self, claim: Claim, error: Exception) -> str:
         async with self.database.transaction() as tx:

@@ -61,10 +61,11 @@ def _id(reference: object) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The customer of ours whose projection was written."""
+    """The customer of ours whose projection was written. `unlinked` is the Stripe customer it had, where it lost it."""
 
     customer_id: uuid.UUID
     project_id: uuid.UUID
+    unlinked: str | None = None
 
 
 async def write(tx: Tx, facts: CustomerFacts, read: int) -> Owner | None:
@@ -77,6 +78,8 @@ async def write(tx: Tx, facts: CustomerFacts, read: int) -> Owner | None:
         return None
     owner = Owner(row.id, row.project_id)
     if row.read_number < read:
+        if facts.deleted:
+            owner = Owner(row.id, row.project_id, unlinked=row.stripe_customer_id)
         await tx.execute(
             update(customer)
             .where(customer.c.id == row.id)
@@ -114,13 +117,33 @@ async def holds(tx: Tx, stripe_customer_id: str) -> bool:
     return bool(await tx.scalar(select(exists().where(customer.c.stripe_customer_id == stripe_customer_id))))
 
 
-async def write_prices(tx: Tx, product_id: str, facts: Sequence[PriceFacts]) -> bool:
-    """Marks the catalogs' prices of a Stripe product as Stripe has them; False where it is nobody's."""
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """A project's prices of one Stripe product: which lookup keys could be bought, and which can now."""
+
+    project_id: uuid.UUID
+    before: list[str]
+    after: list[str]
+
+
+async def write_prices(tx: Tx, product_id: str, facts: Sequence[PriceFacts]) -> list[Priced]:
+    """Marks the catalogs' prices of a Stripe product as Stripe has them; one for each project that has such prices."""
     active = [one.id for one in facts if one.active]
-    written = await tx.execute(
-        update(price).where(price.c.stripe_product_id == product_id).values(active=price.c.stripe_price_id.in_(active))
-    )
-    return written.rowcount > 0
+    of_product = price.c.stripe_product_id == product_id
+    # Locked and in one order, so that two reads of one product do not wait for each other.
+    found = select(price).where(of_product).order_by(price.c.stripe_price_id).with_for_update(key_share=True)
+    rows = (await tx.execute(found)).all()
+    await tx.execute(update(price).where(of_product).values(active=price.c.stripe_price_id.in_(active)))
+    projects = dict.fromkeys(row.project_id for row in rows)
+    owned = {id_: [row for row in rows if row.project_id == id_] for id_ in projects}
+    return [
+        Priced(
+            id_,
+            before=sorted(row.lookup_key for row in its if row.active),
+            after=sorted(row.lookup_key for row in its if row.stripe_price_id in active),
+        )
+        for id_, its in owned.items()
+    ]
 
 
 async def _lock(tx: Tx, facts: CustomerFacts) -> Row[Any] | None:

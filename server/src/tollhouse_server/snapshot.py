@@ -102,15 +102,15 @@ async def write(tx: Tx, owner: Row[Any], new: Snapshot, at: datetime) -> None:
     )
 
 
-async def outdated(tx: Tx, at: datetime, *, limit: int) -> list[uuid.UUID]:
-    """Customers whose snapshot time or a newer catalog has overtaken."""
-    rows = await tx.scalars(
-        select(snapshot.c.customer_id)
+async def outdated(tx: Tx, at: datetime, *, limit: int) -> list[tuple[uuid.UUID, str]]:
+    """Customers whose snapshot time or a newer catalog has overtaken, each with which of them it was, in words."""
+    rows = await tx.execute(
+        select(snapshot.c.customer_id, snapshot.c.next_change_at <= at, project.c.catalog_version)
         .join(project, project.c.id == snapshot.c.project_id)
         .where(or_(snapshot.c.next_change_at <= at, snapshot.c.catalog_version < project.c.catalog_version))
         .limit(limit)
     )
-    return list(rows)
+    return [(id_, "time passed" if by_time else f"catalog version {version}") for id_, by_time, version in rows]
 
 
 async def evidence_of(tx: Tx, project_id: uuid.UUID, user_id: str) -> Evidence:

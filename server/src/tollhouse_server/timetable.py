@@ -43,12 +43,11 @@ class Timetable:
         async with self.database.transaction() as tx:
             customers = await snapshot.outdated(tx, at, limit=BATCH)
         done = 0
-        for customer_id in customers:
+        for customer_id, overtaken_by in customers:
             with logs.concerning(customer_id=str(customer_id)):
                 try:
                     async with self.database.transaction() as tx:
-                        why = Cause("timetable", "time passed or the catalog changed")
-                        await self.refresh(tx, customer_id, why, at=at)
+                        await self.refresh(tx, customer_id, Cause("timetable", overtaken_by), at=at)
                     done += 1
                 except Exception:  # one customer's must not keep all who come after from theirs
                     log.exception("a customer cannot be refreshed")

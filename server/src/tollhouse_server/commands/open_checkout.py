@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import structlog
 from sqlalchemy import Result, Row, insert, select, update
 
-from .. import snapshot
+from .. import audit, snapshot
 from ..audit import Cause
 from ..catalogs import Project, current_catalog
 from ..db.engine import Database, Tx
@@ -107,7 +107,7 @@ class CheckoutDesk:
             offer = await _offer(tx, owner, catalog, wanted)
             check_url(owner, wanted.success_url, "/success_url")
             check_url(owner, wanted.cancel_url, "/cancel_url")
-        buyer = await self._buyer(owner, wanted)
+        buyer = await self._buyer(owner, wanted, at)
         intent, rivals = await self._intend(owner, catalog, offer, buyer, wanted, at)
         if intent is not None and (rivals or intent.state == "open"):
             # A page is open already: whether it was paid meanwhile, Stripe knows before its webhook tells us.
@@ -173,7 +173,7 @@ class CheckoutDesk:
         async with self.database.transaction(project=owner.id) as tx:
             return await _intent(tx, owner, catalog, offer, buyer, wanted, at)
 
-    async def _buyer(self, owner: Project, wanted: CheckoutRequest) -> "Buyer":
+    async def _buyer(self, owner: Project, wanted: CheckoutRequest, at: datetime) -> "Buyer":
         """Our customer with a Stripe customer: its row is there first, and the row's id makes the second one."""
         async with self.database.transaction(project=owner.id) as tx:
             customer_id = await ensure_customer(tx, owner, wanted.user_id)
@@ -184,11 +184,16 @@ class CheckoutDesk:
             self.stripe, customer_id, row.read_number, project=owner.slug, user_id=wanted.user_id, email=wanted.email
         )
         async with self.database.transaction(project=owner.id) as tx:
-            await tx.execute(
+            linked = await tx.execute(
                 update(customer)
                 .where(customer.c.id == customer_id, customer.c.stripe_customer_id.is_(None))
                 .values(stripe_customer_id=made)
             )
+            if linked.rowcount:
+                after, why = {"stripe_customer": made}, Cause("app", "a checkout")
+                ours = {"project_id": owner.id, "customer_id": customer_id}
+                before: dict[str, None] = {"stripe_customer": None}
+                await audit.record(tx, "customer.linked", why, at=at, before=before, after=after, **ours)
             stored = await tx.execute(select(customer.c.stripe_customer_id).where(customer.c.id == customer_id))
         return Buyer(customer_id, stored.scalar_one())
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from .. import audit
@@ -84,8 +84,11 @@ async def publish_catalog(
         locked = await project_by_slug(tx, owner.slug, lock=True)
         if locked is None or locked.catalog_version != owner.catalog_version:
             raise CatalogConflict("Somebody else published a catalog of this project meanwhile: publish again.")
+        sold_before = await _sold(tx, owner)
         retired = await _write_prices(tx, owner, draft, applied.prices)
         version = owner.catalog_version if same else await _write_version(tx, owner, document, why, at)
+        if (sold := await _sold(tx, owner)) != sold_before:
+            await audit.record(tx, "prices.changed", why, at=at, project_id=owner.id, before=sold_before, after=sold)
     # Last, as until the commit the old catalog sells them.
     await archive_prices(stripe, retired)
     said = differences(before, parse_catalog(document, version)) if not same else []
@@ -102,6 +105,16 @@ async def _owner(
         return await register_project(tx, slug, name, origins, why, at=at), (f"registered project {slug}",)
     changed = await describe_project(tx, owner, name, origins, why, at=at)
     return owner, (f"changed the name or redirect origins of project {slug}",) if changed else ()
+
+
+async def _sold(tx: Tx, owner: Project) -> dict[str, Any]:
+    """The project's lookup keys that can be bought, with the Stripe price behind each."""
+    rows = await tx.execute(
+        select(price.c.lookup_key, price.c.stripe_price_id)
+        .where(price.c.project_id == owner.id, price.c.current, price.c.active)
+        .order_by(price.c.lookup_key)
+    )
+    return {"on_sale": {row.lookup_key: row.stripe_price_id for row in rows}}
 
 
 async def _write_prices(tx: Tx, owner: Project, new: Catalog, prices: tuple[StripePrice, ...]) -> list[str]:
