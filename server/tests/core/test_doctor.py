@@ -65,7 +65,7 @@ BREAKS: dict[str, tuple[str, ...]] = {
         ENDPOINT,
         "UPDATE notification_endpoint SET disabled_at = now(), disabled_because = 'it failed for five days'",
     ),
-    "versions-audited": ("DELETE FROM audit WHERE id = (SELECT min(id) FROM audit WHERE customer_id IS NOT NULL)",),
+    "versions-audited": ("DELETE FROM audit WHERE action = 'entitlements.changed' AND before = '[]'",),
     "snapshot-version": ("UPDATE snapshot SET version = version + 1",),
     "rows-of-another-project": (OTHER, f"UPDATE purchase {OF_OTHER}"),
     "entries-unsealed": (ENTRY,),

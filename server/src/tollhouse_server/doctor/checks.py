@@ -8,11 +8,13 @@ from enum import StrEnum
 from sqlalchemy import text
 
 from ..db.engine import Tx
+from ..domain.versions import CHANGES_BITS
 from ..reconcile.runs import Kind
 from ..stripe_gateway import StripeClient
 
 MOST_COUNTED = 10_000
 EXAMPLES = 5
+_CHANGES = (1 << CHANGES_BITS) - 1
 
 
 class Severity(StrEnum):
@@ -63,14 +65,19 @@ class Check:
 
 
 def rows(sql: str) -> Find:
-    """Finds what a query finds: rows of one text each. `:now` is bound to the instant at which access is decided."""
+    """Finds what a query finds: rows of one text each.
+
+    `:now` is the instant at which access is decided; `:changes` has the bits of a version that count changes, above
+    which is the epoch that a restore begins.
+    """
     counted = text(
         "SELECT count(*), coalesce((array_agg(example))[1:5], '{}')"  # noqa: S608 - written in this package
         f" FROM (SELECT example FROM ({sql}) AS found (example) LIMIT {MOST_COUNTED}) AS counted"
     )
 
     async def find(look: Look) -> Found:
-        given = {"now": look.now} if ":now" in sql else {}
+        known = {"now": look.now, "changes": _CHANGES}
+        given = {name: value for name, value in known.items() if f":{name}" in sql}
         count, examples = (await look.tx.execute(counted, given)).one()
         return Found(count, tuple(examples), at_least=count >= MOST_COUNTED)
 
