@@ -87,6 +87,15 @@ async def test_a_read_brings_stretches_and_facts(desk: Desk) -> None:
     assert await desk.rows(seen_worth.c.id) == []
 
 
+async def test_what_lies_ahead_is_not_counted(desk: Desk) -> None:
+    """A trial that ends in an hour ends within today's interval, and has not ended yet."""
+    begun = Fact(FactKind.TRIAL_STARTED, desk.now, "eur", id="sub_1")
+    ends = Fact(FactKind.TRIAL_ENDED, desk.now + timedelta(hours=1), "eur", id="sub_1")
+    await desk.reads(desk.facts(900, begun, ends))
+    one = figures(await desk.tells())
+    assert (one.trials_started, one.trials_ended) == (1, 0)
+
+
 async def test_what_a_later_read_says_replaces_it(desk: Desk) -> None:
     """A stretch that begins otherwise, an amount that changed, a fact that is gone: a refund that failed after all."""
     refund = Fact(FactKind.REFUND, desk.now - DAY, "eur", 100, id="re_1")
@@ -116,6 +125,7 @@ async def test_what_only_seeing_tells_is_entered_once(desk: Desk) -> None:
     await desk.reads(desk.facts(1900), at=desk.now - DAY)
     entries = await desk.rows(seen_worth)
     assert [row[-3:] for row in entries] == [(desk.now - DAY, Fraction(1900), False)]
+    assert figures(await desk.tells()).expansion_mrr == 1000, "at once, not with the next read"
     await desk.reads(desk.facts(1900), at=desk.now)
     assert await desk.rows(seen_worth) == entries
     assert figures(await desk.tells()).expansion_mrr == 1000
