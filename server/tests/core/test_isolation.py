@@ -274,6 +274,21 @@ def missing(url: str) -> list[str]:
     return found
 
 
+def test_a_login_role_that_does_not_own_the_tables_is_noticed(own_database_url: str) -> None:
+    """It would be shown nothing of any project, and workers would take that for the truth."""
+    login = f"stranger_{next(_numbers)}"
+    with psycopg.connect(conninfo(own_database_url), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE ROLE {0} LOGIN IN ROLE tollhouse_project").format(sql.Identifier(login)))
+        url = psycopg_url(own_database_url).set(username=login).render_as_string(hide_password=False)
+        try:
+            [said] = missing(url)
+            assert said.startswith("this role is behind the wall itself") and "customer" in said
+            admin.execute(sql.SQL("ALTER ROLE {} BYPASSRLS").format(sql.Identifier(login)))
+            assert missing(url) == []
+        finally:
+            admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(login)))
+
+
 def test_a_wall_that_was_torn_down_is_seen_and_mended(own_database_url: str) -> None:
     """As after restoring a dump without its rights and policies: migrating builds it again."""
     with psycopg.connect(conninfo(own_database_url)) as db:

@@ -53,7 +53,12 @@ def missing(connection: Connection) -> list[str]:
         return [f"there is no role {ROLE}"]
     found = [] if _may_become(connection) else [f"this role may not become {ROLE}"]
     tables = _tenant_tables(connection)
-    return found + [f"table {table.name} is open" for table in tables if not (table.closed and table.policy)]
+    found += [f"table {table.name} is open" for table in tables if not (table.closed and table.policy)]
+    kept_out = ", ".join(table.name for table in tables if table.kept_out)
+    # Workers and operators would see nothing, and take it for the truth.
+    return found + (
+        [f"this role is behind the wall itself, as it does not own the tables: {kept_out}"] if kept_out else []
+    )
 
 
 def _have_role(connection: Connection) -> None:
@@ -88,8 +93,9 @@ def _tenant_tables(connection: Connection) -> list[Row[Any]]:
     return list(
         connection.execute(
             text(
-                "SELECT c.relname AS name, c.relrowsecurity AS closed, EXISTS (SELECT FROM pg_policy p"
-                " WHERE p.polrelid = c.oid AND p.polname = :policy) AS policy FROM pg_class c"
+                "SELECT c.relname AS name, c.relrowsecurity AS closed, row_security_active(c.oid) AS kept_out,"
+                " EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = :policy) AS policy"
+                " FROM pg_class c"
                 " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')"
                 " AND (c.relname = 'project' OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid"
                 " AND a.attname = 'project_id' AND NOT a.attisdropped)) ORDER BY 1"
