@@ -269,7 +269,7 @@ def test_a_role_that_may_not_make_the_wall_is_told_what_to_run(
 def missing(url: str) -> list[str]:
     engine = create_engine(psycopg_url(url), poolclass=NullPool)
     with engine.connect() as connection:
-        found = isolation.missing(connection)
+        found = isolation.missing(connection, metadata)
     engine.dispose()
     return found
 
@@ -296,8 +296,8 @@ def test_a_wall_that_was_torn_down_is_seen_and_mended(own_database_url: str) -> 
         db.execute(f"DROP POLICY {isolation.POLICY} ON price")
         db.execute("REVOKE ALL ON customer FROM tollhouse_project")
         db.execute("GRANT DELETE ON price TO tollhouse_project")
-        db.execute("CREATE TABLE novelty (project_id uuid)")
-    assert missing(own_database_url) == ["table customer is open", "table novelty is open", "table price is open"]
+        db.execute("CREATE TABLE somebody_elses (project_id uuid)")
+    assert missing(own_database_url) == ["table customer is open", "table price is open"]
     migrate.upgrade(own_database_url)
     assert missing(own_database_url) == []
     with psycopg.connect(conninfo(own_database_url)) as db:
@@ -305,4 +305,7 @@ def test_a_wall_that_was_torn_down_is_seen_and_mended(own_database_url: str) -> 
         two.become(two.b)
         assert two.attempt("SELECT FROM {}", "customer") == 1
         assert two.attempt("DELETE FROM {}", "price") is None
+        two.owner()
+        elses = db.execute("SELECT relrowsecurity FROM pg_class WHERE relname = 'somebody_elses'").fetchone()
+        assert elses == (False,)
         db.rollback()

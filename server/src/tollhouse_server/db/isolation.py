@@ -5,7 +5,7 @@ security then shows it that project's rows and no others, whatever a query forgo
 key, workers, operators, Stripe's events) runs as the login role, which owns the tables and sees every row.
 
 What the role may do is declared beside each table (`info=project_may(…)`), and is brought about after each migration:
-a table with a `project_id` is closed to it until somebody says otherwise. docs/decisions/0007 says what this is worth.
+a table is closed to it until somebody says otherwise. docs/decisions/0007 says what this is worth.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def project_may(*rights: str) -> dict[str, Any]:
 def bring_about(connection: Connection, metadata: MetaData) -> None:
     """The role, its rights, and a policy on every table of a tenant, where they are not there. Raises CannotIsolate."""
     _have_role(connection)
-    for table in _tenant_tables(connection):
+    for table in _tenant_tables(connection, metadata):
         if not table.closed:
             connection.execute(text(f"ALTER TABLE {table.name} ENABLE ROW LEVEL SECURITY"))
         if not table.policy:
@@ -47,12 +47,12 @@ def bring_about(connection: Connection, metadata: MetaData) -> None:
         connection.execute(text(statement))
 
 
-def missing(connection: Connection) -> list[str]:
+def missing(connection: Connection, metadata: MetaData) -> list[str]:
     """What keeps the projects from being apart, in words; nothing where all is well."""
     if not connection.scalar(text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)"), {"role": ROLE}):
         return [f"there is no role {ROLE}"]
     found = [] if _may_become(connection) else [f"this role may not become {ROLE}"]
-    tables = _tenant_tables(connection)
+    tables = _tenant_tables(connection, metadata)
     found += [f"table {table.name} is open" for table in tables if not (table.closed and table.policy)]
     kept_out = ", ".join(table.name for table in tables if table.kept_out)
     # Workers and operators would see nothing, and take it for the truth.
@@ -88,19 +88,18 @@ def _may_become(connection: Connection) -> bool:
     return bool(connection.scalar(text(f"SELECT pg_has_role('{ROLE}', '{right}')")))
 
 
-def _tenant_tables(connection: Connection) -> list[Row[Any]]:
-    """As the database has them: a table that no code of ours names any more has rows all the same."""
+def _tenant_tables(connection: Connection, metadata: MetaData) -> list[Row[Any]]:
+    """As the database has them. Ours only: a table of somebody else's in the same schema is none of our business."""
+    ours = [one.name for one in metadata.sorted_tables if one.name == "project" or "project_id" in one.c]
     return list(
         connection.execute(
             text(
                 "SELECT c.relname AS name, c.relrowsecurity AS closed, row_security_active(c.oid) AS kept_out,"
                 " EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = :policy) AS policy"
                 " FROM pg_class c"
-                " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')"
-                " AND (c.relname = 'project' OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid"
-                " AND a.attname = 'project_id' AND NOT a.attisdropped)) ORDER BY 1"
+                " WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY (:ours) ORDER BY 1"
             ),
-            {"policy": POLICY},
+            {"policy": POLICY, "ours": ours},
         )
     )
 

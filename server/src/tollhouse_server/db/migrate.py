@@ -79,4 +79,4 @@ async def has_schema(database: Database) -> bool:
 async def missing_isolation(database: Database) -> list[str]:
     """What keeps the projects of this database from being apart; `upgrade` mends it."""
     async with database.engine.connect() as connection:
-        return await connection.run_sync(isolation.missing)
+        return await connection.run_sync(isolation.missing, metadata)

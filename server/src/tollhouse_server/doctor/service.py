@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from .. import liveness
 from ..audit import trail
 from ..db import isolation, migrate
-from ..db.tables import project
+from ..db.tables import metadata, project
 from ..projection import types_concerning
 from ..reconcile import runs
 from ..stripe_gateway import StripeRefused, StripeUnavailable
@@ -26,7 +26,7 @@ async def _schema(look: Look) -> Found:
 
 
 async def _walls(look: Look) -> Found:
-    missing = await look.tx.run_sync(isolation.missing)
+    missing = await look.tx.run_sync(isolation.missing, metadata)
     return Found(len(missing), tuple(missing[:5]))
 
 
