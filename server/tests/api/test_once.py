@@ -235,12 +235,15 @@ def test_an_answer_is_kept_for_72_hours(world: World) -> None:
     assert grants_of(world, "later") == 2
 
 
-def test_an_answer_that_cannot_be_kept_is_given_all_the_same(world: World) -> None:
-    """The grant stands, so its giver hears so; the key stays used up."""
+def test_an_answer_that_cannot_be_kept_is_given_all_the_same(world: World, refused: Refused) -> None:
+    """The grant stands, so its giver hears so; the key stays used up, for good: the grant was sealed with it."""
+    headers = keyed()
     with psycopg.connect(conninfo(world.service.settings.database_url.get_secret_value()), autocommit=True) as db:
         db.execute("ALTER TABLE idempotency_key ADD CONSTRAINT broken CHECK (status IS NULL) NOT VALID")
         try:
-            assert world.operator.post(GRANTS, json=gift("unkept"), headers=keyed()).status_code == 201
+            assert world.operator.post(GRANTS, json=gift("unkept"), headers=headers).status_code == 201
         finally:
             db.execute("ALTER TABLE idempotency_key DROP CONSTRAINT broken")
+    sql(world, update(idempotency_key).values(lease_until=func.now() - timedelta(seconds=1)))
+    refused(world.operator.post(GRANTS, json=gift("unkept"), headers=headers), 409, "idempotency-answer-not-kept")
     assert grants_of(world, "unkept") == 1

@@ -10,6 +10,9 @@ from ..domain.errors import Problem
 from .bounds import HEADERS_LIMIT, REQUEST_SECONDS, HeadersTooLarge, RequestTimeout
 from .problems import answer
 
+LINGER_SECONDS = 1.0
+"""How long a sender who was refused may take to notice."""
+
 
 class MalformedRequest(Problem):
     """What was sent is not HTTP.
@@ -30,6 +33,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _pending = 0
     """Bytes of a header section that have come since the read in which it began."""
     _within = False
+    _refused = False
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -37,9 +41,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         within = self._within
         super().data_received(data)
-        if not self._within or self.transport.is_closing():
+        if not self._within or self._refused or self.transport.is_closing():
             return
         self._pending = self._pending + len(data) if within else 0
         if self._pending > HEADERS_LIMIT:
@@ -79,12 +85,19 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()  # nothing was asked, so nothing is answered
 
     def _cut(self, problem: Problem) -> None:
+        if self.transport.is_closing():
+            return
         request_id = f"req_{secrets.token_hex(12)}"
         response = answer(problem, request_id, {"X-Request-Id": request_id, "Connection": "close"})
         head = b"".join(b"%s: %s\r\n" % pair for pair in response.raw_headers)
         reason = b"HTTP/1.1 %d \r\n" % problem.status
         self.transport.write(reason + head + b"\r\n" + bytes(response.body))
-        self.transport.close()
+        # Closed at once, with something of the sender's unread, the refusal would be torn from the sender's hands.
+        self._refused = True
+        if self.transport.can_write_eof():  # over TLS it cannot
+            self.transport.write_eof()
+        self._stop_waiting()
+        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
 SERVED: dict[str, Any] = {
