@@ -1,10 +1,15 @@
 """Every change leaves its entry: who, what made them, from what, to what; and nothing that is nobody's business."""
 
+import asyncio
 import json
 from datetime import timedelta
 from typing import Any
 
+import structlog
+
+from tollhouse_server.resources import Resources
 from tollhouse_server.testing import World
+from tollhouse_server.worker import Worker
 
 MONTHLY = "pdf-tool.pro.monthly"
 
@@ -56,6 +61,27 @@ def test_time_and_a_new_catalog_are_told_apart(world: World, pdf_tool_catalog: d
     causes = [one["cause"] for one in trail(world, user_id="ada", actor="timetable")]
     assert causes == ["catalog version 2", "time passed"]
     assert app.check("ada", "premium_export").version == 3
+
+
+def test_a_worker_says_where_the_chains_end(world: World, pdf_tool_catalog: dict[str, Any]) -> None:
+    """As it starts and from then on: in its log, where whoever rewrites the database cannot take it back."""
+    world.publish(pdf_tool_catalog)
+    [chain] = {(one["chain"], one["project"]) for one in trail(world)}
+    last = trail(world)[-1]
+
+    async def until_said(resources: Resources) -> Any:
+        worker = Worker(resources)
+        with structlog.testing.capture_logs() as said:
+            working = asyncio.create_task(worker.run())
+            while not (anchors := [one for one in said if one["event"] == "audit anchor"]):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            worker.stop()
+            await working
+        return anchors[0]
+
+    anchor = world.service.run(until_said)
+    assert (anchor["chain"], anchor["project"]) == chain
+    assert (anchor["position"], anchor["hash"]) == (last["position"], last["hash"])
 
 
 def test_no_secret_and_nobodys_address_is_in_the_trail(world: World, pdf_tool_catalog: dict[str, Any]) -> None:

@@ -16,10 +16,10 @@ from ..db.engine import Database, Tx
 from .checks import NOTHING, Check, Found, Look, Severity
 from .evidence import EVIDENCE
 from .invariants import INVARIANTS
-from .service import SCHEMA, SERVICE
+from .service import SCHEMA, SERVICE, STRIPE
 from .work import WORK
 
-CHECKS = (SCHEMA, *SERVICE, *WORK, *INVARIANTS, *EVIDENCE)
+CHECKS = (SCHEMA, *SERVICE, STRIPE, *WORK, *INVARIANTS, *EVIDENCE)
 """In the order in which they are told."""
 
 LONGEST_STATEMENT = "30s"
@@ -51,7 +51,9 @@ async def examine(database: Database, look_at: Callable[[Tx], Look]) -> list[Res
             await tx.execute(text(statement))
         look = look_at(tx)
         schema = await _result(SCHEMA, look)
-        return [schema] if not schema.well else [schema, *await results(look, CHECKS[1:])]
+        # What was not asked is not told to be well.
+        further = [check for check in CHECKS[1:] if check is not STRIPE or look.stripe is not None]
+        return [schema] if not schema.well else [schema, *await results(look, further)]
 
 
 async def results(look: Look, checks: Iterable[Check]) -> list[Result]:
