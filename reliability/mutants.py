@@ -1,5 +1,7 @@
-"""Do the tests notice? Each mutant is a bug that somebody somewhere shipped, made in a copy of the code: a named test or
-run must fail on it. `make mutants` prints one line each and exits with 1 where one lives."""
+"""Do the tests notice? Each mutant is a bug that somebody somewhere shipped, made in a copy of the code.
+
+A named test or run must fail on it. `make mutants` prints one line each and exits with 1 where one lives.
+"""
 
 import argparse
 import os
@@ -177,8 +179,8 @@ MUTANTS = (
     Mutant(
         "access does not end by time alone",
         "domain/entitlements.py",
-        "        if entitlement.feature == feature_code and (entitlement.period.end is None or at < entitlement.period.end)\n",
-        "        if entitlement.feature == feature_code\n",
+        "feature == feature_code and (entitlement.period.end is None or at < entitlement.period.end)\n",
+        "feature == feature_code\n",
         "server/tests/domain/test_entitlements.py",
     ),
     Mutant(
