@@ -72,7 +72,7 @@ EVIDENCE = (
         "snapshot-differs",
         Severity.WRONG,
         "A stored snapshot is not what the evidence or the audit trail says.",
-        "Somebody changed rows by hand, or a bug did: `tollhouse reconcile` computes it again; make a backup first, to learn why.",
+        "Somebody changed rows by hand, or a bug did: make a backup to learn why, then run `tollhouse reconcile`.",
         "drift",
         _differing,
     ),
