@@ -27,11 +27,16 @@ CHECKOUTS = "/v1/checkouts"
 SESSIONS = "/v1/checkout/sessions"
 
 
-def sessions(world: World, user_id: str) -> list[stripe.checkout.Session]:
-    """What Stripe has of the user."""
+def stripe_customer(world: World, user_id: str) -> str:
     listed = world.stripe.v1.customers.list({"limit": 100}).data
     [customer] = [one for one in listed if one.metadata and one.metadata["tollhouse_user_id"] == user_id]
-    return world.stripe.v1.checkout.sessions.list({"customer": customer.id, "limit": 100}).data
+    return customer.id
+
+
+def sessions(world: World, user_id: str) -> list[stripe.checkout.Session]:
+    """What Stripe has of the user."""
+    found = {"customer": stripe_customer(world, user_id), "limit": 100}
+    return world.stripe.v1.checkout.sessions.list(found).data  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +105,17 @@ def test_a_sync_opens_the_one_page(world: World, http: httpx.Client, cut_short: 
 
 
 def test_who_owns_it_by_now_is_given_no_page(world: World, http: httpx.Client, cut_short: Cut) -> None:
-    """Given in the meantime: syncing the checkout that was cut short makes no way to pay for it."""
+    """Subscribed in the meantime, at Stripe's dashboard: syncing the checkout makes no second way to pay."""
     begun = cut_short["owner", False]
-    other = http.post(CHECKOUTS, json=wished(begun.user_id) | {"price": "pdf-tool.pro.yearly"}).json()
-    world.sandbox.pay(other["url"])
-    http.post(f"{CHECKOUTS}/{other['id']}/sync")
+    customer = stripe_customer(world, begun.user_id)
+    [price] = world.stripe.v1.prices.list({"lookup_keys": ["pdf-tool.pro.monthly"]}).data
+    card = world.stripe.v1.payment_methods.attach("pm_card_visa", {"customer": customer})
+    world.stripe.v1.subscriptions.create(
+        {"customer": customer, "items": [{"price": price.id}], "default_payment_method": card.id}
+    )
+    assert http.post(f"/v1/customers/{begun.user_id}/sync").json()["subscriptions"]
     assert http.post(f"{CHECKOUTS}/{begun.id}/sync").json()["checkout"]["state"] == "expired"
-    assert "open" not in [one.status for one in sessions(world, begun.user_id)]
+    assert sessions(world, begun.user_id) == []
     world.arrive()
 
 
