@@ -201,14 +201,19 @@ def test_no_secret_is_told_and_two_processes_count_together(
             return len({line["pid"] for line in service.lines() if line.get("route") == "/v1/catalog"}) == 2
 
         wait_until(both_asked, service.log)
-        asked = sum(line.get("route") == "/v1/catalog" for line in service.lines())
-        assert {service.metric(sample) for _ in range(8)} == {asked}
+
+        def asked() -> int:
+            return sum(line.get("route") == "/v1/catalog" for line in service.lines())
+
+        # A line is written after its answer has gone out.
+        wait_until(lambda: service.metric(sample) == asked(), service.log)
+        assert {service.metric(sample) for _ in range(8)} == {asked()}
         killed = next(line["pid"] for line in service.lines() if line.get("route") == "/v1/catalog")
         os.kill(killed, signal.SIGKILL)
         wait_until(
             lambda: sum(line["event"] == "Application startup complete." for line in service.lines()) == 3, service.log
         )
-        assert service.metric(sample) == asked
+        assert service.metric(sample) == asked()
         assert service.metric('tollhouse_dependency_up{dependency="database"}') == 1
         assert list(tmp_path.glob(f"tollhouse-metrics-*/gauge_live*_{killed}.db")) == []
         assert_nothing_told(service)
