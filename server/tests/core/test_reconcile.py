@@ -165,7 +165,8 @@ def test_a_sweep_finds_what_no_event_told(world: World, app: Tollhouse) -> None:
     assert run.error is None and all(row.repaired and row.event_id is None for row in told)
     assert {row.since for row in told if row.verdict} == {world.service.clock.now() - timedelta(hours=1)}
     assert {row.field for row in told if row.object_id == of_barbara.id} >= {"cancel_at"}
-    entries = rows(world, select(audit.c.actor).where(audit.c.cause == run_id))
+    changed = select(audit.c.actor).where(audit.c.cause == run_id, audit.c.action == "entitlements.changed")
+    entries = rows(world, changed)
     assert len(entries) == 6 and {row.actor for row in entries} == {"reconcile"}  # edith keeps what she has
     again = run_of(world, world.service.reconcile(Kind.SWEEP))
     assert (again.requests, again.counts["customers.to_read"]) == (6, 0)

@@ -17,7 +17,9 @@ from .issue_key import in_use
 SHORTEST_PASSWORD: Final = 15
 LONGEST_PASSWORD: Final = 1_000
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
-NOT_A_PERSON: Final = frozenset({"admin", "app", "reconciler", "root", "stripe", "timetable", "tollhouse"})
+NOT_A_PERSON: Final = frozenset(
+    {"admin", "app", "notifications", "operator", "reconcile", "root", "stripe", "timetable", "tollhouse"}
+)
 """Who else the audit trail names, and names that say nothing."""
 
 
