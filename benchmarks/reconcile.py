@@ -22,7 +22,7 @@ from tollhouse_sandbox.sandbox import Sandbox
 from tollhouse_sandbox.testing import RunningSandbox
 from tollhouse_server.db import migrate
 from tollhouse_server.db.engine import conninfo
-from tollhouse_server.db.tables import checkout, customer, subscription
+from tollhouse_server.db.tables import billing, checkout, customer, subscription
 from tollhouse_server.embedded.postgres import PostgresServer, temporary_postgres
 from tollhouse_server.reconcile import Asked, Kind, Trigger, runs
 from tollhouse_server.resources import open_resources
@@ -101,6 +101,7 @@ def sell_the_rest(sandbox: Sandbox, url: str, size: int) -> None:
         theirs = "(SELECT id FROM customer WHERE stripe_customer_id = 'cus_' || n)"
         evidence = "jsonb_set(evidence, '{id}', to_jsonb('sub_' || n))"
         copy(connection, subscription, size, id="'sub_' || n", customer_id=theirs, evidence=evidence)
+        copy(connection, billing, size, id="'sub_' || n", customer_id=theirs)
         copy(connection, checkout, size, id="'chk_' || n", customer_id=theirs, stripe_session_id="'cs_' || n")
         connection.execute("ANALYZE")
 

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from .. import audit, drift
 from ..reconcile import Asked, Kind, Trigger, Work, runs
+from ..reconcile.sweep import STAGES
 from ..resources import Resources
 from .common import acting_operator, err, find_project, out, ready_settings, with_resources
 
@@ -82,6 +83,8 @@ class _Bars:
         counts, stage = work.counts, work.stage
         for done in self._tasks.keys() - {stage}:
             self._bars.update(self._tasks[done], total=1, completed=1)
+        if stage == "done":
+            return
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=None, said="")
         if stage == "repair":
@@ -111,7 +114,9 @@ def _summarise(row: Any, found: dict[str, int], rows: Any) -> None:
         out.print(row.error, markup=False)
     if not row.finished_at:
         out.print("It was interrupted: a worker, or the same command, goes on where it stopped.")
-    for name in dict.fromkeys(key.partition(".")[0] for key in row.counts if key.endswith(".listed")):
+    for name in ("events", *STAGES):
+        if f"{name}.listed" not in row.counts:
+            continue
         numbers = {what: row.counts.get(f"{name}.{what}", 0) for what in ("listed", "ours", "differ", "missing")}
         told = ", ".join(f"{number:,} {what}" for what, number in numbers.items() if f"{name}.{what}" in row.counts)
         out.print(f"  {name:14} {told}", markup=False)
