@@ -206,6 +206,10 @@ JOB_LAST_SUCCESS = Gauge(
     multiprocess_mode="livemax",
 )
 
+# Told from the start: of a series that begins at 1, Prometheus cannot say that it increased.
+NOTIFICATIONS.labels("given-up")
+WEBHOOKS.labels("bad-signature")
+
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The library's own variable; it is set before the processes start that count into one directory."""
 

@@ -165,3 +165,12 @@ def test_compose_is_for_a_small_production() -> None:
             assert service["restart"] == "unless-stopped", name
     assert {"postgres", "valkey"} <= {name for name, one in services.items() if "test" in one.get("healthcheck", {})}
     assert "backups" in compose()["volumes"] and "profiles" in services["proxy"]
+
+
+def test_what_an_alert_waits_for_the_first_of_is_told_from_the_start() -> None:
+    """Of a series that begins at 1, `increase` knows nothing: the first one would wake nobody."""
+    told = telemetry.exposition().decode()
+    first_ones = re.compile(r'increase\((\w+\{[^}]*="[^"]*"\})\[\w+\]\)\)\s*>\s*[05]\b')
+    awaited = [series for rule in rules() for series in first_ones.findall(rule["expr"].partition("unless")[0])]
+    assert len(awaited) >= 2
+    assert [one for one in awaited if f"\n{one} " not in told] == []
