@@ -174,6 +174,27 @@ def test_a_sweep_finds_what_no_event_told(world: World, app: Tollhouse) -> None:
     assert not rows(world, select(reconciliation_seen)) and not rows(world, select(reconciliation_suspect))
 
 
+def test_what_only_one_list_shows(world: World, app: Tollhouse) -> None:
+    """A charge of long ago is refunded, another disputed, a buyer without a subscription deleted: each is found."""
+    ada, grace, joan = (world.customer(app, name) for name in ("ada", "grace", "joan"))
+    for one in (ada, grace, joan):
+        one.buys(ONCE)
+    deleted = joan.stripe_id
+    world.passes(days=36)
+    world.sandbox.lose_events()
+    v1 = world.stripe.v1
+    v1.refunds.create({"charge": v1.charges.list({"customer": ada.stripe_id}).data[0].id})
+    world.sandbox.dispute(v1.charges.list({"customer": grace.stripe_id}).data[0].id)
+    v1.customers.delete(deleted)
+    run = run_of(world, world.service.reconcile(Kind.SWEEP))
+    assert run.counts["charges.listed"] == 0
+    assert [run.counts[f"{of}.differ"] for of in ("refunds", "disputes")] == [1, 1]
+    assert run.counts["back.not_shown"] == 1
+    assert [bool(one.may(EXPORT)) for one in (ada, grace, joan)] == [False, False, True]
+    [forgotten] = [row for row in report(world, run.id) if row.object_id == deleted]
+    assert (forgotten.field, forgotten.ours, forgotten.stripes, forgotten.repaired) == ("customer", deleted, None, True)
+
+
 def test_a_sweep_names_the_event_that_was_missing(world: World, app: Tollhouse) -> None:
     """Of what Stripe did tell and nobody heard, the event about the object itself where there is one."""
     world.customer(app, "grace").buys(MONTHLY)

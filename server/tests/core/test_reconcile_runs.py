@@ -286,7 +286,7 @@ def test_killed_in_the_middle_of_its_repairs_a_run_repairs_the_rest(
 def test_stripe_away_and_back(world: World, app: Tollhouse, proxy: Any) -> None:
     """An outage interrupts a run, which keeps the reason and goes on later; the schedule begins no second one."""
     unheard_sale(world, app, "ada")
-    world.sandbox.fail_next(500, times=3, path="/v1/charges")
+    world.sandbox.fail_next(500, times=3, path="/v1/invoices")  # in the middle of the re-read
 
     async def interrupted(resources: Resources) -> list[Any]:
         reconciler = through(resources, proxy)
@@ -299,7 +299,7 @@ def test_stripe_away_and_back(world: World, app: Tollhouse, proxy: Any) -> None:
             return [before, (await tx.execute(select(reconciliation))).one()]
 
     before, after = world.service.run(interrupted)
-    assert (before.state, before.stage, before.failures) == ("running", "charges", 1)
+    assert (before.state, before.stage, before.failures) == ("running", "repair", 1)
     assert "Stripe does not answer" in before.error
     assert (after.state, after.error, after.failures) == ("finished", None, 0)
     assert app.check("ada", "premium_export")
