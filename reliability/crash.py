@@ -28,6 +28,7 @@ from reliability.shop import MONTHLY, SHOP
 from tollhouse_sandbox.delivery import signature
 from tollhouse_sandbox.testing import RunningSandbox, running_sandbox
 from tollhouse_server.db import migrate
+from tollhouse_server.doctor import broken_invariants_of
 from tollhouse_server.testing import running_world
 
 SECRET = "whsec_of_the_crash_run_which_is_long_enough"
@@ -275,6 +276,8 @@ class Storm:
             figures.must_be_zero("buried", sum(row[0] == "buried" for row in rows.values()))
             assert_versions_are_gapless(db, figures)
             assert_customers_are_as_stripe_says(db, self.sandbox, figures)
+        broken = broken_invariants_of(self.database_url)
+        figures.must_be_zero("doctor's findings", len(broken), broken[:3])
         figures.count("leases taken over", sum(len(leases) > 1 for leases in self.leases.values()))
         figures.count("deferred", sum(row[2] > 1 for row in rows.values()))
         figures.must(not figures.counted["refused 500"], "an event was answered with 500")

@@ -21,6 +21,7 @@ from tollhouse_server.commands.open_checkout import CheckoutConflict, CheckoutDe
 from tollhouse_server.db import migrate
 from tollhouse_server.db.engine import DatabaseBusy
 from tollhouse_server.db.tables import checkout, customer
+from tollhouse_server.doctor import broken_invariants
 from tollhouse_server.embedded.postgres import temporary_postgres
 from tollhouse_server.stripe_gateway.client import StripeUnavailable
 
@@ -50,6 +51,8 @@ async def _run(url: str, figures: Figures, chance: random.Random, buyers: int) -
         await crowd.buy(buyers)
         await crowd.finish()
         await crowd.assert_one_effect_each()
+        broken = await broken_invariants(opened.resources.database)
+        figures.must_be_zero("doctor's findings", len(broken), broken[:3])
 
 
 @dataclass
