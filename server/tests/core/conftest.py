@@ -176,8 +176,13 @@ class Proxy:
         self.open = threading.Event()
         """While it is not set, nothing is passed on."""
         self.open.set()
+        self.closes_at = ""
+        """The path at whose next request it closes by itself."""
 
     async def _pass_on(self, request: Request) -> Response:
+        if request.url.path == self.closes_at:
+            self.closes_at = ""
+            self.open.clear()
         self.asked.append(request.url.path)
         await asyncio.to_thread(self.open.wait, 20)
         async with httpx.AsyncClient(base_url=self._target, trust_env=False) as http:

@@ -106,8 +106,8 @@ def test_everything_answers_until_a_part_dies(
             httpx.get(address)
 
 
-# An interrupt may strike while a connection is being made, which is then closed by the garbage collector.
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+# An interrupt may strike while a connection or a file is being opened, which is then closed by the garbage collector.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <(socket|_io):pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_while_it_starts_stops_it(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C need not wait for the start to be over; what has been started is stopped, and the exit code is 0."""
 
