@@ -218,7 +218,7 @@ def test_a_worker_told_to_stop_leaves_the_run_to_the_next(world: World, app: Tol
             run_id = await resources.reconciler.begin(tx, SWEEP)
         proxy.closes_at = "/v1/checkout/sessions"
         turn = asyncio.create_task(through(resources, proxy).go_on(Kind.SWEEP))
-        while "/v1/checkout/sessions" not in proxy.asked:
+        while "/v1/checkout/sessions" not in proxy.asked:  # noqa: ASYNC110 - asked in another thread
             await asyncio.sleep(0.001)
         turn.cancel()
         with pytest.raises(asyncio.CancelledError):
