@@ -47,7 +47,7 @@ def _next(instant: datetime, every: Every) -> datetime | None:
                 return (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
             case "year":
                 return midnight.replace(year=midnight.year + 1, month=1, day=1)
-            case "total":
+            case _:  # the total is one interval
                 return None
     except (OverflowError, ValueError):  # the year 9999 has no next one
         return None
