@@ -107,6 +107,13 @@ MUTANTS = (
         "server/tests/core/test_courier.py",
     ),
     Mutant(
+        "a message does not wait for the one before it",
+        "deliveries.py",
+        "*_is_due(one.c), ~_waits_for_another(one.c))",
+        "*_is_due(one.c))",
+        "run notifications --share 0.5 --seed 1",
+    ),
+    Mutant(
         "one query forgets whose checkout it is",
         "api/checkouts.py",
         ".where(checkout.c.project_id == project.id, checkout.c.id == checkout_id)",
