@@ -56,7 +56,7 @@ def run(scale: Scale, seed: int) -> Figures:
         processes = Processes(environment(sandbox, postgres.server.url(), port), directory)
         stack.callback(processes.close)
         storm = Storm(figures, random.Random(seed), sandbox, postgres, processes, port, subscriptions)
-        asyncio.run(storm.rage(scale.of(45, 1800)))
+        asyncio.run(storm.rage(scale.of(35, 1800)))
         storm.ledger()
     return figures
 
@@ -152,9 +152,9 @@ class Storm:
             for event in reversed(await self._events(last)):
                 last = event["id"]
                 self._send(event)
-            if self.chance.random() < 0.1:
+            if self.chance.random() < 0.2:
                 # Long enough that the library's own retries do not mend it.
-                self.sandbox.fail_next(500, times=9, method="GET", path="/v1/subscriptions")
+                self.sandbox.fail_next(500, times=4, method="GET", path="/v1/subscriptions")
             while len(self._sending) > BACKLOG:
                 await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(self.chance.uniform(0.02, 0.2))

@@ -65,7 +65,7 @@ def run(scale: Scale, seed: int) -> Figures:
             Caller("nobody", "^/(v1/stripe|healthz|readyz|metrics)", None),
         )
         for caller in callers:
-            fuzzed(caller, url, scale.whole(12, 400), seed, figures, directory)
+            fuzzed(caller, url, scale.whole(8, 400), seed, figures, directory)
         figures.must(processes.alive("serve"), "the service died")
     figures.must(figures.counted["cases"] >= scale.of(800, 20_000), "too few cases were made")
     return figures

@@ -60,7 +60,7 @@ DAY = 86_400
 
 def run(scale: Scale, seed: int) -> Figures:
     figures = Figures("I2, I3", "event streams permuted", seed)
-    worlds, replays = scale.whole(4, 40), scale.whole(10, 20)
+    worlds, replays = scale.whole(2, 40), scale.whole(7, 20)
     with figures.timed(), temporary_postgres() as postgres:
         postgres.create_database("template_migrated")
         migrate.upgrade(postgres.url("template_migrated"))

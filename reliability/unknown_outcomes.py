@@ -40,7 +40,7 @@ def run(scale: Scale, seed: int) -> Figures:
     figures = Figures("I8", "outcomes of writes unknown", seed)
     with figures.timed(), temporary_postgres() as postgres:
         migrate.upgrade(postgres.url())
-        asyncio.run(_run(postgres.url(), figures, random.Random(seed), scale.whole(250, 12_500)))
+        asyncio.run(_run(postgres.url(), figures, random.Random(seed), scale.whole(150, 12_500)))
     return figures
 
 

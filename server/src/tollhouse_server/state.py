@@ -17,8 +17,8 @@ from .domain.time import written
 _DATE = re.compile(r"\d{4}-")
 
 
-def _dated(given: object) -> object:
-    # A bare number would be taken for Unix seconds, or milliseconds where it is large: nobody means all of that.
+def dated(given: object) -> object:
+    """Refuses a bare number, which would be taken for Unix seconds, or milliseconds where it is large."""
     if isinstance(given, datetime) or (isinstance(given, str) and _DATE.match(given)):
         return given
     raise ValueError("must be an instant as in 2026-11-22T09:00:00Z")
@@ -39,7 +39,7 @@ def _feature_value(value: object) -> object:
 
 Instant = Annotated[
     AwareDatetime,
-    BeforeValidator(_dated),
+    BeforeValidator(dated),
     AfterValidator(_utc),
     PlainSerializer(written, return_type=str, when_used="json"),
 ]

@@ -104,6 +104,7 @@ def test_as_csv(world: World, http: httpx.Client) -> None:
         ({"to": "2026-02-01T10:00:00"}, "validation-failed", "to"),
         ({"from": "0001-01-01"}, "validation-failed", "from"),
         ({"to": "9999-12-31"}, "validation-failed", "to"),
+        ({"to": "0.5"}, "validation-failed", "to"),
         ({"interval": "decade"}, "validation-failed", "interval"),
         ({"format": "xls"}, "validation-failed", "format"),
     ],

@@ -203,6 +203,10 @@ def test_one_projects_endpoints_are_not_anothers(
 def test_operators_say_who_they_are(world: World, refused: Refused, receiver: Receiver) -> None:
     """For changes; the audit trail keeps where an endpoint leads, and neither its path nor its query nor its secret."""
     anonymous = {"Tollhouse-Operator": ""}
+    endless = {"Tollhouse-Operator": "g" * 81}
+    body = {"url": receiver.url}
+    told = world.operator.post(OPERATORS, json=body, headers=endless)
+    refused(told, 422, "validation-failed", "Tollhouse-Operator")
     refused(world.operator.post(OPERATORS, json={"url": receiver.url}, headers=anonymous), 400, "operator-required")
     refused(world.operator.get(OPERATORS.replace("pdf-tool", "no-such")), 404, "not-found")
     assert world.operator.get(OPERATORS, headers=anonymous).is_success

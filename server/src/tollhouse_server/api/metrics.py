@@ -11,6 +11,7 @@ from ..domain.intervals import Every, IntervalsInvalid
 from ..domain.metrics import DEFINITIONS
 from ..domain.rounding import told
 from ..metrics import Line, Report, as_csv, report
+from ..state import dated
 from .authentication import InsufficientScope, MayManage, Unauthenticated
 from .context import Ctx
 from .problems import StoreUnavailable, ValidationFailed, documented
@@ -24,7 +25,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 def _midnight(given: object) -> object:
     if isinstance(given, str) and _DATE.fullmatch(given):
         return datetime.combine(date.fromisoformat(given), time(), UTC)
-    return given
+    return dated(given)
 
 
 def _in_range(instant: datetime) -> datetime:

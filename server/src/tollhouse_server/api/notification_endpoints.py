@@ -40,9 +40,10 @@ class Acting:
     why: Cause
 
 
-async def _acting(request: Request) -> Acting:
-    acting: Acting = request.state.acting  # left there by what api/notifications.py puts before each call
-    return acting
+async def _acting(request: Request) -> Acting | None:
+    # Left there by what api/notifications.py puts before each call; not where that was given something of a wrong form.
+    # FastAPI resolves all that a call depends on before it refuses it, so this is asked then too.
+    return getattr(request.state, "acting", None)
 
 
 Who = Annotated[Acting, Depends(_acting)]
