@@ -99,6 +99,19 @@ def test_a_declined_card_opens_nothing(world: World, http: httpx.Client, wish: W
     assert opened(http.post(CHECKOUTS, json=wish("broke")), "pending")["url"] == new["url"]
 
 
+def test_no_page_beside_one_that_cannot_be_closed(
+    world: World, http: httpx.Client, wish: Wish, refused: Refused
+) -> None:
+    """409, and Stripe is asked for no second page: both could be paid on. Closed later, the other one opens."""
+    opened(http.post(CHECKOUTS, json=wish("torn")), "new")
+    world.sandbox.fail_next(400, method="POST", path=f"{SESSIONS}/")
+    other = wish("torn", price="pdf-tool.pro.yearly")
+    refused(http.post(CHECKOUTS, json=other), 409, "checkout-conflict")
+    assert [one.status for one in sessions(world, "torn")] == ["open"]
+    opened(http.post(CHECKOUTS, json=other), "new")
+    assert sorted(str(one.status) for one in sessions(world, "torn")) == ["expired", "open"]
+
+
 def test_the_same_request_ten_times_at_once_is_one_page(world: World, http: httpx.Client, wish: Wish) -> None:
     """A double click, or ten: one session at Stripe, and everybody is sent there."""
     with ThreadPoolExecutor(10) as pool:
