@@ -153,8 +153,8 @@ class Storm:
                 last = event["id"]
                 self._send(event)
             if self.chance.random() < 0.2:
-                # Long enough that the library's own retries do not mend it.
-                self.sandbox.fail_next(500, times=4, method="GET", path="/v1/subscriptions")
+                # Often enough that the library's own retries do not mend it, for some that are read beside each other.
+                self.sandbox.fail_next(500, times=7, method="GET", path="/v1/subscriptions")
             while len(self._sending) > BACKLOG:
                 await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(self.chance.uniform(0.02, 0.2))
