@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from tollhouse import Tollhouse
 from tollhouse_sandbox.testing import RunningSandbox
-from tollhouse_server.cache import FAILURES_BEFORE_REST, FLOOR_MS, LIVES_MS, Cache, Cell
+from tollhouse_server.cache import Cache, Cell
+from tollhouse_server.cache.shared import FAILURES_BEFORE_REST, FLOOR_MS, LIVES_MS
 from tollhouse_server.domain.entitlements import Entitlement, Reason
 from tollhouse_server.domain.time import Period
 from tollhouse_server.testing import World, running_world

@@ -44,6 +44,8 @@ project = Table(
     Column("name", Text, nullable=False),
     Column("redirect_origins", ARRAY(Text), nullable=False),
     Column("catalog_version", Integer, nullable=False, server_default=text("0")),
+    # Grows by itself, by a trigger, with every change of the project and of its keys.
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", Instant, nullable=False, server_default=func.now()),
     info=project_may("SELECT"),
 )
@@ -171,6 +173,9 @@ snapshot = Table(
     Column("computed_at", Instant, nullable=False),
     # When time alone changes an answer; the timetable then refreshes so that the change has a version and an audit row.
     Column("next_change_at", Instant),
+    # The number of the transaction that changed it last, which a trigger sets: streams go on from it.
+    Column("changed_in", BigInteger, nullable=False, server_default=text("0")),
+    Index(None, "project_id", "changed_in"),
     Index("snapshot_next_change_at_idx", "next_change_at", postgresql_where=text("next_change_at IS NOT NULL")),
     UniqueConstraint("customer_id"),
     info=project_may("SELECT"),

@@ -19,8 +19,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from .domain.entitlements import Entitlement, dump, load
-from .telemetry import CACHE_READS
+from ..domain.entitlements import Entitlement, dump, load
+from ..telemetry import CACHE_READS
 
 log = structlog.get_logger(__name__)
 
