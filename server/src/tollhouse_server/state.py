@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from .domain.catalog import Catalog
 from .domain.entitlements import Answer as Verdict
-from .domain.entitlements import Entitlement, answer
+from .domain.entitlements import Entitlement, answer, stretches_ahead
 from .domain.evidence import Evidence, Purchase, Subscription, SubscriptionStatus
 from .domain.owning import OVER
 from .domain.standing import scheduled_end
@@ -114,6 +114,56 @@ class CustomerState(Answer):
     grants: list[GrantState]
 
 
+class Stretch(Answer):
+    """A time in which a feature is open with one value for one reason."""
+
+    value: FeatureValue
+    starts: Instant = Field(serialization_alias="from")
+    until: Instant | None = Field(description="The first instant at which it is over; null: it never is.")
+    reason: str = Field(description="The rule by which it is open.", examples=["subscription-active"])
+    source: str = Field(description="What gives it.", examples=["sub_1SXa"])
+
+
+class FeatureStretches(Answer):
+    """When a feature is open, from now on."""
+
+    kind: Literal["switch", "limit"]
+    stretches: list[Stretch] = Field(description="In order of time; no two overlap. None: it is closed for good.")
+
+
+class CustomerSnapshot(Answer):
+    """What a user may do from now on, as far as time alone changes it: enough to answer every check until it changes.
+
+    It holds no verdict. Whoever keeps it looks, at each check, which stretch the instant lies in.
+    """
+
+    project: str = Field(examples=["pdf-tool"])
+    user_id: str
+    version: int = Field(description="Grows with every change of what this user may do; 0: nothing is known of them.")
+    catalog_version: int = Field(description="The version of the catalog whose features are listed.")
+    issued_at: Instant
+    features: dict[str, FeatureStretches] = Field(description="Every feature of the catalog.")
+
+
+def customer_snapshot(
+    project: str, user_id: str, version: int, catalog: Catalog, entitlements: tuple[Entitlement, ...], at: datetime
+) -> CustomerSnapshot:
+    """The snapshot as it is told at `at`: what is over by then is left out."""
+    return CustomerSnapshot(
+        project=project,
+        user_id=user_id,
+        version=version,
+        catalog_version=catalog.version,
+        issued_at=at,
+        features={
+            code: FeatureStretches(
+                kind=feature.kind, stretches=[_stretch(one) for one in stretches_ahead(entitlements, code, at)]
+            )
+            for code, feature in catalog.features.items()
+        },
+    )
+
+
 def customer_state(
     user_id: str,
     version: int,
@@ -140,6 +190,13 @@ def features_at(catalog: Catalog, entitlements: tuple[Entitlement, ...], at: dat
 
 def feature_answer(verdict: Verdict) -> FeatureAnswer:
     return FeatureAnswer.model_validate(verdict)
+
+
+def _stretch(one: Entitlement) -> Stretch:
+    first = one.reasons[0]
+    return Stretch(
+        value=one.value, starts=one.period.start, until=one.period.end, reason=first.rule, source=first.source_id
+    )
 
 
 def _subscription(one: Subscription) -> SubscriptionState:

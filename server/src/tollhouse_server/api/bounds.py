@@ -105,6 +105,15 @@ def bounds_of(scope: Scope) -> Bounds:
     return USUAL
 
 
+_ACCEPTED = frozenset(
+    {
+        *("", "application/*", "text/*"),
+        *("text/csv", "application/x-ndjson", "application/jwt", "text/event-stream"),
+    }
+)
+"""Beside JSON; each call says which of them it can answer with."""
+
+
 def check_head(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
     """Raises UriTooLong, HeadersTooLarge, NotAcceptable."""
     if len(scope["path"]) + len(scope["query_string"]) > URI_LIMIT:
@@ -119,7 +128,7 @@ def check_head(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
 def _check_accept(accepted: str) -> None:
     ranges = {one.partition(";")[0].strip() for one in accepted.split(",")}
     # A table may be had as CSV; who else asks for that is answered in JSON, which is better than a refusal.
-    if not ranges & {"", "application/*", "text/csv", "text/*", "application/x-ndjson"}:
+    if not ranges & _ACCEPTED:
         raise NotAcceptable("The Accept header names nothing this service answers with: accept application/json.")
 
 

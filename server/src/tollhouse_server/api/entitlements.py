@@ -93,10 +93,10 @@ async def read_entitlements(
 ) -> Entitlements:
     """Every feature of the catalog. A user of whom nothing is known is allowed nothing; that is no error."""
     at = ctx.clock.now()
-    catalog, cell = await _read(ctx, project, user_id)
+    catalog, cell = await read_cell(ctx, project, user_id)
     features = features_at(catalog, cell.entitlements, at)
     said = {code: one.model_dump(mode="json") for code, one in features.items()}
-    if _same(response, if_none_match, [cell.version, said]):
+    if already_known(response, if_none_match, [cell.version, said]):
         return Response(status_code=304, headers=dict(response.headers))  # type: ignore[return-value]
     return Entitlements(user_id=user_id, version=cell.version, checked_at=at, features=features)
 
@@ -120,11 +120,11 @@ async def check(
 ) -> Check:
     """The answer at this instant, evaluated when asked. By time alone it changes at `valid_until`."""
     at = ctx.clock.now()
-    catalog, cell = await _read(ctx, project, user_id)
+    catalog, cell = await read_cell(ctx, project, user_id)
     known = find_feature(catalog, feature)
     verdict = answer(cell.entitlements, known, at)
     said = feature_answer(verdict)
-    if _same(response, if_none_match, [cell.version, said.model_dump(mode="json")]):
+    if already_known(response, if_none_match, [cell.version, said.model_dump(mode="json")]):
         return Response(status_code=304, headers=dict(response.headers))  # type: ignore[return-value]
     return Check(feature=feature, version=cell.version, checked_at=at, **said.model_dump())
 
@@ -138,7 +138,8 @@ def find_feature(catalog: Catalog, code: str) -> Feature:
     return feature
 
 
-async def _read(ctx: Context, project: Project, user_id: str) -> tuple[Catalog, Cell]:
+async def read_cell(ctx: Context, project: Project, user_id: str) -> tuple[Catalog, Cell]:
+    """What the user may do, from wherever it is had fastest, and the catalog that it is told by."""
     cell, catalog = await ctx.cache.get(project.id, user_id), kept_catalog(project)
     if cell is not None and catalog is not None:
         return catalog, cell
@@ -154,7 +155,7 @@ async def _stored(tx: Tx, project: Project, user_id: str) -> Cell:
     return Cell(stored.version, stored.entitlements)
 
 
-def _same(response: Response, if_none_match: str | None, said: list[Any]) -> bool:
+def already_known(response: Response, if_none_match: str | None, said: list[Any]) -> bool:
     """Puts the answer's ETag on the response; whether the caller has that answer already."""
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:24]
     response.headers["ETag"] = f'"{digest}"'

@@ -17,6 +17,7 @@ from . import (
     metrics,
     notifications,
     portal_sessions,
+    snapshots,
     stripe_webhook,
 )
 
@@ -24,6 +25,7 @@ routes = APIRouter(prefix="/v1", generate_unique_id_function=lambda route: route
 
 # A project's key
 routes.include_router(entitlements.router)
+routes.include_router(snapshots.router)
 routes.include_router(customers.router)
 routes.include_router(checkouts.router)
 routes.include_router(portal_sessions.router)
