@@ -27,7 +27,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_resources(settings, clock=clock) as resources:
+        async with open_resources(settings, clock=clock) as resources, resources.changes.running():
             app.state.context = _context(resources, secrets)
             yield
 
@@ -53,6 +53,7 @@ def _context(resources: Resources, secrets: tuple[str, ...]) -> Context:
     return Context(
         database=resources.database,
         cache=resources.cache,
+        changes=resources.changes,
         stripe=resources.stripe,
         pipeline=resources.pipeline,
         clock=resources.clock,

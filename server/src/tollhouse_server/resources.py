@@ -11,6 +11,7 @@ import httpx
 
 from .cache import Cache
 from .clock import Clock, SandboxClock, SystemClock
+from .db.change_feed import ChangeFeed
 from .db.engine import Database
 from .notifications.courier import Courier
 from .notifications.post import Post
@@ -29,6 +30,8 @@ class Resources:
     settings: Settings
     database: Database
     cache: Cache
+    changes: ChangeFeed
+    """Not running: a process that needs it runs it."""
     stripe: StripeClient
     clock: Clock
     refresh: Refresh
@@ -68,7 +71,8 @@ def _schedule(settings: Settings) -> Schedule:
 async def open_resources(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Resources]:
     """Everything open; closed when the block ends. `clock` replaces the one the settings name."""
     async with contextlib.AsyncExitStack() as stack:
-        database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+        url = settings.database_url.get_secret_value()
+        database = Database(url, pool_size=settings.database_pool_size)
         stack.push_async_callback(database.close)
         cache = Cache(settings.redis_url.get_secret_value() if settings.redis_url else None)
         stack.push_async_callback(cache.close)
@@ -79,7 +83,7 @@ async def open_resources(settings: Settings, *, clock: Clock | None = None) -> A
         post = Post(allow_private=settings.notifications_allow_private, connections=settings.notification_concurrency)
         stack.push_async_callback(post.close)
         courier = Courier(database, clock, Signer(settings.secret_keys), post, settings.notification_concurrency)
-        yield Resources(settings, database, cache, stripe, clock, Refresh(cache), courier)
+        yield Resources(settings, database, cache, ChangeFeed(url), stripe, clock, Refresh(cache), courier)
 
 
 @asynccontextmanager

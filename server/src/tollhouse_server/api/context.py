@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from ..cache import Cache
 from ..clock import Clock
 from ..commands.open_checkout import CheckoutDesk
+from ..db.change_feed import ChangeFeed
 from ..db.engine import Database
 from ..notifications.post import Post
 from ..notifications.signing import Signer
@@ -23,6 +24,7 @@ from .rate_limits import RateLimits
 class Context:
     database: Database
     cache: Cache
+    changes: ChangeFeed
     stripe: StripeClient
     pipeline: Pipeline
     clock: Clock
