@@ -53,8 +53,8 @@ format: $(INSTALLED)  ## format the code and mend what can be mended
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(INSTALLED)  ## measure speed
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+bench: $(INSTALLED)  ## measure speed, as ratios; ARGS=--quick for a first look, LARGE=1 for a million customers
+	$(BIN)/python -m benchmarks $(if $(LARGE),--large) $(ARGS)
 
 ci:  ## what CI runs: tests, checks, browser tests, and a purchase on a fresh clone
 	.ci/run

@@ -17,6 +17,7 @@ import psycopg
 import uvicorn
 from rich.console import Console
 
+from benchmarks.shop import copy
 from tollhouse_sandbox.app import build_app
 from tollhouse_sandbox.sandbox import Sandbox
 from tollhouse_sandbox.testing import RunningSandbox
@@ -104,17 +105,6 @@ def sell_the_rest(sandbox: Sandbox, url: str, size: int) -> None:
         copy(connection, billing, size, id="'sub_' || n", customer_id=theirs)
         copy(connection, checkout, size, id="'chk_' || n", customer_id=theirs, stripe_session_id="'cs_' || n")
         connection.execute("ANALYZE")
-
-
-def copy(connection: "psycopg.Connection[Any]", table: Any, size: int, **changed: str) -> None:
-    """The table's one row again and again, with these columns made of the number `n`."""
-    columns = [one.name for one in table.columns]
-    made = ", ".join(changed.get(one, f'"{one}"') for one in columns)
-    names = ", ".join(f'"{one}"' for one in columns)
-    pattern = f"(SELECT * FROM {table.name} LIMIT 1) AS pattern"
-    connection.execute(
-        f"INSERT INTO {table.name} ({names}) SELECT {made} FROM {pattern}, generate_series(1, {size - 1}) AS n"  # type: ignore[arg-type]
-    )
 
 
 async def measured(world: World) -> tuple[Any, float]:

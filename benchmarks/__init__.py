@@ -1,0 +1,1 @@
+"""Speed, as ratios: `python -m benchmarks` runs all, `python -m benchmarks.check` one. See README.md."""
