@@ -10,6 +10,7 @@ from datetime import time, timedelta
 import httpx
 
 from .cache import Cache
+from .cache.local import Local
 from .clock import Clock, SandboxClock, SystemClock
 from .db.change_feed import ChangeFeed
 from .db.engine import Database
@@ -74,7 +75,10 @@ async def open_resources(settings: Settings, *, clock: Clock | None = None) -> A
         url = settings.database_url.get_secret_value()
         database = Database(url, pool_size=settings.database_pool_size)
         stack.push_async_callback(database.close)
-        cache = Cache(settings.redis_url.get_secret_value() if settings.redis_url else None)
+        cache = Cache(
+            settings.redis_url.get_secret_value() if settings.redis_url else None,
+            local=Local() if settings.cache_in_process else None,
+        )
         stack.push_async_callback(cache.close)
         stripe = open_client(settings.stripe_secret_key.get_secret_value(), settings.stripe_api_base)
         stack.push_async_callback(close_client, stripe)

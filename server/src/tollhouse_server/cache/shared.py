@@ -11,7 +11,6 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import Any, cast
 
 import structlog
@@ -19,8 +18,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from ..domain.entitlements import Entitlement, dump, load
+from ..domain.entitlements import dump, load
 from ..telemetry import CACHE_READS
+from .local import Cell
 
 log = structlog.get_logger(__name__)
 
@@ -47,15 +47,7 @@ return 1
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A snapshot as it lies in the cache."""
-
-    version: int
-    entitlements: tuple[Entitlement, ...]
-
-
-class Cache:
+class Shared:
     """With no URL it holds nothing. It never raises, and a Redis that fails rests a second before it is asked again."""
 
     def __init__(self, url: str | None) -> None:
