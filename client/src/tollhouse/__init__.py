@@ -4,8 +4,9 @@
     tollhouse = Tollhouse()   # TOLLHOUSE_URL, TOLLHOUSE_API_KEY
     if tollhouse.check("ada", "premium_export"): ...
 
-`AsyncTollhouse` is the same for asyncio, `tollhouse.fastapi` guards endpoints, `tollhouse.testing` stands in for the
-service in an app's tests.
+`AsyncTollhouse` is the same for asyncio. `requires` guards functions; `tollhouse.fastapi`, `.flask`, `.django`,
+`.discord`, `.celery` and `.rq` do it in the words of those frameworks. `tollhouse.testing` stands in for the service in
+an app's tests.
 """
 
 from .answers import (
@@ -42,10 +43,13 @@ from .errors import (
     Unauthenticated,
     Unreachable,
 )
+from .gates import requires
+from .refusals import BillingUnavailable, LimitReached, Refused, SignedOut, UpgradeRequired
 
 __all__ = [
     "ApiError",
     "AsyncTollhouse",
+    "BillingUnavailable",
     "Catalog",
     "Check",
     "Checkout",
@@ -59,6 +63,7 @@ __all__ = [
     "Grant",
     "InsufficientScope",
     "Invalid",
+    "LimitReached",
     "Metrics",
     "MetricsRow",
     "NotFound",
@@ -67,12 +72,16 @@ __all__ = [
     "Product",
     "Purchase",
     "RateLimited",
+    "Refused",
     "ServerError",
+    "SignedOut",
     "Subscription",
     "Synced",
     "Tollhouse",
     "TollhouseError",
     "Unauthenticated",
     "Unreachable",
+    "UpgradeRequired",
     "Value",
+    "requires",
 ]

@@ -1,4 +1,4 @@
-"""Guards for FastAPI endpoints. FastAPI is the app's dependency, not this package's.
+"""Gates for FastAPI endpoints. FastAPI is the app's dependency, not this package's.
 
 ```
 install(app, tollhouse, user_id=signed_in_user, upgrade_url="/pricing")
@@ -9,22 +9,19 @@ def export(check: Annotated[Check, Depends(Requires("premium_export"))]): ...
 """
 
 import inspect
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from .answers import Check
-from .client import AsyncTollhouse, Tollhouse
-from .errors import ConfigurationError, RateLimited, ServerError, Unreachable
+from .errors import ConfigurationError
+from .gates import Client, Gate, Memo, Used, UserId, either
+from .refusals import Refused, http_answer
 
-logger = logging.getLogger("tollhouse")
-
-UserId = str | int | None
 FindUser = Callable[[Request], UserId | Awaitable[UserId]]
 
 
@@ -32,37 +29,21 @@ FindUser = Callable[[Request], UserId | Awaitable[UserId]]
 class Installed:
     """What `install` stores as `app.state.tollhouse`."""
 
-    client: Tollhouse | AsyncTollhouse
+    client: Client
     user_id: FindUser | None
     upgrade_url: str
     redirect_browsers: bool
 
 
-class Refused(Exception):
-    """A guard turned a request away; `install`'s handler makes the answer of it."""
-
-    def __init__(self, status: int, code: str, title: str, detail: str, **more: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.problem = {
-            "type": f"urn:tollhouse:problem:{code}",
-            "title": title,
-            "status": status,
-            "detail": detail,
-            "code": code,
-            **more,
-        }
-
-
 def install(
     app: FastAPI,
-    client: Tollhouse | AsyncTollhouse,
+    client: Client,
     *,
     upgrade_url: str,
     user_id: FindUser | None = None,
     redirect_browsers: bool = False,
 ) -> None:
-    """Tell an app's guards, once, which client to ask, who the user is and where to send those who may not.
+    """Tell an app's gates, once, which client to ask, who the user is and where to send those who may not.
 
     `user_id` is a function of the request, plain or async, that returns the signed-in user's id, or None. An app that
     finds its user through FastAPI dependencies gives that dependency to `Requires` instead. With `redirect_browsers` a
@@ -86,9 +67,8 @@ def _require_function_of_request(user_id: FindUser) -> None:
 async def _installed_user_id(request: Request) -> UserId:
     find_user = _installed(request).user_id
     if find_user is None:
-        raise ConfigurationError("the guard knows no user: give user_id to tollhouse.fastapi.install or to Requires")
-    found = await run_in_threadpool(find_user, request)
-    return await found if inspect.isawaitable(found) else found
+        raise ConfigurationError("the gate knows no user: give user_id to tollhouse.fastapi.install or to Requires")
+    return await either(run_in_threadpool, find_user, request)
 
 
 def _installed(request: Request) -> Installed:
@@ -102,16 +82,21 @@ class Requires:
     """A dependency that lets a request pass only when its user may use a feature, and returns the Check.
 
     Otherwise the answer is problem+json: 402 with `feature`, `reason` and `upgrade_url`; 401 where nobody is signed
-    in; 503 where Tollhouse gives no answer. `user_id` is a FastAPI dependency that returns the user's id, for apps
-    that have one; `upgrade_url` replaces the installed one. Such an app names its dependency once:
+    in; 503 where Tollhouse cannot be asked and the outage policy says deny. `user_id` is a FastAPI dependency that
+    returns the user's id, for apps that have one; `used` a function of that id, plain or async, that tells how much of
+    a limit is gone; `upgrade_url` replaces the installed one. Such an app names its dependency once:
     `Requires = functools.partial(tollhouse.fastapi.Requires, user_id=current_user_id)`.
     """
 
     def __init__(
-        self, feature: str, *, user_id: Callable[..., Any] = _installed_user_id, upgrade_url: str | None = None
+        self,
+        feature: str,
+        *,
+        user_id: Callable[..., Any] = _installed_user_id,
+        used: Used | None = None,
+        upgrade_url: str | None = None,
     ) -> None:
-        self.feature = feature
-        self.upgrade_url = upgrade_url
+        self._gate = Gate(feature, used, upgrade_url)
         # FastAPI reads a dependency's own dependencies from its signature.
         self.__signature__ = inspect.Signature(
             [
@@ -121,59 +106,19 @@ class Requires:
         )
 
     async def __call__(self, *, request: Request, user_id: UserId) -> Check:
-        installed = _installed(request)
-        if user_id is None or user_id == "":
-            raise Refused(401, "signed-out", "Nobody is signed in", "Sign in first.", feature=self.feature)
-        check = await _check(installed.client, str(user_id), self.feature)
-        if not check:
-            raise Refused(
-                402,
-                "upgrade-required",
-                "This needs an upgrade",
-                f"Your plan does not include {self.feature}.",
-                feature=self.feature,
-                reason=check.reason,
-                upgrade_url=self.upgrade_url or installed.upgrade_url,
-            )
-        return check
+        memo: Memo = request.scope.setdefault("tollhouse.checks", {})
+        return await self._gate.let_pass_async(_installed(request).client, user_id, memo, run_in_threadpool)
 
     def __repr__(self) -> str:
-        return f"Requires({self.feature!r})"
-
-
-async def _check(client: Tollhouse | AsyncTollhouse, user_id: str, feature: str) -> Check:
-    try:
-        if isinstance(client, AsyncTollhouse):
-            return await client.check(user_id, feature)
-        return await run_in_threadpool(client.check, user_id, feature)
-    except (Unreachable, ServerError, RateLimited) as error:
-        logger.warning("could not check %s: %s", feature, error)
-        detail = "What your plan includes cannot be looked up right now. Try again shortly."
-        raise Refused(503, "billing-unavailable", "Billing is unavailable", detail, feature=feature) from error
+        return f"Requires({self._gate.feature!r})"
 
 
 async def _answer_refused(request: Request, error: Exception) -> Response:
-    refused = cast(Refused, error)  # the handler is registered for nothing else
-    headers = {}
-    if _installed(request).redirect_browsers and (upgrade_url := refused.problem.get("upgrade_url")):
-        headers["Vary"] = "Accept"
-        if _prefers_html(request.headers.get("accept", "")):
-            return RedirectResponse(str(upgrade_url), status_code=303, headers=headers)
-    return JSONResponse(refused.problem, refused.status, headers, media_type="application/problem+json")
-
-
-def _prefers_html(accept: str) -> bool:
-    """A browser asks for text/html above all; programs ask for JSON or for anything."""
-    quality = {"text/html": 0.0, "application/json": 0.0, "application/problem+json": 0.0, "*/*": 0.0}
-    for entry in accept.lower().split(","):
-        media_type, *parameters = (part.strip() for part in entry.split(";"))
-        if media_type in quality:
-            quality[media_type] = next((_number(p[2:]) for p in parameters if p.startswith("q=")), 1.0)
-    return quality.pop("text/html") > max(quality.values())
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
+    installed = _installed(request)
+    answer = http_answer(
+        cast(Refused, error),  # the handler is registered for nothing else
+        upgrade_url=installed.upgrade_url,
+        accept=request.headers.get("accept", ""),
+        redirect_browsers=installed.redirect_browsers,
+    )
+    return Response(answer.body, answer.status, dict(answer.headers))
