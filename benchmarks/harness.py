@@ -6,6 +6,7 @@ rounds tell how sure it is. `compare` writes `results/<name>.json`, of which `re
 
 import argparse
 import json
+import logging
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+import structlog
 from rich.console import Console
 from rich.table import Table
 
@@ -68,6 +70,8 @@ class Scale:
         parser.add_argument("--quick", action="store_true", help="a first look; writes no results")
         parser.add_argument("--large", action="store_true", help="a million customers; takes long")
         given = parser.parse_args()
+        # What the service says while it is measured is not the outcome.
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         return cls(given.quick, given.large)
 
 
@@ -173,7 +177,7 @@ def compare(
     """Gives each subject a turn in each round, prints what came of it and, unless it is quick, writes the file.
 
     `unit` is that of a turn's figure (`answers/s`, `µs`); `about` a sentence for the page: what is measured against
-    what. Each round begins with another subject, so that none always comes after the same one.
+    what. Each round begins with another subject, so that none always comes after the same one. The page is made anew.
     """
     scale = scale or Scale()
     rounds = rounds or scale.rounds
@@ -204,10 +208,20 @@ def compare(
     )
     show(outcome)
     if not scale.quick:
-        into.mkdir(exist_ok=True)
-        text = json.dumps(asdict(outcome), indent=1, ensure_ascii=False, default=float)
-        (into / f"{name}.json").write_text(f"{text}\n")
+        write(outcome, into)
+    if not scale.quick and into == RESULTS:
+        from . import report
+
+        report.main()  # so that the page and the results never differ
     return outcome
+
+
+def write(outcome: Comparison, into: Path = RESULTS) -> None:
+    """Into `<name>.json`, of a large run `<name>-large.json`."""
+    into.mkdir(exist_ok=True)
+    rounded = json.loads(json.dumps(asdict(outcome)), parse_float=lambda digits: float(f"{float(digits):.5g}"))
+    name = f"{outcome.name}-large" if outcome.scale == "large" else outcome.name
+    (into / f"{name}.json").write_text(json.dumps(rounded, indent=1, ensure_ascii=False) + "\n")
 
 
 def read(path: Path) -> Comparison:
@@ -227,13 +241,15 @@ def read(path: Path) -> Comparison:
 
 def show(outcome: Comparison) -> None:
     """The outcome as a table."""
-    console = Console(width=120)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
     changed = " and changes" if outcome.changed else ""
-    title = f"{outcome.name}: {outcome.rounds} rounds, {outcome.commit}{changed}, load {outcome.load_before} before"
+    title = f"{outcome.name}: rounds: {outcome.rounds}, {outcome.commit}{changed}, load {outcome.load_before} before"
     table = Table(title=title, title_justify="left")
     further = list(dict.fromkeys(name for one in outcome.subjects for name in one.also))
     for heading in ("", outcome.unit, "half of the rounds", "ratio", "half of the rounds", *further):
-        table.add_column(heading, justify="right" if heading else "left")
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for one in outcome.subjects:
         ratio = [f"{one.ratio.median:.2f}", f"{one.ratio.low:.2f} to {one.ratio.high:.2f}"] if one.ratio else ["", ""]
         also = [short_number(one.also[name].median) if name in one.also else "" for name in further]
@@ -252,7 +268,7 @@ def target_in_words(told: Mapping[str, Any]) -> str:
 
 def short_number(value: float) -> str:
     """Three digits that matter, and thousands marked."""
-    if abs(value) >= 100:
+    if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.{1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 3}f}"
 

@@ -18,7 +18,7 @@ def machine() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "cpu": _cpu(),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "python": platform.python_version(),
         "postgresql": _version(postgres_bindir(server_account()) / "postgres"),
         "valkey": _version(valkey_binary()),

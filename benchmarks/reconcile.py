@@ -1,22 +1,22 @@
-"""What a sweep costs: objects a second against the sandbox, the share spent waiting for it, the cost per subscription.
+"""What a sweep costs: beside that of the smallest account, the cost per subscription.
 
 Ten customers differ at every size, so that what grows is the lists. `--large` adds 100,000 subscriptions.
 """
 
 import asyncio
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import psycopg
 import uvicorn
-from rich.console import Console
 
+from benchmarks.harness import Measured, Scale, Target, compare
 from benchmarks.shop import copy
 from tollhouse_sandbox.app import build_app
 from tollhouse_sandbox.sandbox import Sandbox
@@ -29,8 +29,6 @@ from tollhouse_server.reconcile import Asked, Kind, Trigger, runs
 from tollhouse_server.resources import open_resources
 from tollhouse_server.testing import FAST, World, running_world
 
-SIZES = (1_000, 10_000)
-LARGE = 100_000
 DIFFERENT = 10
 LISTS = ("customers", "subscriptions", "sessions", "charges", "refunds", "disputes")
 CATALOG = {
@@ -49,29 +47,41 @@ CATALOG = {
 
 
 def main() -> None:
-    console, first = Console(), 0.0
+    scale = Scale.asked(__doc__)
+    sizes = (200, 1_000) if scale.quick else (1_000, 10_000, 100_000) if scale.large else (1_000, 10_000)
     with temporary_postgres() as postgres:
-        for size in (*SIZES, LARGE) if "--large" in sys.argv[1:] else SIZES:
-            row, seconds = sweep(postgres, size)
-            listed = sum(row.counts[f"{name}.listed"] for name in LISTS)
-            each = seconds / size * 1e3
-            first = first or each
-            console.print(
-                f"{size:7,} subscriptions: {listed:9,} objects, {row.requests:5,} requests in {seconds:6.1f} s,"
-                f" {listed / seconds:6,.0f} objects/s, {row.stripe_seconds / seconds:4.0%} waiting for Stripe,"
-                f" {each:.2f} ms a subscription, ratio {each / first:.2f}"
-            )
+        compare(
+            "reconcile",
+            "ms a subscription",
+            {f"{size:,} subscriptions": partial(sweep, postgres, size) for size in sizes},
+            f"{sizes[0]:,} subscriptions",
+            about="A whole sweep of an account, ten of whose customers differ, beside one of the smallest account."
+            " The sandbox runs in the same process; the sweep's own pace is lifted.",
+            targets=[Target(f"{size:,} subscriptions", at_most=1.2) for size in sizes[1:]],
+            scale=scale,
+            rounds=1 if scale.quick or scale.large else 3,
+        )
 
 
-def sweep(postgres: PostgresServer, size: int) -> tuple[Any, float]:
-    """One sweep of an account of this size: its row, and how many seconds it took."""
+def sweep(postgres: PostgresServer, size: int) -> Measured:
+    """One sweep of an account of this size."""
     name = f"bench_{size}"
     postgres.create_database(name)
     migrate.upgrade(postgres.url(name))
     with sandbox_here() as (sandbox, running), running_world(running, postgres.url(name)) as world:
         sell_one(world)
         sell_the_rest(sandbox, postgres.url(name), size)
-        return asyncio.run(measured(world))
+        row, seconds = asyncio.run(measured(world))
+    postgres.drop_database(name)
+    listed = sum(row.counts[f"{name}.listed"] for name in LISTS)
+    also = {
+        "objects": listed,
+        "requests": row.requests,
+        "seconds": seconds,
+        "objects/s": listed / seconds,
+        "% waiting for Stripe": row.stripe_seconds / seconds * 100,
+    }
+    return Measured(seconds / size * 1e3, also)
 
 
 def sell_one(world: World) -> None:

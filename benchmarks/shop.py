@@ -1,7 +1,6 @@
 """What is measured on: a project with a catalog, a key and as many customers as asked, and servers for it."""
 
 import contextlib
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -10,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 import psycopg
-import structlog
 
 from tollhouse_sandbox.testing import RunningSandbox, running_sandbox
 from tollhouse_server.db import migrate
@@ -72,7 +70,6 @@ class Shop:
 @contextlib.contextmanager
 def shop(customers: int = 1, *, postgres: PostgresServer | None = None, name: str = "bench") -> Iterator[Shop]:
     """A shop in a database `name` of `postgres`, or of a server of its own, which gives up durability for speed."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with contextlib.ExitStack() as stack:
         postgres = postgres or stack.enter_context(temporary_postgres())
         postgres.create_database(name)
