@@ -9,6 +9,7 @@ from .api import openapi, problems, service, v1
 from .api.context import Context
 from .api.envelope import Envelope
 from .api.rate_limits import rate_limits
+from .api.stripe_webhook import events_first
 from .clock import Clock
 from .passwords import Passwords
 from .resources import Resources, open_resources
@@ -44,7 +45,12 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
     app.include_router(v1.routes)
     app.include_router(service.router)
     service.serve_docs(app)
-    return Envelope(app, log_share=settings.log_checks_share, most_at_once=settings.max_requests_in_flight)
+    return Envelope(
+        app,
+        inner=events_first(app),
+        log_share=settings.log_checks_share,
+        most_at_once=settings.max_requests_in_flight,
+    )
 
 
 def _context(resources: Resources, secrets: tuple[str, ...]) -> Context:
@@ -54,6 +60,7 @@ def _context(resources: Resources, secrets: tuple[str, ...]) -> Context:
         database=resources.database,
         cache=resources.cache,
         changes=resources.changes,
+        intake=resources.intake,
         stripe=resources.stripe,
         pipeline=resources.pipeline,
         clock=resources.clock,

@@ -7,13 +7,13 @@ received ──► settled                      the change, if any, is committed
 
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Exists, Row, Select, and_, delete, exists, func, literal, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 
 from .db.engine import Tx
 from .db.tables import inbox, read_number
@@ -26,6 +26,7 @@ BACKOFF_FIRST = timedelta(seconds=2)
 BACKOFF_LONGEST = timedelta(hours=4)
 ERROR_LENGTH = 2_000
 _CLAIM_LOCK = 7_263_002
+_id = attrgetter("id")
 
 NOT_HANDLED = "not-handled"
 """The outcome of an event of a type that changes nothing of ours."""
@@ -48,6 +49,20 @@ class Event:
     occurred_at: datetime
     body: str
     subject: str | None
+    ignored_as: str | None = None
+    """The outcome of one that must lead to nothing, whatever it is about."""
+    found_by: str | None = None
+    """The reconciliation that found it in Stripe's list, as its webhook had not come."""
+
+    @property
+    def pending_subject(self) -> str | None:
+        """What is to be read again; None where nothing is."""
+        return self.subject if self.ignored_as is None else None
+
+    @property
+    def outcome(self) -> str | None:
+        """What becomes of it at once, as there is nothing to do; None where there is."""
+        return None if self.pending_subject is not None else self.ignored_as or NOT_HANDLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,37 +79,41 @@ class Claim:
     """Those of the events that a reconciliation found missing."""
 
 
-async def receive(tx: Tx, event: Event, *, found_by: str | None = None, ignored_as: str | None = None) -> bool:
-    """Stores the event, once; False where it had been stored before. Wakes the workers when the transaction commits.
+STORE = f"""
+WITH stored AS (
+  INSERT INTO inbox (event_id, type, api_version, subject, body, occurred_at, outcome, found_by,
+                     state, next_attempt_at, settled_at)
+  SELECT event.*,
+    CASE WHEN event.outcome IS NULL THEN 'received' ELSE 'settled' END,
+    CASE WHEN event.outcome IS NULL THEN now() END,
+    CASE WHEN event.outcome IS NOT NULL THEN now() END
+  FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::text[], %b::text[])
+    AS event(event_id, type, api_version, subject, body, occurred_at, outcome, found_by)
+  ON CONFLICT (event_id) DO NOTHING
+  RETURNING event_id, state
+)
+SELECT array_agg(event_id), CASE WHEN bool_or(state = 'received') THEN pg_notify('{CHANNEL}', '')::text END FROM stored
+"""  # noqa: S608 - a constant of ours
+"""Stores events whose `columns_of` are the parameters; `new_of` reads its row. The workers wake when it commits."""
 
-    `ignored_as` is the outcome of one that must lead to nothing, whatever it is about.
-    `found_by` is the reconciliation that found it in Stripe's list, as its webhook had not come.
-    """
-    subject = event.subject if ignored_as is None else None
-    pending = subject is not None
-    stored = await tx.scalar(
-        insert(inbox)
-        .values(
-            event_id=event.id,
-            type=event.type,
-            api_version=event.api_version,
-            subject=subject,
-            body=event.body,
-            occurred_at=event.occurred_at,
-            state="received" if pending else "settled",
-            outcome=None if pending else ignored_as or NOT_HANDLED,
-            next_attempt_at=func.now() if pending else None,
-            settled_at=None if pending else func.now(),
-            found_by=found_by,
-        )
-        .on_conflict_do_nothing(index_elements=[inbox.c.event_id])
-        .returning(inbox.c.id)
-    )
-    if stored is None:
-        return False
-    if pending:
-        await tx.execute(text(f"NOTIFY {CHANNEL}"))
-    return True
+
+def columns_of(events: Iterable[Event]) -> list[list[Any]]:
+    """In the order of their ids: two transactions that stored the same ones in two orders would wait for each other."""
+    rows = [
+        (one.id, one.type, one.api_version, one.pending_subject, one.body, one.occurred_at, one.outcome, one.found_by)
+        for one in sorted(events, key=_id)
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def new_of(row: Sequence[Any] | None) -> set[str]:
+    """The ids of those events that had not been stored before."""
+    return set(row[0] or ()) if row else set()
+
+
+async def receive(tx: Tx, *events: Event) -> set[str]:
+    """Stores each event, once; the ids of those that had not been stored before."""
+    return new_of((await tx.exec_driver_sql(STORE, tuple(columns_of(events)))).one())
 
 
 async def claim(tx: Tx, *, lease: timedelta) -> Claim | None:

@@ -14,6 +14,7 @@ from .cache.local import Local
 from .clock import Clock, SandboxClock, SystemClock
 from .db.change_feed import ChangeFeed
 from .db.engine import Database
+from .intake import Intake
 from .notifications.courier import Courier
 from .notifications.post import Post
 from .notifications.signing import Signer
@@ -33,6 +34,7 @@ class Resources:
     cache: Cache
     changes: ChangeFeed
     """Not running: a process that needs it runs it."""
+    intake: Intake
     stripe: StripeClient
     clock: Clock
     refresh: Refresh
@@ -80,6 +82,8 @@ async def open_resources(settings: Settings, *, clock: Clock | None = None) -> A
             local=Local() if settings.cache_in_process else None,
         )
         stack.push_async_callback(cache.close)
+        intake = Intake(url)
+        stack.push_async_callback(intake.close)
         stripe = open_client(settings.stripe_secret_key.get_secret_value(), settings.stripe_api_base)
         stack.push_async_callback(close_client, stripe)
         if clock is None:
@@ -87,7 +91,7 @@ async def open_resources(settings: Settings, *, clock: Clock | None = None) -> A
         post = Post(allow_private=settings.notifications_allow_private, connections=settings.notification_concurrency)
         stack.push_async_callback(post.close)
         courier = Courier(database, clock, Signer(settings.secret_keys), post, settings.notification_concurrency)
-        yield Resources(settings, database, cache, ChangeFeed(url), stripe, clock, Refresh(cache), courier)
+        yield Resources(settings, database, cache, ChangeFeed(url), intake, stripe, clock, Refresh(cache), courier)
 
 
 @asynccontextmanager

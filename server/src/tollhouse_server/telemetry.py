@@ -73,6 +73,11 @@ WEBHOOK_AGE_SECONDS = Histogram(
     "Seconds from when something happened at Stripe to its event's arrival here; hours mean that Stripe had to retry.",
     buckets=_WAITS,
 )
+INTAKE_BATCH = Histogram(
+    "tollhouse_intake_batch",
+    "Events that were stored by one commit; many mean that the disk is slow, or that a lot arrives.",
+    buckets=(1, 2, 4, 8, 16, 32, 64),
+)
 INBOX_EVENTS = Gauge(
     "tollhouse_inbox_events",
     "Events in the inbox that are pending (deferred ones among them), deferred after an error, or buried.",

@@ -10,6 +10,7 @@ from ..clock import Clock
 from ..commands.open_checkout import CheckoutDesk
 from ..db.change_feed import ChangeFeed
 from ..db.engine import Database
+from ..intake import Intake
 from ..notifications.post import Post
 from ..notifications.signing import Signer
 from ..passwords import Passwords
@@ -25,6 +26,7 @@ class Context:
     database: Database
     cache: Cache
     changes: ChangeFeed
+    intake: Intake
     stripe: StripeClient
     pipeline: Pipeline
     clock: Clock

@@ -1,11 +1,12 @@
 """Opens transactions. Nothing else in the service commits."""
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
+import psycopg
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -23,6 +24,12 @@ CHECK_SECONDS = 2.0
 WAIT_SECONDS = 1.0
 """How long a transaction waits for a connection."""
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
+_OPTIONS = (
+    f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
+    f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
+    " -c timezone=UTC"
+)
+_CONNECT: dict[str, Any] = {"application_name": "tollhouse", "connect_timeout": 5}
 
 
 def psycopg_url(url: str) -> URL:
@@ -33,6 +40,13 @@ def psycopg_url(url: str) -> URL:
 def conninfo(url: str) -> str:
     """`url` as psycopg itself takes it, for a connection that is not SQLAlchemy's."""
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+async def connect(url: str) -> psycopg.AsyncConnection:
+    """A connection of its own, within the bounds of the pool's; each of its statements is a transaction by itself."""
+    return await psycopg.AsyncConnection.connect(
+        conninfo(url), autocommit=True, prepare_threshold=0, options=_OPTIONS, **_CONNECT
+    )
 
 
 def after_commit(tx: Tx, call: Callable[[], Awaitable[None]]) -> None:
@@ -47,15 +61,10 @@ class DatabaseBusy(PoolTimeout):
 class Database:
     """A pool of connections to one PostgreSQL database.
 
-    A fifth of them is kept for what must not wait behind the rest: checks, and Stripe's events.
+    A fifth of them is kept for what must not wait behind the rest: checks. Stripe's events have ones of their own.
     """
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        options = (
-            f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
-            f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
-            " -c timezone=UTC"
-        )
         self.engine: AsyncEngine = create_async_engine(
             psycopg_url(url),
             pool_size=pool_size,
@@ -64,20 +73,19 @@ class Database:
             # A connection that PostgreSQL's restart has cut is noticed before it is used, not by a request.
             pool_pre_ping=True,
             hide_parameters=True,  # an error's text goes to the logs, what people sent does not
-            connect_args={"options": options, "application_name": "tollhouse", "connect_timeout": 5},
+            connect_args={"options": _OPTIONS, **_CONNECT},
         )
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._turns = asyncio.Semaphore(pool_size - min(pool_size - 1, max(1, pool_size // 5)))
 
     @asynccontextmanager
-    async def transaction(self, *, project: uuid.UUID | None = None, ahead: bool = False) -> AsyncIterator[Tx]:
+    async def transaction(self, *, project: uuid.UUID | None = None) -> AsyncIterator[Tx]:
         """Commits when the block ends, rolls back when it raises. Then does what was left for after the commit.
 
         For a project's call with that `project`: then it sees and changes that project's rows only. Without, it sees
-        every project's, as workers and operators must. `ahead` takes one of the connections that are kept, where no
-        other is free. Raises DatabaseBusy at once, or nearly, where none comes free.
+        every project's, as workers and operators must. Raises DatabaseBusy at once, or nearly, where none comes free.
         """
-        async with contextlib.nullcontext() if ahead else self._turn(), self.engine.begin() as tx:
+        async with self._turn(), self.engine.begin() as tx:
             if project is not None:
                 await tx.exec_driver_sql(ENTER, (str(project),))
             later: list[Callable[[], Awaitable[None]]] = []

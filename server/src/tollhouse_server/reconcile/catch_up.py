@@ -44,7 +44,7 @@ async def catch_up(work: Work) -> None:
 
 async def _receive(work: Work, tx: Tx, events: Sequence[ListedEvent]) -> None:
     """Stores what is not here yet. Types that change nothing of ours are not: nobody posts all there are."""
-    dry_run, missing = work.run.asked.dry_run, []
+    dry_run, missing, arrived = work.run.asked.dry_run, [], []
     concerned = [(one, subject) for one in events if (subject := _subject(one)) is not None]
     concerned = await _of_the_project(work, tx, concerned)
     known = await inbox.stored(tx, [one.id for one, _ in concerned])
@@ -55,7 +55,9 @@ async def _receive(work: Work, tx: Tx, events: Sequence[ListedEvent]) -> None:
         if late:
             missing.append((one.id, one.type, subject))
         if not dry_run:
-            await inbox.receive(tx, _event(one, subject), found_by=work.run.id if late else None)
+            arrived.append(_event(one, subject, found_by=work.run.id if late else None))
+    if arrived:
+        await inbox.receive(tx, *arrived)
     await drift.record_missing(tx, work.run.id, missing, at=work.now())
     if dry_run:
         await runs.suspect(tx, work.run, sorted({subject for _, _, subject in missing if subject.startswith("cus_")}))
@@ -91,7 +93,7 @@ def _subject(event: ListedEvent) -> str | None:
     return concerning(event.type, event.body["data"]["object"])
 
 
-def _event(listed: ListedEvent, subject: str) -> Event:
+def _event(listed: ListedEvent, subject: str, *, found_by: str | None) -> Event:
     """As the webhook would have brought it."""
-    body = json.dumps(listed.body, separators=(",", ":"))
-    return Event(listed.id, listed.type, listed.api_version, from_timestamp(listed.created), body, subject)
+    body, at = json.dumps(listed.body, separators=(",", ":")), from_timestamp(listed.created)
+    return Event(listed.id, listed.type, listed.api_version, at, body, subject, found_by=found_by)
