@@ -58,8 +58,8 @@ def load(
 ) -> Load:
     """Asks the server for `warm_up` and then for `seconds`, which count. Raises Refused.
 
-    `requests` gives whole requests, one after the other, to whichever connection is free; it must not end.
-    `itertools.cycle` turns a few into as many as it takes.
+    `requests` gives whole requests, one after the other, to whichever connection is free. `itertools.cycle` turns a few
+    into as many as it takes; where they end, so does the load, once all are answered.
     """
     with pinned(LOAD_CORE):
         return uvloop.run(_measured(server, requests, seconds, warm_up, connections, status))
@@ -68,16 +68,22 @@ def load(
 class _Ends:
     """What the connections of one load share."""
 
-    def __init__(self, requests: Iterator[bytes], status: int) -> None:
-        self.ask = requests.__next__
+    def __init__(self, requests: Iterator[bytes], status: int, connections: int) -> None:
+        self.requests, self.busy = requests, connections
         self.expected = b"HTTP/1.1 %d" % status
         self.took = array("d")
         self.over = False
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Before its time: with Refused, or without, as there is nothing left to ask."""
 
     def fail(self, why: str) -> None:
-        if not self.over and not self.failed.done():
-            self.failed.set_exception(Refused(why))
+        if not self.over and not self.ended.done():
+            self.ended.set_exception(Refused(why))
+
+    def nothing_left(self) -> None:
+        self.busy -= 1
+        if self.busy == 0 and not self.ended.done():
+            self.ended.set_result(None)
 
 
 class _Connection(asyncio.Protocol):
@@ -90,8 +96,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._asked = time.perf_counter()
-        self.transport.write(self._ends.ask())
+        self._ask(time.perf_counter())
 
     def data_received(self, data: bytes) -> None:
         if self._before:
@@ -107,10 +112,15 @@ class _Connection(asyncio.Protocol):
             return
         now = time.perf_counter()
         ends.took.append(now - self._asked)
-        if ends.over:
+        self._ask(now)
+
+    def _ask(self, now: float) -> None:
+        request = next(self._ends.requests, None)
+        if request is None:
+            self._ends.nothing_left()
             return
         self._asked = now
-        self.transport.write(ends.ask())
+        self.transport.write(request)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ends.fail(f"the server closed the connection: {exc or self._before!r}")
@@ -129,17 +139,18 @@ async def _measured(
 ) -> Load:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, told: ends.fail(repr(told.get("exception") or told["message"])))
-    ends = _Ends(requests, status)
+    ends = _Ends(requests, status, connections)
     opened = [
         (await loop.create_connection(lambda: _Connection(ends), "127.0.0.1", server.port))[0]
         for _ in range(connections)
     ]
     try:
-        await asyncio.wait([ends.failed], timeout=warm_up)
+        if warm_up:
+            await asyncio.wait([ends.ended], timeout=warm_up)
         used, begun, before = server.cpu_seconds(), time.perf_counter(), len(ends.took)
-        await asyncio.wait([ends.failed], timeout=seconds)
-        if ends.failed.done():
-            ends.failed.result()
+        await asyncio.wait([ends.ended], timeout=seconds)
+        if ends.ended.done():
+            ends.ended.result()
         ended, counted, used = time.perf_counter(), len(ends.took), server.cpu_seconds() - used
     finally:
         ends.over = True

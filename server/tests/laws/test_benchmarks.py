@@ -77,6 +77,7 @@ def test_load_counts_whole_answers_and_refuses_others(tmp_path: Path) -> None:
         seen = load(bare, itertools.cycle([ask]), seconds=0.3, warm_up=0.1, connections=4)
         assert seen.requests > 100 and 0 < seen.p50 <= seen.p95 <= seen.p99 < 0.3
         assert 0 < seen.cpu_seconds <= 0.5
+        assert load(bare, itertools.repeat(ask, 50), seconds=5, warm_up=0, connections=4).requests == 50
         assert 10e6 < bare.resident_bytes() < 500e6
         with pytest.raises(Refused, match="premium_export"):
             load(bare, itertools.cycle([ask]), seconds=5, status=404)
