@@ -13,7 +13,6 @@ from typing import Any
 
 import anyio
 import httpx
-import typer
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 
@@ -175,14 +174,10 @@ def cli() -> str:
 def commands() -> dict[str, Any]:
     """Every verb of the `tollhouse` command, as it is typed."""
 
-    def below(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-        for name, command in getattr(group, "commands", {}).items():
-            if hasattr(command, "commands"):
-                yield from below(command, f"{prefix}{name} ")
-            else:
-                yield f"{prefix}{name}", command
-
-    return dict(below(typer.main.get_command(command_line.app), ""))
+    verbs = {verb: command_line.load(verb) for verb in command_line.VERBS}
+    for group in command_line.GROUPS:
+        verbs |= {f"{group} {verb}": command for verb, command in command_line.load(group).commands.items()}
+    return verbs
 
 
 def _command(command: Any, name: str) -> str:

@@ -9,12 +9,14 @@ import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
 from standardwebhooks import Webhook
+from typer.main import get_group
 from typer.testing import CliRunner
 
 from tollhouse import Tollhouse, Unauthenticated
@@ -161,6 +163,31 @@ def test_every_verb_has_help(typed: Run, verb: str) -> None:
     shown = typed({}, *verb.split(), "--help")
     assert shown.code == 0
     assert f"tollhouse {verb}".strip() in shown.out
+
+
+def test_the_list_of_verbs_says_what_their_modules_say() -> None:
+    """`tollhouse --help` imports none of them, so it has a list of its own."""
+    told = {verb: sentence for verb, (_, sentence) in cli.VERBS.items()} | cli.GROUPS
+    assert {name: " ".join(cli.load(name).help.split("\n\n")[0].split()) for name in told} == told
+    modules = {module for module, _ in cli.VERBS.values()}
+    carried_out = [get_group(import_module(f"{cli.__name__}.{module}").app).commands for module in modules]
+    assert sorted(verb for verbs in carried_out for verb in verbs) == sorted(cli.VERBS)
+
+
+@pytest.mark.parametrize(
+    ("verbs", "without"),
+    [
+        ((), ("asyncio", "pydantic", "sqlalchemy", "structlog")),
+        (("serve", "work", "events", "check", "why", "metrics", "keys", "operators", "audit"), ()),
+    ],
+    ids=["all, told", "those that only look"],
+)
+def test_a_verb_imports_what_it_needs(verbs: tuple[str, ...], without: tuple[str, ...]) -> None:
+    """Who asks for a list waits for Python and PostgreSQL, not for a library that speaks with Stripe."""
+    code = "import sys, tollhouse_server.cli as cli; [cli.load(verb) for verb in sys.argv[1:]]; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *verbs], capture_output=True, text=True, check=True, timeout=50)
+    heavy = {"alembic", "fastapi", "httpx", "redis", "stripe", "uvicorn", *without}
+    assert heavy & set(done.stdout.split()) == set()
 
 
 def test_selling_from_a_shell(world: World, of_world: dict[str, str], run: Run, typed: Run, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ import stripe
 
 from tollhouse import Tollhouse
 from tollhouse_sandbox.testing import RunningSandbox
-from tollhouse_server.db import migrate
+from tollhouse_server.db import readiness
 from tollhouse_server.db.engine import conninfo
 from tollhouse_server.embedded.postgres import PostgresServer
 
@@ -202,7 +202,7 @@ def test_a_migration_killed_in_the_middle_is_run_again(
     by the next run, and nobody else was kept from starting for good."""
     before, now = versions
     before.migrate()
-    assert rows(empty_url, REVISION) < [(migrate.head(),)], "it was not the code of the version before"
+    assert rows(empty_url, REVISION) < [(readiness.head(),)], "it was not the code of the version before"
     with psycopg.connect(conninfo(empty_url)) as reader:
         reader.execute(f"LOCK TABLE {table} IN ACCESS SHARE MODE")  # type: ignore[arg-type]
         with now.begin("migrate") as migration:
@@ -211,4 +211,4 @@ def test_a_migration_killed_in_the_middle_is_run_again(
             migration.send_signal(signal.SIGKILL)
         assert migration.returncode == -signal.SIGKILL
     now.migrate()
-    assert rows(empty_url, REVISION) == [(migrate.head(),)]
+    assert rows(empty_url, REVISION) == [(readiness.head(),)]

@@ -1,10 +1,13 @@
 """What time it is: the one place where the service asks. The domain is told."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 
 class Clock(Protocol):
@@ -28,15 +31,37 @@ class SandboxClock:
     def now(self) -> datetime:
         return datetime.now(UTC) + self._offset
 
-    async def follow(self, http: httpx.AsyncClient, *, every: float = 0.5) -> None:
+    async def follow(self, http: "httpx.AsyncClient", *, every: float = 0.5) -> None:
         """Keeps the offset current until cancelled; a sandbox that does not answer changes nothing."""
         while True:
             await self.read(http)
             await asyncio.sleep(every)
 
-    async def read(self, http: httpx.AsyncClient) -> None:
+    async def read(self, http: "httpx.AsyncClient") -> None:
+        import httpx  # in development alone
+
         try:
             answer = await http.get(self._url)
             self._offset = timedelta(seconds=answer.raise_for_status().json()["offset"])
         except (httpx.HTTPError, ValueError, LookupError, TypeError):  # away, or not a sandbox
             return
+
+
+@contextlib.asynccontextmanager
+async def open_clock(sandbox: str | None) -> AsyncIterator[Clock]:
+    """The system's clock, or that of the sandbox at this address, followed until the block ends."""
+    if sandbox is None:
+        yield SystemClock()
+        return
+    import httpx
+
+    clock = SandboxClock(sandbox)
+    async with httpx.AsyncClient(timeout=2) as http:
+        await clock.read(http)  # before anybody asks it
+        following = asyncio.create_task(clock.follow(http))
+        try:
+            yield clock
+        finally:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following

@@ -1,17 +1,14 @@
 """Opens what the processes need and closes it again: the one place where everything is put together."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import time, timedelta
 
-import httpx
-
 from .cache import Cache
 from .cache.local import Local
-from .clock import Clock, SandboxClock, SystemClock
+from .clock import Clock, open_clock
 from .db.change_feed import ChangeFeed
 from .db.engine import Database
 from .intake import Intake
@@ -87,25 +84,10 @@ async def open_resources(settings: Settings, *, clock: Clock | None = None) -> A
         stripe = open_client(settings.stripe_secret_key.get_secret_value(), settings.stripe_api_base)
         stack.push_async_callback(close_client, stripe)
         if clock is None:
-            clock = await stack.enter_async_context(_clock(settings))
+            clock = await stack.enter_async_context(
+                open_clock(settings.stripe_api_base if settings.follow_sandbox_clock else None)
+            )
         post = Post(allow_private=settings.notifications_allow_private, connections=settings.notification_concurrency)
         stack.push_async_callback(post.close)
         courier = Courier(database, clock, Signer(settings.secret_keys), post, settings.notification_concurrency)
         yield Resources(settings, database, cache, ChangeFeed(url), intake, stripe, clock, Refresh(cache), courier)
-
-
-@asynccontextmanager
-async def _clock(settings: Settings) -> AsyncIterator[Clock]:
-    if not settings.follow_sandbox_clock:
-        yield SystemClock()
-        return
-    clock = SandboxClock(settings.stripe_api_base)
-    async with httpx.AsyncClient(timeout=2) as http:
-        await clock.read(http)  # before anybody asks it
-        following = asyncio.create_task(clock.follow(http))
-        try:
-            yield clock
-        finally:
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await following

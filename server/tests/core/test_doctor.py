@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from tollhouse_server import doctor
-from tollhouse_server.db import migrate
+from tollhouse_server.db import readiness
 from tollhouse_server.doctor import CHECKS, Look, Result, broken_invariants_of
 from tollhouse_server.doctor.checks import Found, rows
 from tollhouse_server.projection import types_concerning
@@ -166,7 +166,7 @@ def test_an_examination_is_one_look_that_changes_nothing(sold: World) -> None:
     try:
         assert list(examined(sold)) == ["schema"]
     finally:
-        by_hand(sold, f"UPDATE alembic_version SET version_num = '{migrate.head()}'")
+        by_hand(sold, f"UPDATE alembic_version SET version_num = '{readiness.head()}'")
 
     # The invariants alone, for the end of a test and of a crash run: each broken one in a sentence with an example.
     url = sold.service.settings.database_url.get_secret_value()

@@ -15,7 +15,7 @@ from sqlalchemy.exc import InternalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from tollhouse_server.audit import Cause, record
-from tollhouse_server.db import isolation, migrate
+from tollhouse_server.db import isolation, migrate, readiness
 from tollhouse_server.db.engine import Database, conninfo, psycopg_url
 from tollhouse_server.db.isolation import ENTER, ROLE, CannotIsolate
 from tollhouse_server.db.tables import audit_seal, customer, metadata, project
@@ -259,7 +259,7 @@ def test_a_role_that_may_not_make_the_wall_is_told_what_to_run(
                 f"table {name} is open" for name in sorted(TENANTS)
             ]
             admin.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(ROLE), sql.Identifier(login)))
-            assert migrate.upgrade(url) == migrate.head()
+            assert migrate.upgrade(url) == readiness.head()
             assert missing(url) == []
         finally:
             admin.execute("DROP DATABASE limited WITH (FORCE)")

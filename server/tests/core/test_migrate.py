@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from tollhouse_server.app import build_app
 from tollhouse_server.db import migrate
 from tollhouse_server.db.engine import psycopg_url
+from tollhouse_server.db.readiness import current, head
 from tollhouse_server.db.tables import metadata
 from tollhouse_server.embedded.postgres import PostgresServer
 from tollhouse_server.settings import Settings
@@ -42,14 +43,14 @@ def test_migrations_and_tables_agree(database_url: str) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
         assert compare_metadata(context, metadata) == []
-        assert migrate.current(connection) == migrate.head()
+        assert current(connection) == head()
     engine.dispose()
 
 
 def test_processes_that_start_together_migrate_once(empty_url: str) -> None:
     """Four replicas upgrade an empty database at the same time: one does it, the others wait, none fails."""
     with ThreadPoolExecutor(4) as replicas:
-        assert set(replicas.map(migrate.upgrade, [empty_url] * 4)) == {migrate.head()}
+        assert set(replicas.map(migrate.upgrade, [empty_url] * 4)) == {head()}
     with psycopg.connect(empty_url) as connection:
         assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
         assert connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)

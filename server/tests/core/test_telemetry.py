@@ -210,8 +210,11 @@ def test_no_secret_is_told_and_two_processes_count_together(
         assert {service.metric(sample) for _ in range(8)} == {asked()}
         killed = next(line["pid"] for line in service.lines() if line.get("route") == "/v1/catalog")
         os.kill(killed, signal.SIGKILL)
+        # Killed while its parent waits for an answer, it is found out only when that has waited for 30 s.
         wait_until(
-            lambda: sum(line["event"] == "Application startup complete." for line in service.lines()) == 3, service.log
+            lambda: sum(line["event"] == "Application startup complete." for line in service.lines()) == 3,
+            service.log,
+            seconds=60,
         )
         assert service.metric(sample) == asked()
         assert service.metric('tollhouse_dependency_up{dependency="database"}') == 1

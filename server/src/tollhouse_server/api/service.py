@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .. import inbox, liveness
 from ..db.engine import Database
-from ..db.migrate import has_schema
+from ..db.readiness import has_schema
 from ..telemetry import DEPENDENCY_UP, INBOX_EVENTS, INBOX_OLDEST_SECONDS, WORKERS_ALIVE, exposition
 from . import drift_gauges, notification_gauges
 from .context import Context, Ctx

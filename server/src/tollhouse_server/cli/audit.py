@@ -16,9 +16,8 @@ from ..audit.entries import Entry, Wanted
 from ..audit.trail import Verified
 from ..db.engine import Tx
 from ..domain.time import written
-from ..resources import Resources
 from ..settings import Settings
-from .common import INSTANTS, fail, find_project, out, ready_settings, with_resources
+from .common import INSTANTS, Records, fail, find_project, out, ready_settings, with_records
 
 app = typer.Typer(no_args_is_help=True, help="Who changed what, and whether the trail is still what was recorded.")
 
@@ -46,12 +45,12 @@ def list_entries(
 ) -> None:
     """Show the newest entries: when, about whom, what, by whom, and why."""
 
-    async def run(resources: Resources) -> list[Entry]:
-        async with resources.database.transaction() as tx:
+    async def run(records: Records) -> list[Entry]:
+        async with records.database.transaction() as tx:
             wanted = await _wanted(tx, project, user, action, actor, since, to)
             return await entries.page(tx, wanted, limit=limit)
 
-    for entry in with_resources(ready_settings(), run):
+    for entry in with_records(ready_settings(), run):
         if as_json:
             sys.stdout.write(entry.line())
             continue
@@ -71,13 +70,13 @@ def export(
 ) -> None:
     """Print all of the trail as JSON lines, chain after chain, each oldest first, with place and hash."""
 
-    async def run(resources: Resources) -> None:
-        async with resources.database.transaction() as tx:
+    async def run(records: Records) -> None:
+        async with records.database.transaction() as tx:
             wanted = await _wanted(tx, project, user, action, actor, since, to)
-        async for piece in entries.export(resources.database, wanted):
+        async for piece in entries.export(records.database, wanted):
             sys.stdout.write(piece)
 
-    with_resources(ready_settings(), run)
+    with_records(ready_settings(), run)
 
 
 @app.command("verify")
@@ -144,12 +143,12 @@ def _read(file: Path) -> dict[kept.Chain, dict[int, bytes]]:
 
 
 def _check_project(settings: Settings, slug: str | None) -> None:
-    async def run(resources: Resources) -> None:
-        async with resources.database.transaction() as tx:
+    async def run(records: Records) -> None:
+        async with records.database.transaction() as tx:
             await find_project(tx, slug or "")
 
     if slug is not None:
-        with_resources(settings, run)
+        with_records(settings, run)
 
 
 def _name(one: Verified) -> str:

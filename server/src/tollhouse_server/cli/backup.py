@@ -1,7 +1,7 @@
 """A backup of everything, and a database made of one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,9 +10,11 @@ from ..commands.begin_epoch import begin_epoch
 from ..db import migrate
 from ..logs import configure_logs
 from ..reconcile import Asked, Kind, Trigger, runs
-from ..resources import Resources
 from ..settings import load_settings
 from .common import acting_operator, fail, out, with_resources
+
+if TYPE_CHECKING:
+    from ..resources import Resources
 
 app = typer.Typer()
 
@@ -44,7 +46,7 @@ def restore(
         with backup.restored(url, file, replace=replace) as highest_before:
             revision = migrate.upgrade(url)
 
-            async def run(resources: Resources) -> int:
+            async def run(resources: "Resources") -> int:
                 why, now = acting_operator(f"restore {file.name}"), resources.clock.now()
                 async with resources.database.transaction() as tx:
                     epoch = await begin_epoch(tx, why, at=now, highest_before=highest_before)

@@ -4,14 +4,16 @@ import json
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..commands.publish_catalog import publish_catalog
 from ..domain.catalog_schema import json_schema
-from ..resources import Resources
 from .common import acting_operator, fail, out, ready_settings, with_resources
+
+if TYPE_CHECKING:
+    from ..resources import Resources
 
 app = typer.Typer(no_args_is_help=True, help="What a project sells.")
 
@@ -26,7 +28,7 @@ def apply_catalog(
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
         fail(f"{file} is not TOML: {wrong}")
 
-    async def run(resources: Resources) -> None:
+    async def run(resources: "Resources") -> None:
         published = await publish_catalog(
             resources.database, resources.stripe, document, acting_operator("catalog apply"), at=resources.clock.now()
         )

@@ -1,21 +1,31 @@
-"""What the verbs share: their arguments, where they print, and how they come to the settings and the database."""
+"""What the verbs share: their arguments, where they print, and how they come to the settings and the database.
+
+Most verbs only look, and need nothing but the database: whatever else the service is made of they do not import.
+"""
 
 import asyncio
 import getpass
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
+from sqlalchemy.exc import OperationalError
 
 from ..audit import Cause
 from ..catalogs import Project, project_by_slug
-from ..db import migrate
+from ..clock import Clock, open_clock
+from ..db import readiness
 from ..db.engine import Database, Tx
+from ..db.isolation import CannotIsolate
+from ..domain.errors import Problem
 from ..logs import concerning, configure_logs, new_run_id
-from ..resources import Resources, open_resources
-from ..settings import Settings, load_settings
+from ..settings import Settings, SettingsInvalid, load_settings
+
+if TYPE_CHECKING:
+    from ..resources import Resources
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -41,7 +51,7 @@ def ready_settings(role: str = "cli") -> Settings:
     async def look() -> tuple[bool, list[str]]:
         database = Database(settings.database_url.get_secret_value(), pool_size=1)
         try:
-            return await migrate.has_schema(database), await migrate.missing_isolation(database)
+            return await readiness.has_schema(database), await readiness.missing_isolation(database)
         finally:
             await database.close()
 
@@ -53,14 +63,43 @@ def ready_settings(role: str = "cli") -> Settings:
     return settings
 
 
-def with_resources(settings: Settings, run: Callable[[Resources], Awaitable[Answer]]) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What a verb that only looks looks into, and what time it is."""
+
+    database: Database
+    clock: Clock
+
+
+def with_records(settings: Settings, look: Callable[[Records], Awaitable[Answer]]) -> Answer:
+    """For a verb that changes nothing."""
+
+    async def opened() -> Answer:
+        database = Database(settings.database_url.get_secret_value(), pool_size=1)
+        try:
+            async with open_clock(settings.stripe_api_base if settings.follow_sandbox_clock else None) as clock:
+                return await look(Records(database, clock))
+        finally:
+            await database.close()
+
+    return _concerning(look, opened)
+
+
+def with_resources(settings: Settings, run: "Callable[[Resources], Awaitable[Answer]]") -> Answer:
+    """For a verb that changes something, or asks Stripe."""
+    from ..resources import open_resources
+
     async def opened() -> Answer:
         async with open_resources(settings) as resources:
             return await run(resources)
 
-    command = run.__qualname__.partition(".")[0]  # the function of the verb, in which `run` is defined
-    with concerning(command=command, run_id=new_run_id()):
-        return asyncio.run(opened())
+    return _concerning(run, opened)
+
+
+def _concerning(of_verb: Callable[..., object], run: Callable[[], Coroutine[object, object, Answer]]) -> Answer:
+    """Runs, with the verb in each line of the log: the function in which `of_verb` is defined."""
+    with concerning(command=of_verb.__qualname__.partition(".")[0], run_id=new_run_id()):
+        return asyncio.run(run())
 
 
 async def find_project(tx: Tx, slug: str) -> Project:
@@ -78,6 +117,17 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def acting_operator(command: str) -> Cause:
     return Cause(actor=getpass.getuser(), cause=f"tollhouse {command}")
+
+
+def say(error: Exception) -> None:
+    """Fails with a sentence where a person can mend it, else returns."""
+    match error:
+        case CannotIsolate() | SettingsInvalid() | Problem():
+            for one in getattr(error, "errors", []):
+                err.print(f"{one['pointer']}: {one['detail']}", markup=False)
+            fail(str(error))
+        case OperationalError():
+            fail(f"PostgreSQL does not answer: {str(error.orig).strip() or 'no reason given'}\nCheck DATABASE_URL.")
 
 
 def fail(sentence: str) -> NoReturn:

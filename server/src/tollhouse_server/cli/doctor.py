@@ -4,7 +4,7 @@ import json
 import sys
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,9 +13,11 @@ from .. import doctor
 from ..doctor import Look, Result, Severity
 from ..logs import configure_logs
 from ..reconcile.runs import Kind
-from ..resources import Resources
 from ..settings import Settings, SettingsInvalid, load_settings
 from .common import err, out, with_resources
+
+if TYPE_CHECKING:
+    from ..resources import Resources
 
 app = typer.Typer()
 
@@ -51,7 +53,7 @@ def examine(
 def _look(settings: Settings, full: bool, online: bool) -> list[Result]:
     configure_logs(level=settings.log_level, fmt=settings.log_format, role="cli")
 
-    async def run(resources: Resources) -> list[Result]:
+    async def run(resources: "Resources") -> list[Result]:
         look_at = partial(
             Look,
             url=settings.database_url.get_secret_value(),

@@ -1,14 +1,16 @@
 """Stripe's events."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import inbox
 from ..commands.replay_event import replay_event
-from ..resources import Resources
-from .common import acting_operator, fail, out, ready_settings, with_resources
+from .common import Records, acting_operator, fail, out, ready_settings, with_records, with_resources
+
+if TYPE_CHECKING:
+    from ..resources import Resources
 
 app = typer.Typer()
 
@@ -30,8 +32,8 @@ def list_events(
 ) -> None:
     """List stored events, the newest first: what became of each, and the error of what did not succeed."""
 
-    async def run(resources: Resources) -> None:
-        async with resources.database.transaction() as tx:
+    async def run(records: Records) -> None:
+        async with records.database.transaction() as tx:
             found = await inbox.listing(tx, state=state, type_=type_, limit=limit)
         for row in found:
             became = row.state if row.outcome is None else f"{row.state}, {row.outcome}"
@@ -42,7 +44,7 @@ def list_events(
         if not found:
             out.print("No such events.")
 
-    with_resources(ready_settings(), run)
+    with_records(ready_settings(), run)
 
 
 @app.command()
@@ -54,7 +56,7 @@ def replay(
     if (event_id is None) is not buried:
         fail("Say which: an event's id, or --buried for all that were given up.")
 
-    async def run(resources: Resources) -> None:
+    async def run(resources: "Resources") -> None:
         async with resources.database.transaction() as tx:
             given_up = await inbox.listing(tx, state=State.BURIED, limit=_AT_ONCE) if buried else []
             ids = [row.event_id for row in given_up] if event_id is None else [event_id]

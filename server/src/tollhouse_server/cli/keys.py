@@ -1,7 +1,7 @@
 """The keys with which apps and machines call."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from sqlalchemy import Row, select
@@ -14,8 +14,20 @@ from ..commands.rotate_key import LONGEST_OVERLAP_HOURS, OVERLAP, rotate_key
 from ..db.engine import Tx
 from ..db.tables import api_key
 from ..domain.scopes import USUAL, Scope
-from ..resources import Resources
-from .common import acting_operator, fail, find_project, out, print_table, ready_settings, with_resources
+from .common import (
+    Records,
+    acting_operator,
+    fail,
+    find_project,
+    out,
+    print_table,
+    ready_settings,
+    with_records,
+    with_resources,
+)
+
+if TYPE_CHECKING:
+    from ..resources import Resources
 
 app = typer.Typer(no_args_is_help=True, help="The keys with which apps and operators' machines call.")
 
@@ -42,7 +54,7 @@ def issue(
     if operator and scope:
         fail("An operator key has the one scope operator: leave --scope out.")
 
-    async def run(resources: Resources) -> None:
+    async def run(resources: "Resources") -> None:
         at = resources.clock.now()
         ends = at + timedelta(days=expires_in_days) if expires_in_days else None
         async with resources.database.transaction() as tx:
@@ -58,15 +70,15 @@ def issue(
 def list_keys(project: Whose = None, operator: OfOperators = False) -> None:
     """List keys, newest first: what each may do, when it was last used and whether it still works."""
 
-    async def run(resources: Resources) -> None:
-        at = resources.clock.now()
-        async with resources.database.transaction() as tx:
+    async def run(records: Records) -> None:
+        at = records.clock.now()
+        async with records.database.transaction() as tx:
             owner = await _owner(tx, project, operator)
             query = select(api_key).where(of_owner(owner.id if owner else None))
             rows = (await tx.execute(query.order_by(api_key.c.created_at.desc(), api_key.c.id))).all()
         print_table(("id", "name", "scopes", "state", "ends", "last used"), [_line(row, at) for row in rows])
 
-    with_resources(ready_settings(), run)
+    with_records(ready_settings(), run)
 
 
 def _line(key: Row[Any], at: datetime) -> tuple[str, ...]:
@@ -86,7 +98,7 @@ def rotate(
 ) -> None:
     """Issue a successor with the same name and scopes and print it; the old key ends after the overlap."""
 
-    async def run(resources: Resources) -> None:
+    async def run(resources: "Resources") -> None:
         at = resources.clock.now()
         ends = at + timedelta(days=expires_in_days) if expires_in_days else None
         async with resources.database.transaction() as tx:
@@ -103,7 +115,7 @@ def rotate(
 def revoke(key: KeyId) -> None:
     """End a key at once."""
 
-    async def run(resources: Resources) -> None:
+    async def run(resources: "Resources") -> None:
         async with resources.database.transaction() as tx:
             owner_id = await tx.scalar(select(api_key.c.project_id).where(api_key.c.id == key))
             why: Cause = acting_operator("keys revoke")

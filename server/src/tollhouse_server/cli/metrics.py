@@ -12,8 +12,7 @@ from ..domain.money import Money
 from ..domain.rounding import told
 from ..domain.time import day
 from ..metrics import Line, Report, as_csv, report
-from ..resources import Resources
-from .common import fail, find_project, out, ready_settings, with_resources
+from .common import Records, fail, find_project, out, ready_settings, with_records
 
 app = typer.Typer()
 
@@ -37,14 +36,14 @@ def metrics(
     if (project is None) != fleet:
         fail("Name a project, or say --fleet.")
 
-    async def run(resources: Resources) -> Report:
-        async with resources.database.transaction() as tx:
+    async def run(records: Records) -> Report:
+        async with records.database.transaction() as tx:
             owner = await find_project(tx, project) if project is not None else None
             starts_at, ends_at = (one.replace(tzinfo=UTC) if one else None for one in (start, end))
-            at = resources.clock.now()
+            at = records.clock.now()
             return await report(tx, owner.id if owner else None, starts_at, ends_at, interval, at=at)
 
-    found = with_resources(ready_settings(), run)
+    found = with_records(ready_settings(), run)
     if csv:
         sys.stdout.write(as_csv(found.projects))
         return

@@ -1,7 +1,7 @@
 """What apps hear, and where."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,17 +15,21 @@ from ..commands.register_endpoint import (
     register_endpoint,
 )
 from ..commands.resend_notifications import resend_message, resend_since
-from ..resources import Resources
 from .common import (
     INSTANTS,
     ProjectArgument,
+    Records,
     acting_operator,
     fail,
     find_project,
     out,
     ready_settings,
+    with_records,
     with_resources,
 )
+
+if TYPE_CHECKING:
+    from ..resources import Resources
 
 app = typer.Typer(no_args_is_help=True, help="What apps hear, and where.")
 
@@ -41,7 +45,7 @@ def add(
 ) -> None:
     """Register an endpoint and print its id and its secret, with which the app verifies what it is sent."""
 
-    async def run(resources: Resources) -> None:
+    async def run(resources: "Resources") -> None:
         courier = resources.courier
         await check_url(courier.post, url)
         async with resources.database.transaction() as tx:
@@ -57,8 +61,8 @@ def add(
 def list_endpoints(project: ProjectArgument) -> None:
     """List a project's endpoints: whether they work, what is pending and what was given up."""
 
-    async def run(resources: Resources) -> None:
-        async with resources.database.transaction() as tx:
+    async def run(records: Records) -> None:
+        async with records.database.transaction() as tx:
             owner = await find_project(tx, project)
             rows, counted = await endpoints_of(tx, owner), await counts(tx, owner)
         for row in rows:
@@ -71,15 +75,15 @@ def list_endpoints(project: ProjectArgument) -> None:
         if not rows:
             out.print("No endpoints: nobody hears of this project's changes.")
 
-    with_resources(ready_settings(), run)
+    with_records(ready_settings(), run)
 
 
 @app.command("deliveries")
 def list_deliveries(project: ProjectArgument, endpoint: EndpointArgument, state: State = None) -> None:
     """List an endpoint's latest deliveries, newest first: what became of each, and why it failed."""
 
-    async def run(resources: Resources) -> None:
-        async with resources.database.transaction() as tx:
+    async def run(records: Records) -> None:
+        async with records.database.transaction() as tx:
             await find_endpoint(tx, await find_project(tx, project), endpoint)
             rows = await deliveries.listing(tx, endpoint, state=state)
         for row in rows:
@@ -90,7 +94,7 @@ def list_deliveries(project: ProjectArgument, endpoint: EndpointArgument, state:
         if not rows:
             out.print("No such deliveries.")
 
-    with_resources(ready_settings(), run)
+    with_records(ready_settings(), run)
 
 
 @app.command("resend")
@@ -106,7 +110,7 @@ def resend(
     if (message is None) == (since is None):
         fail("Say either --message or --since.")
 
-    async def run(resources: Resources) -> None:
+    async def run(resources: "Resources") -> None:
         why, at = acting_operator("notifications resend"), resources.clock.now()
         async with resources.database.transaction() as tx:
             owner = await find_project(tx, project)
@@ -124,7 +128,7 @@ def resend(
 def enable(project: ProjectArgument, endpoint: EndpointArgument) -> None:
     """Send to a disabled endpoint again, from the next change on; `resend --since` is for what it missed."""
 
-    async def run(resources: Resources) -> None:
+    async def run(resources: "Resources") -> None:
         async with resources.database.transaction() as tx:
             owner, why = await find_project(tx, project), acting_operator("notifications enable")
             await enable_endpoint(tx, owner, endpoint, why, at=resources.clock.now())

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from sqlalchemy import select
@@ -13,8 +13,10 @@ from ..commands.change_operator import disable_operator, enable_operator, set_pa
 from ..db.engine import Tx
 from ..db.tables import operator
 from ..passwords import generate_password
-from ..resources import Resources
-from .common import acting_operator, err, fail, out, print_table, ready_settings, with_resources
+from .common import Records, acting_operator, err, fail, out, print_table, ready_settings, with_records, with_resources
+
+if TYPE_CHECKING:
+    from ..resources import Resources
 
 app = typer.Typer(no_args_is_help=True, help="The people who run the fleet, each under a name of their own.")
 
@@ -41,15 +43,15 @@ def add(name: Name, generate: Generate = False) -> None:
 def list_operators() -> None:
     """List the operators, with when each was last seen."""
 
-    async def run(resources: Resources) -> None:
-        async with resources.database.transaction() as tx:
+    async def run(records: Records) -> None:
+        async with records.database.transaction() as tx:
             rows = (await tx.execute(select(operator).order_by(operator.c.name))).all()
         print_table(
             ("name", "since", "last seen", "disabled"),
             [(one.name, *map(_when, (one.created_at, one.last_seen_at, one.disabled_at))) for one in rows],
         )
 
-    with_resources(ready_settings(), run)
+    with_records(ready_settings(), run)
 
 
 def _when(instant: datetime | None) -> str:
@@ -79,7 +81,7 @@ def change_password(name: Name, generate: Generate = False) -> None:
 
 
 def _change(command: str, name: str, change: Callable[[Tx, Cause, datetime], Awaitable[bool]]) -> None:
-    async def run(resources: Resources) -> None:
+    async def run(resources: "Resources") -> None:
         async with resources.database.transaction() as tx:
             if not await change(tx, acting_operator(f"operators {command}"), resources.clock.now()):
                 fail(f"There is no operator {name} of whom this could be said: see `tollhouse operators list`.")

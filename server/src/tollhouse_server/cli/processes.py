@@ -3,15 +3,15 @@
 import asyncio
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from prometheus_client import start_http_server
 
-from ..db import migrate
-from ..resources import Resources
 from ..settings import load_settings
 from .common import out, ready_settings, with_resources
+
+if TYPE_CHECKING:
+    from ..resources import Resources
 
 app = typer.Typer()
 
@@ -28,6 +28,8 @@ def serve() -> None:
 @app.command()
 def work() -> None:
     """Work on Stripe's events until told to stop; what is in hand is finished first."""
+    from prometheus_client import start_http_server
+
     from ..worker import Worker
 
     settings = ready_settings("worker")
@@ -35,7 +37,7 @@ def work() -> None:
     if settings.worker_metrics_port is not None:
         start_http_server(settings.worker_metrics_port, settings.app_host)
 
-    async def run(resources: Resources) -> None:
+    async def run(resources: "Resources") -> None:
         worker = Worker(resources)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)
@@ -59,4 +61,6 @@ def run_dev(
 @app.command("migrate")
 def run_migrations() -> None:
     """Bring the database to the schema that this version needs."""
+    from ..db import migrate
+
     out.print(f"The schema is at revision {migrate.upgrade(load_settings().database_url.get_secret_value())}.")

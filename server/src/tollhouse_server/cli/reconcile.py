@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -10,8 +10,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from .. import audit, drift
 from ..reconcile import Asked, Kind, Trigger, Work, runs
 from ..reconcile.sweep import STAGES
-from ..resources import Resources
 from .common import acting_operator, err, find_project, out, ready_settings, with_resources
+
+if TYPE_CHECKING:
+    from ..resources import Resources
 
 app = typer.Typer()
 
@@ -32,7 +34,7 @@ def reconcile(
     """
     kind = Kind.CATCH_UP if catch_up else Kind.SWEEP
 
-    async def run(resources: Resources) -> bool:
+    async def run(resources: "Resources") -> bool:
         why = acting_operator("reconcile")
         async with resources.database.transaction() as tx:
             owner = await find_project(tx, project) if project else None
@@ -53,7 +55,7 @@ def reconcile(
     raise typer.Exit(0 if with_resources(ready_settings(), run) else DIFFERENCES_LEFT)
 
 
-async def _apply(resources: Resources, run_id: str) -> None:
+async def _apply(resources: "Resources", run_id: str) -> None:
     """Does what a worker would do with the events that were missing, as none may be running."""
     while await resources.pipeline.process_next():
         async with resources.database.transaction() as tx:

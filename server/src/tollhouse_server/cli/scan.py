@@ -13,8 +13,7 @@ from sqlalchemy import select
 from ..commands.issue_key import state_of
 from ..db.tables import api_key, project
 from ..key_format import ParsedKey, keys_in, parse_key
-from ..resources import Resources
-from .common import err, out, ready_settings, with_resources
+from .common import Records, err, out, ready_settings, with_records
 
 NOT_LOOKED_INTO = frozenset({".git", ".hg", ".svn"})
 """What a version control system packs, no pattern finds: give it the output of `git log -p` instead."""
@@ -33,7 +32,7 @@ def scan_paths(paths: Iterable[str], *, state: bool) -> None:
     """Prints what is found; exits with 1 where that is something, with 2 where something could not be read."""
     unread: list[str] = []
     found = [one for path in paths for one in _scan(path, unread)]
-    states = with_resources(ready_settings(), lambda resources: _states(resources, found)) if state and found else {}
+    states = with_records(ready_settings(), lambda records: _states(records, found)) if state and found else {}
     for one in found:
         said = f", {states.get(one.key.hash, 'never issued here')}" if state else ""
         out.print(f"{one.place}:{one.line}: {one.key.kind.name.lower()} key {one.key.id}{said}", markup=False)
@@ -73,10 +72,10 @@ def _in_stream(place: str, stream: BinaryIO) -> Iterator[Found]:
             yield Found(place, number, parsed)
 
 
-async def _states(resources: Resources, found: list[Found]) -> dict[bytes, str]:
+async def _states(records: Records, found: list[Found]) -> dict[bytes, str]:
     """By a key's hash: whose it is, and whether it still works."""
     query = select(api_key, project.c.slug).outerjoin(project, project.c.id == api_key.c.project_id)
-    at = resources.clock.now()
-    async with resources.database.transaction() as tx:
+    at = records.clock.now()
+    async with records.database.transaction() as tx:
         rows = await tx.execute(query.where(api_key.c.id.in_({one.key.id for one in found})))
         return {row.hash: f"{row.slug or 'operators'}, {state_of(row, at).replace('_', ' ')}" for row in rows}

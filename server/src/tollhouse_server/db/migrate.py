@@ -1,16 +1,13 @@
 """Brings the schema to the version this code needs: one process at a time, whoever else tries waits."""
 
-from pathlib import Path
-
 from alembic import command
 from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from . import isolation
-from .engine import Database, psycopg_url
+from .engine import psycopg_url
+from .readiness import MIGRATIONS, current, head, is_of_a_newer_version
 from .tables import metadata
 
 LOCK = 7_263_001
@@ -20,26 +17,9 @@ LOCK = 7_263_001
 def config() -> Config:
     """Alembic's configuration: the scripts lie in this package, so there is no alembic.ini."""
     settings = Config()
-    settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    settings.set_main_option("script_location", str(MIGRATIONS))
     settings.set_main_option("path_separator", "os")
     return settings
-
-
-def head() -> str:
-    """The revision this code needs."""
-    revision = ScriptDirectory.from_config(config()).get_current_head()
-    assert revision is not None
-    return revision
-
-
-def current(connection: Connection) -> str | None:
-    """The revision the database is at; None for an empty one."""
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def _is_of_a_newer_version(revision: str | None) -> bool:
-    """Revisions are numbered. Releases only add to the schema, so this code finds what it needs in a newer one."""
-    return revision is not None and revision > head()
 
 
 def upgrade(url: str) -> str:
@@ -55,7 +35,7 @@ def upgrade(url: str) -> str:
         try:
             revision = current(connection)
             connection.commit()
-            if revision is not None and _is_of_a_newer_version(revision):
+            if revision is not None and is_of_a_newer_version(revision):
                 return revision
             settings.attributes["connection"] = connection
             command.upgrade(settings, "head")
@@ -67,16 +47,3 @@ def upgrade(url: str) -> str:
             connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
             connection.commit()
     return head()
-
-
-async def has_schema(database: Database) -> bool:
-    """Whether the database has the schema this code needs: its own, or a newer version's."""
-    async with database.engine.connect() as connection:
-        revision = await connection.run_sync(current)
-    return revision == head() or _is_of_a_newer_version(revision)
-
-
-async def missing_isolation(database: Database) -> list[str]:
-    """What keeps the projects of this database from being apart; `upgrade` mends it."""
-    async with database.engine.connect() as connection:
-        return await connection.run_sync(isolation.missing, metadata)

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 
 from .. import liveness
 from ..audit import trail
-from ..db import isolation, migrate
+from ..db import isolation, readiness
 from ..db.tables import metadata, project
 from ..projection import types_concerning
 from ..reconcile import runs
@@ -21,8 +21,8 @@ MOST_CLOCK_DIFFERENCE = timedelta(seconds=2)
 
 
 async def _schema(look: Look) -> Found:
-    connection = await look.tx.run_sync(migrate.current)
-    return NOTHING if connection == migrate.head() else Found(1, (f"at {connection}, needed {migrate.head()}",))
+    connection = await look.tx.run_sync(readiness.current)
+    return NOTHING if connection == readiness.head() else Found(1, (f"at {connection}, needed {readiness.head()}",))
 
 
 async def _walls(look: Look) -> Found:
