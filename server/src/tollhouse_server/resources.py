@@ -11,6 +11,7 @@ from .cache.local import Local
 from .clock import Clock, open_clock
 from .db.change_feed import ChangeFeed
 from .db.engine import Database
+from .db.reader import Reader
 from .intake import Intake
 from .notifications.courier import Courier
 from .notifications.post import Post
@@ -77,6 +78,7 @@ async def open_resources(settings: Settings, *, clock: Clock | None = None) -> A
         cache = Cache(
             settings.redis_url.get_secret_value() if settings.redis_url else None,
             local=Local() if settings.cache_in_process else None,
+            reader=Reader(url),
         )
         stack.push_async_callback(cache.close)
         intake = Intake(url)

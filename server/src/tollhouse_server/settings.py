@@ -85,7 +85,11 @@ class Settings(BaseSettings):
         "worth at once; only failures count. 0 is no limit.",
     )
     database_pool_size: int = Field(
-        10, ge=1, le=200, description="Connections to PostgreSQL that each process keeps, each of SERVER_PROCESSES too."
+        10,
+        ge=1,
+        le=200,
+        description="Connections to PostgreSQL that each process keeps, each of SERVER_PROCESSES too; beside them are "
+        "up to five for checks and for hearing of changes.",
     )
     worker_concurrency: int = Field(
         4, ge=1, le=64, description="Customers that one `tollhouse work` re-reads at a time."

@@ -3,8 +3,8 @@
 import base64
 import hmac
 import unicodedata
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Security
@@ -13,10 +13,11 @@ from sqlalchemy import ColumnElement, Row, Select, select, update
 
 from .. import logs
 from ..audit import Cause
-from ..catalogs import Project, as_project
+from ..cache import KnownKey
+from ..catalogs import Project
 from ..commands.add_operator import NAME
 from ..commands.issue_key import in_use
-from ..db.tables import api_key, operator, project
+from ..db.tables import api_key, operator
 from ..domain.errors import Problem
 from ..domain.scopes import Scope
 from ..key_format import Kind, ParsedKey, parse_key
@@ -98,39 +99,76 @@ _OperatorPassword = Annotated[HTTPBasicCredentials | None, Depends(_password_sch
 
 
 async def _calling_project(request: Request, ctx: Ctx, needed: SecurityScopes, bearer: _ProjectKey) -> Project:
-    # The checksum turns a typo or a scanner away before the database is asked.
-    parsed = parse_key(bearer.credentials if bearer else "")
-    query = select(project, *_OF_KEY).join(api_key, api_key.c.project_id == project.c.id)
-    row = await _find(ctx, query, parsed, Kind.PROJECT)
-    if parsed is None or row is None:
+    known = await _known(ctx, bearer.credentials if bearer else "", anew=Scope.CHECK not in needed.scopes)
+    if known is None:
         # One sentence for every cause: which of them it was helps only who guesses.
         refusal = Unauthenticated("Send a key of your project that is in use, as Authorization: Bearer tollhouse_….")
         raise turn_away(request, ctx, refusal)
-    logs.bind(project=row.slug)
+    logs.bind(project=known.slug)
     for scope in needed.scopes:
-        if scope not in row.scopes:
+        if scope not in known.scopes:
             raise InsufficientScope(
-                f"This call needs the scope {scope}, and this key has {', '.join(row.scopes)}: use a key with it, "
-                f"as `tollhouse keys issue {row.slug} --scope {scope}` makes one."
+                f"This call needs the scope {scope}, and this key has {', '.join(known.scopes)}: use a key with it, "
+                f"as `tollhouse keys issue {known.slug} --scope {scope}` makes one."
             )
-    await admit(request, ctx, key=parsed.id, caller=f"project {row.id}", project_id=row.id)
-    return as_project(row)
+    await admit(request, ctx, key=known.id, caller=f"project {known.project_id}", project_id=known.project_id)
+    return project_of(known)
+
+
+def project_of(known: KnownKey) -> Project:
+    """The project whose key it is."""
+    return Project(known.project_id, known.slug, known.redirect_origins, known.catalog_version)
+
+
+def in_use_at(known: KnownKey, now: datetime) -> bool:
+    """Whether the key has not ended: it is asked at each use, however lately it was read."""
+    return known.key_expires_at is None or now < known.key_expires_at
+
+
+def used_lately(known: KnownKey, now: datetime) -> bool:
+    """Whether `last_used_at` is exact enough already."""
+    return known.last_used_at is not None and known.last_used_at >= now - LAST_USED_EVERY
+
+
+async def _known(ctx: Context, given: str, *, anew: bool) -> KnownKey | None:
+    """What the project's key may do, where it is in use now; leaves the minute of its use.
+
+    What checks is taken from what was read within a second; what changes something is read `anew`.
+    """
+    # The checksum turns a typo or a scanner away before the database is asked.
+    parsed = parse_key(given)
+    if parsed is None or parsed.kind is not Kind.PROJECT:
+        return None
+    known = await ctx.cache.key(parsed.id, parsed.hash, anew=anew)
+    now = ctx.clock.now()
+    if known is None or not in_use_at(known, now):
+        return None
+    if not used_lately(known, now):
+        if ctx.cache.local is not None:  # before it is done, so that it is done once
+            ctx.cache.local.keep_key(parsed.hash, replace(known, last_used_at=now))
+        await _leave_minute(ctx, known.id, now)
+    return known
+
+
+async def _leave_minute(ctx: Context, key_id: str, now: datetime) -> None:
+    async with ctx.database.statement() as tx:
+        await tx.execute(update(api_key).where(api_key.c.id == key_id).values(last_used_at=now))
 
 
 _OF_KEY: tuple[ColumnElement[Any], ...] = (api_key.c.hash, api_key.c.scopes, api_key.c.last_used_at)
 
 
-async def _find(ctx: Context, query: Select[Any], parsed: ParsedKey | None, kind: Kind) -> Row[Any] | None:
-    """The row that `query` has for the key, where that is in use now; leaves the minute of its use."""
-    if parsed is None or parsed.kind is not kind:
+async def _find(ctx: Context, query: Select[Any], parsed: ParsedKey | None) -> Row[Any] | None:
+    """The row that `query` has for the operator key, where that is in use now; leaves the minute of its use."""
+    if parsed is None or parsed.kind is not Kind.OPERATOR:
         return None
     now = ctx.clock.now()
     async with ctx.database.statement() as tx:
         row: Row[Any] | None = (await tx.execute(query.where(api_key.c.id == parsed.id, in_use(now)))).one_or_none()
-        if row is None or not hmac.compare_digest(row.hash, parsed.hash):
-            return None
-        if row.last_used_at is None or row.last_used_at < now - LAST_USED_EVERY:
-            await tx.execute(update(api_key).where(api_key.c.id == parsed.id).values(last_used_at=now))
+    if row is None or not hmac.compare_digest(row.hash, parsed.hash):
+        return None
+    if row.last_used_at is None or row.last_used_at < now - LAST_USED_EVERY:
+        await _leave_minute(ctx, parsed.id, now)
     return row
 
 
@@ -167,9 +205,7 @@ async def _by_key(ctx: Context, given: str) -> Operator | None:
     if ctx.admin_api_key is not None and hmac.compare_digest(given.encode(), ctx.admin_api_key.encode()):
         return Operator(None, _SHARED, _SHARED)
     parsed = parse_key(given)
-    row = await _find(
-        ctx, select(api_key.c.name, *_OF_KEY).where(api_key.c.project_id.is_(None)), parsed, Kind.OPERATOR
-    )
+    row = await _find(ctx, select(api_key.c.name, *_OF_KEY).where(api_key.c.project_id.is_(None)), parsed)
     if row is None or parsed is None:
         return None
     return Operator(row.name, f"operator key {parsed.id}", f"operator {parsed.id}")

@@ -2,15 +2,14 @@
 
 import hashlib
 import json
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 from pydantic import Field
 
-from .. import snapshot
 from ..cache import Cell
 from ..catalogs import Project, current_catalog, kept_catalog
-from ..db.engine import Tx
 from ..domain.catalog import Catalog, Feature
 from ..domain.entitlements import answer
 from ..domain.errors import Problem
@@ -18,6 +17,7 @@ from ..state import FeatureAnswer, feature_answer, features_at
 from .authentication import InsufficientScope, MayCheck, Unauthenticated
 from .context import Context, Ctx
 from .problems import StoreUnavailable, ValidationFailed, documented
+from .renderings import Rendering, render
 from .types import Answer, FeatureCodeInPath, Instant, UserIdInPath
 
 router = APIRouter(tags=["Entitlements"], responses=documented(InsufficientScope))
@@ -81,6 +81,7 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The answe
 
 @router.get(
     "/customers/{user_id}/entitlements",
+    response_model=Entitlements,
     summary="What may this user do?",
     responses={
         **example(EXAMPLE_ENTITLEMENTS),
@@ -89,20 +90,17 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The answe
     },
 )
 async def read_entitlements(
-    user_id: UserIdInPath, project: MayCheck, ctx: Ctx, response: Response, if_none_match: IfNoneMatch = None
-) -> Entitlements:
+    user_id: UserIdInPath, project: MayCheck, ctx: Ctx, if_none_match: IfNoneMatch = None
+) -> Response:
     """Every feature of the catalog. A user of whom nothing is known is allowed nothing; that is no error."""
-    at = ctx.clock.now()
     catalog, cell = await read_cell(ctx, project, user_id)
-    features = features_at(catalog, cell.entitlements, at)
-    said = {code: one.model_dump(mode="json") for code, one in features.items()}
-    if already_known(response, if_none_match, [cell.version, said]):
-        return Response(status_code=304, headers=dict(response.headers))  # type: ignore[return-value]
-    return Entitlements(user_id=user_id, version=cell.version, checked_at=at, features=features)
+    at = ctx.clock.now()
+    return rendered_entitlements(user_id, catalog, cell, at).response(at, if_none_match)
 
 
 @router.get(
     "/customers/{user_id}/entitlements/{feature}",
+    response_model=Check,
     summary="May this user use this feature?",
     responses={
         **example(EXAMPLE_CHECK),
@@ -111,22 +109,47 @@ async def read_entitlements(
     },
 )
 async def check(
-    user_id: UserIdInPath,
-    feature: FeatureCodeInPath,
-    project: MayCheck,
-    ctx: Ctx,
-    response: Response,
-    if_none_match: IfNoneMatch = None,
-) -> Check:
+    user_id: UserIdInPath, feature: FeatureCodeInPath, project: MayCheck, ctx: Ctx, if_none_match: IfNoneMatch = None
+) -> Response:
     """The answer at this instant, evaluated when asked. By time alone it changes at `valid_until`."""
-    at = ctx.clock.now()
     catalog, cell = await read_cell(ctx, project, user_id)
-    known = find_feature(catalog, feature)
-    verdict = answer(cell.entitlements, known, at)
-    said = feature_answer(verdict)
-    if already_known(response, if_none_match, [cell.version, said.model_dump(mode="json")]):
-        return Response(status_code=304, headers=dict(response.headers))  # type: ignore[return-value]
-    return Check(feature=feature, version=cell.version, checked_at=at, **said.model_dump())
+    at = ctx.clock.now()
+    return rendered_check(find_feature(catalog, feature), catalog, cell, at).response(at, if_none_match)
+
+
+def rendered_entitlements(user_id: str, catalog: Catalog, cell: Cell, at: datetime) -> Rendering:
+    """Every feature of the catalog, as it stands for the user whose cell it is."""
+    kept: Rendering | None = cell.rendered.get("entitlements")
+    if kept is None or not kept.stands(catalog, at):
+        features = features_at(catalog, cell.entitlements, at)
+        kept = cell.rendered["entitlements"] = render(
+            Entitlements(user_id=user_id, version=cell.version, checked_at=at, features=features),
+            "checked_at",
+            said=[cell.version, {code: one.model_dump(mode="json") for code, one in features.items()}],
+            version=cell.version,
+            catalog=catalog,
+            stretches=cell.entitlements,
+            at=at,
+        )
+    return kept
+
+
+def rendered_check(feature: Feature, catalog: Catalog, cell: Cell, at: datetime) -> Rendering:
+    """One feature of the catalog, as it stands for the user whose cell it is."""
+    name = f"entitlements/{feature.code}"
+    kept: Rendering | None = cell.rendered.get(name)
+    if kept is None or not kept.stands(catalog, at):
+        said = feature_answer(answer(cell.entitlements, feature, at))
+        kept = cell.rendered[name] = render(
+            Check(feature=feature.code, version=cell.version, checked_at=at, **said.model_dump()),
+            "checked_at",
+            said=[cell.version, said.model_dump(mode="json")],
+            version=cell.version,
+            catalog=catalog,
+            stretches=[one for one in cell.entitlements if one.feature == feature.code],
+            at=at,
+        )
+    return kept
 
 
 def find_feature(catalog: Catalog, code: str) -> Feature:
@@ -140,19 +163,11 @@ def find_feature(catalog: Catalog, code: str) -> Feature:
 
 async def read_cell(ctx: Context, project: Project, user_id: str) -> tuple[Catalog, Cell]:
     """What the user may do, from wherever it is had fastest, and the catalog that it is told by."""
-    cell, catalog = await ctx.cache.get(project.id, user_id), kept_catalog(project)
-    if cell is not None and catalog is not None:
-        return catalog, cell
-    async with ctx.database.statement(project=project.id) as tx:
-        catalog = await current_catalog(tx, project)
-        cell = await _stored(tx, project, user_id)
-    await ctx.cache.fill(project.id, user_id, cell)
-    return catalog, cell
-
-
-async def _stored(tx: Tx, project: Project, user_id: str) -> Cell:
-    stored = await snapshot.read(tx, project.id, user_id)
-    return Cell(stored.version, stored.entitlements)
+    catalog = kept_catalog(project)
+    if catalog is None:
+        async with ctx.database.statement(project=project.id) as tx:
+            catalog = await current_catalog(tx, project)
+    return catalog, await ctx.cache.read(project.id, user_id)
 
 
 def already_known(response: Response, if_none_match: str | None, said: list[Any]) -> bool:

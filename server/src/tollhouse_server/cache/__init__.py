@@ -3,42 +3,90 @@
 Each tier may be absent, and each keeps the bound alone: nothing that is answered was read more than a second ago.
 """
 
+import hmac
 import uuid
 
+from ..db.reader import Reader
+from ..domain.entitlements import load
+from .local import LIVES_SECONDS, Local
 from .local import Cell as Cell
-from .local import Local
+from .local import KnownKey as KnownKey
 from .shared import Shared
 
 
 class Cache:
-    """The tiers before PostgreSQL as one. It never raises."""
+    """The tiers as one."""
 
-    def __init__(self, url: str | None, *, local: Local | None = None) -> None:
-        """`url` is Redis', None for none; `local` is this process' own tier."""
-        self.local = local
-        self.shared = Shared(url)
+    def __init__(self, url: str | None, *, local: Local | None = None, reader: Reader | None = None) -> None:
+        """`url` is Redis', None for none; `local` is this process' own tier; `reader` asks PostgreSQL."""
+        self.local, self.shared, self._reader = local, Shared(url), reader
+
+    async def read(self, project_id: uuid.UUID, user_id: str) -> Cell:
+        """The customer's cell from the first tier that has one that is not over.
+
+        Raises DatabaseBusy, and SQLAlchemy's OperationalError where PostgreSQL is needed and away.
+        """
+        cell = await self.get(project_id, user_id)
+        return cell if cell is not None else await self.read_anew(project_id, user_id)
+
+    async def read_anew(self, project_id: uuid.UUID, user_id: str) -> Cell:
+        """The customer's cell from PostgreSQL, by a read that begins now. Raises as `read` does."""
+        assert self._reader is not None, "made without a reader"
+        stored = await self._reader.snapshot(project_id, user_id)
+        return await self.fill(
+            project_id, user_id, Cell(stored.version, load(stored.entitlements), stored.began + LIVES_SECONDS)
+        )
+
+    async def key(self, key_id: str, digest: bytes, *, anew: bool = False) -> KnownKey | None:
+        """What a project's key may do; None for one that is revoked, or whose hash is not `digest`.
+
+        It may have been read a second ago, unless it is to be read `anew`. Raises as `read` does.
+        """
+        known = self.local.key(digest) if self.local is not None and not anew else None
+        if known is not None:
+            return known
+        assert self._reader is not None, "made without a reader"
+        stored = await self._reader.key(key_id)
+        if stored is None or not hmac.compare_digest(stored.hash, digest):
+            return None
+        known = KnownKey(
+            id=stored.id,
+            project_id=stored.project_id,
+            slug=stored.slug,
+            redirect_origins=tuple(stored.redirect_origins),
+            catalog_version=stored.catalog_version,
+            version=stored.version,
+            scopes=tuple(stored.scopes),
+            key_expires_at=stored.expires_at,
+            last_used_at=stored.last_used_at,
+            expires=stored.began + LIVES_SECONDS,
+        )
+        if self.local is not None:
+            self.local.keep_key(digest, known)
+        return known
 
     async def get(self, project_id: uuid.UUID, user_id: str) -> Cell | None:
-        """The customer's cell, where a tier has one that is not over."""
+        """The customer's cell, where a tier before PostgreSQL has one that is not over."""
         cell = self.local.get(project_id, user_id) if self.local is not None else None
         if cell is not None:
             return cell
         cell = await self.shared.get(project_id, user_id)
         if cell is not None and self.local is not None:
-            self.local.fill(project_id, user_id, cell)
+            cell = self.local.fill(project_id, user_id, cell)
         return cell
 
-    async def fill(self, project_id: uuid.UUID, user_id: str, cell: Cell) -> None:
-        """Offers what was read from PostgreSQL; refused where a newer version is known."""
-        if self.local is not None:
-            self.local.fill(project_id, user_id, cell)
+    async def fill(self, project_id: uuid.UUID, user_id: str, cell: Cell) -> Cell:
+        """Offers what was read from PostgreSQL; refused where a newer version is known. Answers with what to use."""
+        best = self.local.fill(project_id, user_id, cell) if self.local is not None else cell
         await self.shared.fill(project_id, user_id, cell)
+        return best
 
-    async def floor(self, project_id: uuid.UUID, user_id: str, version: int) -> None:
-        """Tells that `version` was committed: what is older is dropped and stays out."""
+    async def floor(self, project_id: uuid.UUID, user_id: str | None, version: int) -> None:
+        """Tells that `version` was committed: what is older is dropped and stays out. As `Local.floor` has it."""
         if self.local is not None:
             self.local.floor(project_id, user_id, version)
-        await self.shared.floor(project_id, user_id, version)
+        if user_id is not None:
+            await self.shared.floor(project_id, user_id, version)
 
     async def forget_all(self) -> None:
         """Empties the tiers; where Redis is away, what it holds ends within seconds by itself."""
@@ -48,3 +96,5 @@ class Cache:
 
     async def close(self) -> None:
         await self.shared.close()
+        if self._reader is not None:
+            await self._reader.close()

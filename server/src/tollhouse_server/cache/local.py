@@ -119,19 +119,23 @@ class Local:
         cell = self._cells.kept.get((project_id, user_id))
         return cell if cell is not None and self._clock() < cell.expires else None
 
-    def fill(self, project_id: uuid.UUID, user_id: str, cell: Cell) -> None:
-        """Keeps the cell, unless it is over, or older than the floor or than what is kept."""
+    def fill(self, project_id: uuid.UUID, user_id: str, cell: Cell) -> Cell:
+        """Keeps the cell, unless it is over, or older than the floor or than what is kept.
+
+        Answers with the one to use: what is kept, where that says the same or something newer, else the cell.
+        """
         now = self._clock()
         if cell.expires <= now or cell.version < self._floor(project_id, user_id, now):
-            return
+            return cell
         key = project_id, user_id
         held = self._cells.kept.get(key)
         if held is not None:
             if now < held.expires and held.version > cell.version:
-                return
+                return held
             if held == cell:
                 cell = replace(held, expires=max(held.expires, cell.expires))
         self._cells.put(key, cell, now)
+        return cell
 
     def key(self, digest: bytes) -> KnownKey | None:
         """What the key of this digest may do, if that is not over. Whether the key itself has ended, ask its time."""
