@@ -133,8 +133,19 @@ class Gate:
 def look(client: Tollhouse, user_id: UserId, feature: str, memo: Memo) -> Check:
     """What a user may do, for a page that shows it; never a refusal. Nobody may anything."""
     if user_id is None or user_id == "":
-        return Check(feature, False, False, None, SignedOut.code, None, 0, datetime.now(UTC))
+        return _nobody(feature)
     return check_once(client, str(user_id), feature, memo)
+
+
+async def look_async(client: Client, user_id: UserId, feature: str, memo: Memo, run: RunsBlocking) -> Check:
+    """`look` without blocking."""
+    if user_id is None or user_id == "":
+        return _nobody(feature)
+    return await check_once_async(client, str(user_id), feature, memo, run)
+
+
+def _nobody(feature: str) -> Check:
+    return Check(feature, False, False, None, SignedOut.code, None, 0, datetime.now(UTC))
 
 
 async def either(run: RunsBlocking, function: Callable[..., T | Awaitable[T]], *args: Any) -> T:
@@ -240,7 +251,7 @@ def requires(
 
         @wraps(function)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-            gate.let_pass(blocking(opened(client)), find(*args, **kwargs), memo())
+            gate.let_pass(opened_blocking(client), find(*args, **kwargs), memo())
             return function(*args, **kwargs)
 
         return guarded
@@ -257,6 +268,11 @@ def memo() -> Memo:
 def opened(client: Client | Callable[[], Client]) -> Client:
     """The client itself."""
     return client if isinstance(client, Tollhouse | AsyncTollhouse) else client()
+
+
+def opened_blocking(client: Client | Callable[[], Client]) -> Tollhouse:
+    """The client itself, for code that is not async."""
+    return blocking(opened(client))
 
 
 def blocking(client: Client) -> Tollhouse:

@@ -27,7 +27,7 @@ from django.shortcuts import resolve_url
 from django.utils.cache import patch_vary_headers
 
 from ..answers import Check
-from ..gates import Gate, Memo, Used, UserId, either, look, refuse_what_is_no_plain_call
+from ..gates import Gate, Memo, Used, UserId, either, look, look_async, refuse_what_is_no_plain_call
 from ..refusals import Refused, SignedOut, http_answer, prefers_html
 from .installed import Installed, installed
 
@@ -51,7 +51,7 @@ async def acheck(request: HttpRequest, feature: str) -> Check:
     """`check` for async views."""
     here = installed()
     user_id: UserId = await either(_in_django_thread, here.user_id, request)
-    return await _in_django_thread(look, here.client, user_id, feature, _memo(request))
+    return await look_async(here.client, user_id, feature, _memo(request), _in_django_thread)
 
 
 def requires(feature: str, *, used: Used | None = None, upgrade_url: str | None = None) -> Callable[[View], View]:
