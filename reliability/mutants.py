@@ -200,8 +200,8 @@ MUTANTS = (
     Mutant(
         "a commit does not forbid what was cached before",
         "refresh.py",
-        "                await self._cache.floor(owner.project_id, owner.user_id, after.version)\n",
-        "                pass\n",
+        "            announce(tx, Change(owner.project_id, owner.user_id, after.version))\n",
+        "",
         "server/tests/core/test_cache.py",
     ),
 )

@@ -28,7 +28,11 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_resources(settings, clock=clock) as resources, resources.changes.running():
+        async with (
+            open_resources(settings, clock=clock) as resources,
+            resources.announcements.listening(),
+            resources.changes.running(),
+        ):
             app.state.context = _context(resources, secrets)
             yield
 

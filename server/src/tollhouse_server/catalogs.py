@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row, and_, select
 
-from .db.engine import Tx
+from .db.engine import Change, Tx, announce
 from .db.tables import catalog, price, project
 from .domain.catalog import Catalog
 from .domain.catalog_file import parse_catalog
@@ -38,6 +38,12 @@ async def project_by_slug(tx: Tx, slug: str, *, lock: bool = False) -> Project |
 
 async def project_by_id(tx: Tx, project_id: uuid.UUID) -> Project:
     return as_project((await tx.execute(select(project).where(project.c.id == project_id))).one())
+
+
+async def announce_project(tx: Tx, project_id: uuid.UUID) -> None:
+    """Has the caches told that the project is another: its keys, its catalog, its origins. After the last change."""
+    version = await tx.scalar(select(project.c.version).where(project.c.id == project_id))
+    announce(tx, Change(project_id, None, version or 0))
 
 
 def kept_catalog(owner: Project) -> Catalog | None:

@@ -6,9 +6,8 @@ from datetime import datetime
 from sqlalchemy import select, update
 
 from . import audit, logs, outbox, recurring, snapshot
-from .cache import Cache
 from .catalogs import current_catalog, project_by_id
-from .db.engine import Tx, after_commit
+from .db.engine import Change, Tx, after_commit, announce
 from .db.tables import customer
 from .domain.changes import diff
 from .domain.entitlements import compute, dump
@@ -22,9 +21,6 @@ _BY_ITSELF = ("stripe", "timetable", "app", "reconcile")
 
 class Refresh:
     """Computes a customer's entitlements anew, in the caller's transaction."""
-
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
 
     async def __call__(self, tx: Tx, customer_id: uuid.UUID, why: audit.Cause, *, at: datetime) -> Snapshot:
         """What the customer may do now. A change gets the next version, an audit entry and a message to the app.
@@ -47,6 +43,7 @@ class Refresh:
         await recurring.write(tx, owner, evidence.subscriptions, catalog.policy, at)
         if changes:
             await tx.execute(update(customer).where(customer.c.id == customer_id).values(version=after.version))
+            announce(tx, Change(owner.project_id, owner.user_id, after.version))
             await audit.record(
                 tx,
                 "entitlements.changed",
@@ -63,8 +60,6 @@ class Refresh:
         async def tell() -> None:
             actor = why.actor if why.actor in _BY_ITSELF else "operator"
             REFRESHES.labels(actor, "changed" if changes else "unchanged").inc()
-            if changes:
-                await self._cache.floor(owner.project_id, owner.user_id, after.version)
 
         after_commit(tx, tell)
         return after

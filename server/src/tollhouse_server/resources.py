@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import time, timedelta
 
 from .cache import Cache
+from .cache.announcements import Announcements
 from .cache.local import Local
 from .clock import Clock, open_clock
 from .db.change_feed import ChangeFeed
@@ -31,7 +32,8 @@ class Resources:
     database: Database
     cache: Cache
     changes: ChangeFeed
-    """Not running: a process that needs it runs it."""
+    announcements: Announcements
+    """Neither listens by itself: a process that keeps what it reads has both do it."""
     intake: Intake
     stripe: StripeClient
     clock: Clock
@@ -81,6 +83,9 @@ async def open_resources(settings: Settings, *, clock: Clock | None = None) -> A
             reader=Reader(url),
         )
         stack.push_async_callback(cache.close)
+        database.announcer = announcements = Announcements(cache.shared, cache.local)
+        changes = ChangeFeed(url)
+        changes.subscribe(announcements)
         intake = Intake(url)
         stack.push_async_callback(intake.close)
         stripe = open_client(settings.stripe_secret_key.get_secret_value(), settings.stripe_api_base)
@@ -92,4 +97,4 @@ async def open_resources(settings: Settings, *, clock: Clock | None = None) -> A
         post = Post(allow_private=settings.notifications_allow_private, connections=settings.notification_concurrency)
         stack.push_async_callback(post.close)
         courier = Courier(database, clock, Signer(settings.secret_keys), post, settings.notification_concurrency)
-        yield Resources(settings, database, cache, ChangeFeed(url), intake, stripe, clock, Refresh(cache), courier)
+        yield Resources(settings, database, cache, changes, announcements, intake, stripe, clock, Refresh(), courier)

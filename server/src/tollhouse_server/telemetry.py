@@ -58,8 +58,13 @@ REQUEST_SECONDS = Histogram(
 )
 CACHE_READS = Counter(
     "tollhouse_cache_reads_total",
-    "Reads of the second cache tier, by result: hit, miss, failed (PostgreSQL answered instead).",
-    ["result"],
+    "Reads of a customer's snapshot by tier (process, redis) and result: hit, miss, failed (it did not answer).",
+    ["tier", "result"],
+)
+ANNOUNCEMENTS = Counter(
+    "tollhouse_announcements_total",
+    "Changes announced to Redis before their commit, by outcome: heard (by all who listen), unheard, failed.",
+    ["outcome"],
 )
 
 WEBHOOKS = Counter(

@@ -14,7 +14,6 @@ from standardwebhooks import Webhook
 
 from tollhouse_server import deliveries, outbox
 from tollhouse_server.audit import Cause
-from tollhouse_server.cache import Cache
 from tollhouse_server.catalogs import Project, project_by_slug
 from tollhouse_server.clock import SystemClock
 from tollhouse_server.commands.register_endpoint import enable_endpoint, register_endpoint, rotate_secret
@@ -31,7 +30,7 @@ from tollhouse_server.testing import Receiver, answering
 pytestmark = pytest.mark.anyio
 
 WHY = Cause("grace", "a test")
-REFRESH = Refresh(Cache(None))
+REFRESH = Refresh()
 KEY = "a-secret-key-for-tests-and-nothing-else"
 Signers = Callable[[str], Webhook]
 

@@ -15,7 +15,6 @@ from sqlalchemy import event, insert, select, text
 
 from tollhouse_server import inbox, metrics, projection
 from tollhouse_server.audit import Cause
-from tollhouse_server.cache import Cache
 from tollhouse_server.db.engine import Database
 from tollhouse_server.db.tables import billing, money_fact, project, seen_worth, stretch
 from tollhouse_server.domain.billing import Bill, Billing, Rate
@@ -35,7 +34,7 @@ class Desk:
 
     def __init__(self, shop: Any, database: Database, now: datetime) -> None:
         self.shop, self.database, self.now = shop, database, now
-        self.refresh = Refresh(Cache(None))
+        self.refresh = Refresh()
 
     def facts(self, worth: int = 900, *cash: Fact, **more: Any) -> CustomerFacts:
         """Ten days into the month that was billed with 9.00; `worth` is what the item costs now."""

@@ -1,17 +1,16 @@
 """The only way an entitlement changes: a version, an audit entry and the snapshot, all or nothing."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 from sqlalchemy import delete, insert, select, update
 
 from tollhouse_server import projection
 from tollhouse_server.audit import Cause
-from tollhouse_server.cache import Cache, Cell
-from tollhouse_server.db.engine import Database, Tx
+from tollhouse_server.db.engine import Change, Database, Tx
 from tollhouse_server.db.tables import customer, grant
 from tollhouse_server.refresh import Refresh
 from tollhouse_server.snapshot import Snapshot
@@ -19,12 +18,11 @@ from tollhouse_server.snapshot import Snapshot
 pytestmark = pytest.mark.anyio
 
 WHY = Cause("stripe", "evt_1, evt_2")
-NO_CACHE = Cache(None)
 
 
 @pytest.fixture
 def refresh() -> Refresh:
-    return Refresh(NO_CACHE)
+    return Refresh()
 
 
 async def grant_pages(tx: Tx, shop: Any, pages: int, at: datetime) -> None:
@@ -80,37 +78,39 @@ async def test_what_changes_nothing_has_neither(shop: Any, refresh: Refresh, now
     assert len(await shop.audited()) == 1
 
 
-async def test_a_rollback_leaves_nothing(shop: Any, now: datetime, valkey_url: str) -> None:
-    """No version, no audit entry, no snapshot, and no floor in the cache that would turn good answers away."""
-    cache = Cache(valkey_url)
-    async with Redis.from_url(valkey_url) as valkey:
-        await valkey.flushdb()
-        await cache.fill(shop.project_id, "ada", Cell(0, ()))
-        with pytest.raises(RuntimeError, match="too late"):
-            async with shop.database.transaction() as tx:
-                await projection.write(tx, shop.facts(), 1)
-                assert (await Refresh(cache)(tx, shop.customer_id, WHY, at=now)).version == 1
-                raise RuntimeError("too late")
-        assert (await shop.stored()).version == await version_of(shop) == 0
-        assert await shop.audited() == []
-        assert b"1" not in [await valkey.get(key) for key in await valkey.keys()]
-    await cache.close()
+class Told:
+    """An announcer who keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.before_: list[Change] = []
+        self.after_: list[Change] = []
+
+    async def before(self, changes: Sequence[Change]) -> None:
+        self.before_ += changes
+
+    async def after(self, changes: Sequence[Change]) -> None:
+        self.after_ += changes
 
 
-async def test_a_commit_drops_what_the_cache_holds(shop: Any, now: datetime, valkey_url: str) -> None:
-    """Not before the commit, when it is not true yet, and at once after it."""
-    cache = Cache(valkey_url)
-    async with Redis.from_url(valkey_url) as valkey:
-        await valkey.flushdb()
-    await cache.fill(shop.project_id, "ada", Cell(0, ()))
-    async with shop.database.transaction() as tx:
-        await projection.write(tx, shop.facts(), 1)
-        await Refresh(cache)(tx, shop.customer_id, WHY, at=now)
-        assert await cache.get(shop.project_id, "ada") == Cell(0, ())
-    assert await cache.get(shop.project_id, "ada") is None
-    await cache.fill(shop.project_id, "ada", Cell(0, ()))  # by one who read before the commit
-    assert await cache.get(shop.project_id, "ada") is None
-    await cache.close()
+async def test_a_rollback_leaves_nothing(shop: Any, refresh: Refresh, now: datetime) -> None:
+    """No version, no audit entry, no snapshot, and nothing was announced that would turn good answers away."""
+    shop.database.announcer = told = Told()
+    with pytest.raises(RuntimeError, match="too late"):
+        async with shop.database.transaction() as tx:
+            await projection.write(tx, shop.facts(), 1)
+            assert (await refresh(tx, shop.customer_id, WHY, at=now)).version == 1
+            raise RuntimeError("too late")
+    assert (await shop.stored()).version == await version_of(shop) == 0
+    assert await shop.audited() == []
+    assert told.before_ == told.after_ == []
+
+
+async def test_a_change_is_announced_before_its_commit_and_after_it(shop: Any, refresh: Refresh, now: datetime) -> None:
+    """With the version it gives; what changes nothing is not."""
+    shop.database.announcer = told = Told()
+    await synced(shop, refresh, 1, now)
+    await synced(shop, refresh, 2, now)
+    assert told.before_ == told.after_ == [Change(shop.project_id, "ada", 1)]
 
 
 async def test_versions_are_gapless_whoever_writes(shop: Any, refresh: Refresh, now: datetime) -> None:

@@ -9,7 +9,6 @@ from sqlalchemy import insert, text, update
 
 from tollhouse_server import liveness, projection, snapshot
 from tollhouse_server.audit import Cause
-from tollhouse_server.cache import Cache
 from tollhouse_server.clock import Clock
 from tollhouse_server.db.engine import Database
 from tollhouse_server.db.tables import customer, worker
@@ -23,13 +22,13 @@ WHY = Cause("stripe", "evt_1")
 
 
 def timetable(database: Database, clock: Clock) -> Timetable:
-    return Timetable(database, clock, Refresh(Cache(None)))
+    return Timetable(database, clock, Refresh())
 
 
 async def subscribed(shop: Any, now: datetime, **facts: Any) -> None:
     async with shop.database.transaction() as tx:
         await projection.write(tx, shop.facts(**facts), 1)
-        await Refresh(Cache(None))(tx, shop.customer_id, WHY, at=now)
+        await Refresh()(tx, shop.customer_id, WHY, at=now)
 
 
 async def test_an_expiry_has_a_version_and_an_audit_entry(shop: Any, now: datetime) -> None:

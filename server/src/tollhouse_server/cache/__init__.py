@@ -8,10 +8,11 @@ import uuid
 
 from ..db.reader import Reader
 from ..domain.entitlements import load
+from ..telemetry import CACHE_READS
 from .local import LIVES_SECONDS, Local
 from .local import Cell as Cell
 from .local import KnownKey as KnownKey
-from .shared import Shared
+from .shared import Deadline, Shared
 
 
 class Cache:
@@ -26,16 +27,14 @@ class Cache:
 
         Raises DatabaseBusy, and SQLAlchemy's OperationalError where PostgreSQL is needed and away.
         """
-        cell = await self.get(project_id, user_id)
-        return cell if cell is not None else await self.read_anew(project_id, user_id)
+        cell, deadline = await self.get(project_id, user_id)
+        return cell if cell is not None else await self._read_anew(project_id, user_id, deadline)
 
-    async def read_anew(self, project_id: uuid.UUID, user_id: str) -> Cell:
-        """The customer's cell from PostgreSQL, by a read that begins now. Raises as `read` does."""
+    async def _read_anew(self, project_id: uuid.UUID, user_id: str, deadline: Deadline | None) -> Cell:
         assert self._reader is not None, "made without a reader"
         stored = await self._reader.snapshot(project_id, user_id)
-        return await self.fill(
-            project_id, user_id, Cell(stored.version, load(stored.entitlements), stored.began + LIVES_SECONDS)
-        )
+        cell = Cell(stored.version, load(stored.entitlements), stored.began + LIVES_SECONDS)
+        return await self.fill(project_id, user_id, cell, deadline)
 
     async def key(self, key_id: str, digest: bytes, *, anew: bool = False) -> KnownKey | None:
         """What a project's key may do; None for one that is revoked, or whose hash is not `digest`.
@@ -65,31 +64,32 @@ class Cache:
             self.local.keep_key(digest, known)
         return known
 
-    async def get(self, project_id: uuid.UUID, user_id: str) -> Cell | None:
-        """The customer's cell, where a tier before PostgreSQL has one that is not over."""
-        cell = self.local.get(project_id, user_id) if self.local is not None else None
-        if cell is not None:
-            return cell
-        cell = await self.shared.get(project_id, user_id)
+    async def get(self, project_id: uuid.UUID, user_id: str) -> tuple[Cell | None, Deadline | None]:
+        """The customer's cell, where a tier before PostgreSQL has one that is not over.
+
+        Else until when, on Redis' clock, may be filled what is read from now on; None where Redis does not answer.
+        """
+        if self.local is not None:
+            cell = self.local.get(project_id, user_id)
+            CACHE_READS.labels("process", "miss" if cell is None else "hit").inc()
+            if cell is not None:
+                return cell, None
+        cell, deadline = await self.shared.get(project_id, user_id)
         if cell is not None and self.local is not None:
             cell = self.local.fill(project_id, user_id, cell)
-        return cell
+        return cell, deadline
 
-    async def fill(self, project_id: uuid.UUID, user_id: str, cell: Cell) -> Cell:
-        """Offers what was read from PostgreSQL; refused where a newer version is known. Answers with what to use."""
-        best = self.local.fill(project_id, user_id, cell) if self.local is not None else cell
-        await self.shared.fill(project_id, user_id, cell)
-        return best
+    async def fill(self, project_id: uuid.UUID, user_id: str, cell: Cell, deadline: Deadline | None) -> Cell:
+        """Offers what was read from PostgreSQL after the `get` that gave the deadline. Answers with what to use.
 
-    async def floor(self, project_id: uuid.UUID, user_id: str | None, version: int) -> None:
-        """Tells that `version` was committed: what is older is dropped and stays out. As `Local.floor` has it."""
-        if self.local is not None:
-            self.local.floor(project_id, user_id, version)
-        if user_id is not None:
-            await self.shared.floor(project_id, user_id, version)
+        It is refused where a newer version is known.
+        """
+        accepted = await self.shared.fill(project_id, user_id, cell, deadline)
+        # What Redis refuses may have been announced before this process listened: the commit is still to come.
+        return cell if self.local is None or accepted is False else self.local.fill(project_id, user_id, cell)
 
     async def forget_all(self) -> None:
-        """Empties the tiers; where Redis is away, what it holds ends within seconds by itself."""
+        """Empties the tiers; where Redis is away, what it holds ends within a second by itself."""
         if self.local is not None:
             self.local.clear()
         await self.shared.forget_all()

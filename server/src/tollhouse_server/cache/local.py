@@ -113,6 +113,7 @@ class Local:
         self._keys: _Shelf[KnownKey] = _Shelf(most_keys, lambda _: 1)
         self._floors: dict[tuple[uuid.UUID, str | None], tuple[int, float]] = {}
         """Version and end of each, the one that was set longest ago first."""
+        self._in_use = True
 
     def get(self, project_id: uuid.UUID, user_id: str) -> Cell | None:
         """The customer's cell, if it is not over."""
@@ -125,7 +126,7 @@ class Local:
         Answers with the one to use: what is kept, where that says the same or something newer, else the cell.
         """
         now = self._clock()
-        if cell.expires <= now or cell.version < self._floor(project_id, user_id, now):
+        if not self._in_use or cell.expires <= now or cell.version < self._floor(project_id, user_id, now):
             return cell
         key = project_id, user_id
         held = self._cells.kept.get(key)
@@ -146,7 +147,7 @@ class Local:
         """Keeps it, unless it is over, or older than the project's floor or than what is kept."""
         now = self._clock()
         held = self._keys.kept.get(digest)
-        if known.expires <= now or known.version < self._floor(known.project_id, None, now):
+        if not self._in_use or known.expires <= now or known.version < self._floor(known.project_id, None, now):
             return
         if held is None or held.version <= known.version or held.expires <= now:
             self._keys.put(digest, known, now)
@@ -174,6 +175,14 @@ class Local:
         """Forgets all that was read. The floors stand."""
         self._cells.clear()
         self._keys.clear()
+
+    def suspend(self) -> None:
+        """Forgets all that was read, and keeps nothing until `resume`."""
+        self._in_use = False
+        self.clear()
+
+    def resume(self) -> None:
+        self._in_use = True
 
     def _floor(self, project_id: uuid.UUID, user_id: str | None, now: float) -> int:
         version, ends = self._floors.get((project_id, user_id), (-1, inf))

@@ -10,7 +10,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from .. import audit
-from ..catalogs import Project, current_catalog, document_of, project_by_slug
+from ..catalogs import Project, announce_project, current_catalog, document_of, project_by_slug
 from ..db.engine import Database, Tx
 from ..db.tables import catalog, price, project
 from ..domain.catalog import Catalog
@@ -89,6 +89,7 @@ async def publish_catalog(
         version = owner.catalog_version if same else await _write_version(tx, owner, document, why, at)
         if (sold := await _sold(tx, owner)) != sold_before:
             await audit.record(tx, "prices.changed", why, at=at, project_id=owner.id, before=sold_before, after=sold)
+        await announce_project(tx, owner.id)
     # Last, as until the commit the old catalog sells them.
     await archive_prices(stripe, retired)
     said = differences(before, parse_catalog(document, version)) if not same else []

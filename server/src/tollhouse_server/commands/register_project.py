@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from .. import audit
-from ..catalogs import Project, project_by_slug
+from ..catalogs import Project, announce_project, project_by_slug
 from ..db.engine import Tx
 from ..db.tables import project
 from ..domain.catalog import CODE
@@ -61,6 +61,7 @@ async def describe_project(
     if before == values:
         return False
     await tx.execute(update(project).where(project.c.id == owner.id).values(**values))
+    await announce_project(tx, owner.id)
     await audit.record(tx, "project.described", why, at=at, project_id=owner.id, before=before, after=values)
     return True
 

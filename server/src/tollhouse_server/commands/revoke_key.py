@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import update
 
 from .. import audit
+from ..catalogs import announce_project
 from ..db.engine import Tx
 from ..db.tables import api_key
 from .issue_key import of_owner
@@ -21,6 +22,8 @@ async def revoke_key(tx: Tx, project_id: uuid.UUID | None, id_: str, why: audit.
     )
     if name is None:
         return False
+    if project_id is not None:
+        await announce_project(tx, project_id)
     before = {"id": id_, "name": name, "revoked_at": None}
     after = {**before, "revoked_at": at.isoformat()}
     await audit.record(tx, "key.revoked", why, at=at, project_id=project_id, before=before, after=after)

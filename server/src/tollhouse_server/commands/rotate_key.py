@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, update
 
 from .. import audit
+from ..catalogs import announce_project
 from ..db.engine import Tx
 from ..db.tables import api_key
 from ..domain.scopes import Scope
@@ -41,6 +42,8 @@ async def rotate_key(
     ends = min(old.expires_at or at + overlap, at + overlap)
     # First, so that with no overlap it makes room for its successor.
     await tx.execute(update(api_key).where(api_key.c.id == id_).values(expires_at=ends))
+    if project_id is not None:
+        await announce_project(tx, project_id)
     scopes = tuple(Scope(one) for one in old.scopes)
     issued = await store_new_key(tx, project_id, old.name, scopes, at=at, expires_at=expires_at)
     before = {"id": id_, "expires_at": old.expires_at.isoformat() if old.expires_at else None}

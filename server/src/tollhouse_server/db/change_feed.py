@@ -10,12 +10,12 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 import psycopg
 import structlog
 
+from .engine import Change as Change
 from .engine import conninfo
 
 log = structlog.get_logger(__name__)
@@ -27,15 +27,6 @@ LOOK_EVERY_SECONDS = 5.0
 ANSWER_WITHIN_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 1.0
 """Between two tries to connect; the first one after a loss is made at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A commit. `user` None: the project itself, its keys or its catalog. `version` is then the project's own."""
-
-    project: uuid.UUID
-    user: str | None
-    version: int
 
 
 class Subscriber(Protocol):

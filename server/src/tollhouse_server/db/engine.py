@@ -2,21 +2,26 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import psycopg
+import structlog
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from .isolation import ENTER
 
+log = structlog.get_logger(__name__)
+
 Tx = AsyncConnection
 """A connection inside a transaction that somebody else commits."""
 
 _LATER = "tollhouse_after_commit"
+_CHANGES = "tollhouse_changes"
 
 STATEMENT_TIMEOUT_MS = 5_000
 CHECK_SECONDS = 2.0
@@ -54,6 +59,33 @@ def after_commit(tx: Tx, call: Callable[[], Awaitable[None]]) -> None:
     tx.info[_LATER].append(call)
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a commit changes. `user` None: the project itself, its keys or its catalog; `version` is then its own."""
+
+    project: uuid.UUID
+    user: str | None
+    version: int
+
+
+def announce(tx: Tx, change: Change) -> None:
+    """Has the caches told of the change: right before `tx` commits, so that nothing older stays in them, and after.
+
+    Told of one that is then rolled back, they only hold less.
+    """
+    tx.info[_CHANGES].append(change)
+
+
+class Announcer(Protocol):
+    """Who tells the caches. It takes milliseconds, whatever is the matter, and may raise."""
+
+    async def before(self, changes: Sequence[Change]) -> None:
+        """The changes are about to be committed, and their rows are locked."""
+
+    async def after(self, changes: Sequence[Change]) -> None:
+        """They are committed."""
+
+
 class DatabaseBusy(PoolTimeout):
     """The database, or the pool of connections to it, has as much to do as it can."""
 
@@ -65,6 +97,8 @@ class Database:
     """
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.announcer: Announcer | None = None
+        """Whom transactions have tell what they change."""
         self.engine: AsyncEngine = create_async_engine(
             psycopg_url(url),
             pool_size=pool_size,
@@ -82,6 +116,8 @@ class Database:
     async def transaction(self, *, project: uuid.UUID | None = None) -> AsyncIterator[Tx]:
         """Commits when the block ends, rolls back when it raises. Then does what was left for after the commit.
 
+        What was announced is told before the commit and after it; neither can make the transaction fail.
+
         For a project's call with that `project`: then it sees and changes that project's rows only. Without, it sees
         every project's, as workers and operators must. Raises DatabaseBusy at once, or nearly, where none comes free.
         """
@@ -89,8 +125,13 @@ class Database:
             if project is not None:
                 await tx.exec_driver_sql(ENTER, (str(project),))
             later: list[Callable[[], Awaitable[None]]] = []
-            tx.info[_LATER] = later
+            changes: list[Change] = []
+            tx.info.update({_LATER: later, _CHANGES: changes})
             yield tx
+            if self.announcer is not None and changes:
+                await _in_any_case(self.announcer.before(changes))
+        if self.announcer is not None and changes:
+            await _in_any_case(self.announcer.after(changes))
         for call in later:
             await call()
 
@@ -125,6 +166,13 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+async def _in_any_case(telling: Awaitable[None]) -> None:
+    try:
+        await telling
+    except Exception:  # the bound of a second holds without it
+        log.exception("a change could not be announced")
 
 
 async def _read_as(connection: AsyncConnection, project: uuid.UUID) -> None:
