@@ -1,21 +1,22 @@
-"""The README's two listings, as they stand there."""
+"""Listings of the README and of a how-to page, as they stand there, in front of the service."""
 
 import asyncio
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tollhouse_server.testing import World
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
 
 
-def listing(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def listing(language: str, page: str = "README.md") -> str:
+    found = re.search(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert found
     return found[1]
 
@@ -40,3 +41,24 @@ def test_the_ten_lines_sell_and_ask(world: World, monkeypatch: pytest.MonkeyPatc
         await module["tollhouse"].aclose()
 
     asyncio.run(story())
+
+
+def test_the_flask_page_sells_and_asks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pasted, it sends who has not paid to the payment page, welcomes them back, and lets them in."""
+    world.publish(tomllib.loads(listing("toml")))
+    monkeypatch.setenv("TOLLHOUSE_URL", world.service.url)
+    monkeypatch.setenv("TOLLHOUSE_API_KEY", world.new_key("pdf-tool"))
+    module: dict[str, Any] = {"__name__": "app"}
+    exec(compile(listing("python", "docs/howto/add-to-a-flask-app.md"), "page", "exec"), module)
+
+    with module["tollhouse"], module["app"].test_client() as browser:
+        assert browser.post("/export").status_code == 401
+        with browser.session_transaction() as session:
+            session["user_id"] = "ada"
+        assert "Upgrade to export" in browser.get("/").text
+        refused = browser.post("/export", headers={"Accept": "text/html"})
+        assert (refused.status_code, refused.headers["Location"]) == (303, "/upgrade")
+        back = world.sandbox.pay(browser.get("/upgrade").headers["Location"])
+        assert browser.get("/welcome", query_string=urlsplit(back).query).headers["Location"] == "/"
+        assert "<button>Export</button>" in browser.get("/").text
+        assert browser.post("/export").text == "your file"

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -230,3 +232,17 @@ def examples() -> dict[str, Any]:
             "data": [earned],
         },
     }
+
+
+@pytest.fixture
+def listings() -> Callable[[str], list[str]]:
+    """The Python listings of a how-to page, as they stand there."""
+    pages = Path(__file__).parents[2] / "docs" / "howto"
+    return lambda page: re.findall(r"```python\n(.*?)```", (pages / page).read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app's settings, for a listing that makes its client of them; nobody answers there."""
+    monkeypatch.setenv("TOLLHOUSE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("TOLLHOUSE_API_KEY", KEY)

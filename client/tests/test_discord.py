@@ -73,8 +73,9 @@ def _json(body: object) -> web.Response:
 
 
 @contextlib.asynccontextmanager
-async def logged_in(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bot]:
-    bot = Bot("!", intents=discord.Intents(messages=True, message_content=True), help_command=None)
+async def logged_in(monkeypatch: pytest.MonkeyPatch, bot: Bot | None = None) -> AsyncIterator[Bot]:
+    if bot is None:
+        bot = Bot("!", intents=discord.Intents(messages=True, message_content=True), help_command=None)
     bot.said = asyncio.Queue()
 
     async def answer(request: web.Request) -> web.Response:
@@ -308,3 +309,26 @@ def test_forgotten_wiring_says_what_to_do(fake: Fake, monkeypatch: pytest.Monkey
         assert (await bot.slash("ask"))["content"] == "told"
 
     tell(monkeypatch, story)
+
+
+def test_the_how_to_page(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, own_environment: None, listings: Callable[[str], list[str]]
+) -> None:
+    """Its bot, pasted: it refuses a server that has not paid, and serves one that has."""
+    (written,) = listings("add-to-a-discord-bot.md")
+    page: dict[str, Any] = {"__name__": "page"}
+    exec(written, page)
+    bot = page["bot"]
+    bot.__class__ = Bot
+
+    async def story() -> None:
+        async with logged_in(monkeypatch, bot), page["tollhouse"]:
+            install(bot, fake, upgrade_url="https://bot.test/upgrade")
+            assert (await bot.slash("custom"))["content"].startswith("This server's plan does not include")
+            assert (await bot.slash("play"))["content"] == "Playing, 1 hours a day."
+            fake.allow(GUILD, "custom_commands")
+            fake.allow(GUILD, "music_hours", 5)
+            assert (await bot.slash("custom"))["content"] == "Hello."
+            assert (await bot.slash("play"))["content"] == "Playing, 5 hours a day."
+
+    asyncio.run(story())

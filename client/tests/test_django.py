@@ -74,6 +74,7 @@ if not settings.configured:
             }
         ],
         TOLLHOUSE={"UPGRADE_URL": "pricing"},
+        USE_TZ=True,
     )
     django.setup()
 
@@ -366,3 +367,27 @@ def test_a_generator_is_no_view() -> None:
         @requires("premium_export")
         def stream(request: HttpRequest) -> Any:
             yield "line"
+
+
+def test_the_how_to_page(fake: FakeTollhouse, own_environment: None, listings: Callable[[str], list[str]]) -> None:
+    """Its settings and its views, pasted: they refuse who has not paid, and let in who has."""
+    told, written = listings("add-to-a-django-app.md")
+    page: dict[str, Any] = {"__name__": "page"}
+    exec(told, page)
+    assert page["INSTALLED_APPS"] == settings.INSTALLED_APPS
+    exec(written, page)
+
+    class Here:
+        urlpatterns = (
+            path("export", page["export"]),
+            path("pages", page["Pages"].as_view()),
+            path("upgrade", page["upgrade"], name="upgrade"),
+        )
+
+    with override_settings(ROOT_URLCONF=Here, TOLLHOUSE={**page["TOLLHOUSE"], "CLIENT": fake}):
+        ada = Client(headers={"User": "ada", "Accept": BROWSER})
+        assert ada.get("/export").headers["Location"] == "/upgrade"
+        fake.allow("ada", "premium_export")
+        assert ada.get("/export").content == b"your file"
+        assert ada.get("/pages").status_code == 303
+    page["tollhouse"].close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -207,3 +207,24 @@ def test_a_job_that_is_called_is_a_function(fake: FakeTollhouse) -> None:
     fake.reachable = False
     with pytest.raises(BillingUnavailable):
         print_it("ada")
+
+
+def test_the_how_to_page(listings: Callable[[str], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    """Its task, its job and its function, pasted with a fake for a client: they work for who may, and refuse others."""
+    task, job, plain = [_pasted(written) for written in listings("gate-background-jobs.md")]
+    for page, client in ((task, task["tollhouse"]()), (job, job["tollhouse"]()), (plain, plain["tollhouse"])):
+        client.allow("ada", "premium_export")
+        assert page["export"](document_id=7, **{"owner" if page is job else "user_id": "ada"}) == "document 7 of ada"
+    with pytest.raises(UpgradeRequired):
+        task["export"]("bob", 7)
+    with pytest.raises(UpgradeRequired):
+        job["export"](7, "bob")
+    assert plain["nightly"](["ada", "bob"]) == ["document 7 of ada"]
+    assert capsys.readouterr().out == "bob premium_export no-source\n"
+
+
+def _pasted(written: str) -> dict[str, Any]:
+    page: dict[str, Any] = {"FakeTollhouse": FakeTollhouse, "__name__": "page"}
+    written = written.replace("= cache(Tollhouse)", "= cache(FakeTollhouse)")
+    exec(written.replace("= Tollhouse()", "= FakeTollhouse()"), page)
+    return page

@@ -128,7 +128,7 @@ def _guarded(gate: Gate, request: HttpRequest, proceed: Callable[[], Any]) -> Ht
     here = installed()
     try:
         gate.let_pass(here.client, here.user_of(request), _memo(request))
-        return proceed()
+        return cast(HttpResponseBase, proceed())
     except Refused as refused:
         return answer_refused(request, refused)
 
