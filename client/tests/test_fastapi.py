@@ -1,4 +1,4 @@
-"""The FastAPI guard, in real apps driven over ASGI, before the in-memory service of tollhouse.testing."""
+"""The FastAPI gate, in real apps driven over ASGI, before the in-memory service of tollhouse.testing."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request
 
 from tollhouse import Check, ConfigurationError
 from tollhouse.fastapi import Requires, install
+from tollhouse.gates import require
 from tollhouse.testing import AsyncFakeTollhouse, FakeTollhouse
 
 Fake = FakeTollhouse | AsyncFakeTollhouse
@@ -163,6 +164,61 @@ def test_a_dependency_of_the_app_finds_the_user(fake: Fake) -> None:
     assert get(app, "/mine").status_code == 403
     app.dependency_overrides[current_user] = lambda: 8
     assert get(app, "/mine", user="7").status_code == 402
+
+
+async def three(user_id: str) -> int:
+    return len(user_id)
+
+
+@pytest.mark.parametrize("used", [len, three])
+def test_a_limit_is_compared_with_what_is_used(fake: Fake, used: Callable[[str], Any]) -> None:
+    """Ada has used three; with four she has one more, with three none. Counting may be plain or async."""
+    app = app_with(fake)
+
+    @app.get("/page", dependencies=[Depends(Requires("batch", used=used))])
+    def page() -> str:
+        return "one more"
+
+    fake.allow("ada", "batch", 4)
+    assert get(app, "/page", user="ada").json() == "one more"
+    fake.allow("ada", "batch", 3)
+    problem = get(app, "/page", user="ada").json()
+    assert (problem["code"], problem["used"], problem["limit"]) == ("limit-reached", 3, 3)
+
+
+def test_one_request_has_one_answer_and_the_next_another(fake: Fake) -> None:
+    """However many gates of a router and an endpoint ask; what changes meanwhile is seen by the next request."""
+
+    def closes() -> None:
+        fake.deny("ada", "premium_export")
+
+    guarded = APIRouter(dependencies=[Depends(Requires("premium_export")), Depends(closes)])
+
+    @guarded.get("/closing")
+    def closing(check: Annotated[Check, Depends(Requires("premium_export"))]) -> bool:
+        return check.allowed
+
+    app = app_with(fake)
+    app.include_router(guarded)
+    fake.allow("ada", "premium_export")
+    assert get(app, "/closing", user="ada").json() is True
+    assert get(app, "/closing", user="ada").status_code == 402
+
+
+def test_an_endpoint_may_refuse_by_itself(fake: Fake) -> None:
+    """With a Check in hand, `require` answers as the gate does."""
+    app = app_with(fake)
+
+    @app.get("/pages")
+    async def pages(check: Annotated[Check, Depends(Requires("batch"))], wanted: int) -> int:
+        require(check, used=wanted)
+        return wanted
+
+    fake.allow("ada", "batch", 10)
+    assert get(app, "/pages?wanted=9", user="ada").json() == 9
+    answer = get(app, "/pages?wanted=10", user="ada")
+    assert (answer.status_code, answer.json()["code"]) == (402, "limit-reached")
+    assert answer.json()["upgrade_url"] == "/pricing"
 
 
 def test_a_mistyped_feature_is_loud(fake: Fake) -> None:
