@@ -5,6 +5,9 @@ def test_export(fake_tollhouse):
     fake_tollhouse.allow("ada", "premium_export")
 ```
 
+With `tollhouse_catalog = pdf-tool.toml` in pytest's settings (a path from their directory), it sells what the app
+sells: a mistyped feature is then found by a test.
+
 pytest imports this at every start, before coverage begins: so it is no part of the package `tollhouse`, and imports
 that only when a test asks.
 """
@@ -15,21 +18,34 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tollhouse import Catalog
     from tollhouse.testing import AsyncFakeTollhouse, FakeTollhouse
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The one setting."""
+    parser.addini("tollhouse_catalog", "the catalog file of the app's project, for fake_tollhouse", default="")
+
+
 @pytest.fixture
-def fake_tollhouse() -> "Iterator[FakeTollhouse]":
+def fake_tollhouse(pytestconfig: pytest.Config) -> "Iterator[FakeTollhouse]":
     """A Tollhouse in memory, to be given to the app in place of a `Tollhouse`."""
     from tollhouse.testing import FakeTollhouse
 
-    with FakeTollhouse() as fake:
+    with FakeTollhouse(catalog=_catalog(pytestconfig)) as fake:
         yield fake
 
 
 @pytest.fixture
-def async_fake_tollhouse() -> "AsyncFakeTollhouse":
+def async_fake_tollhouse(pytestconfig: pytest.Config) -> "AsyncFakeTollhouse":
     """The same in place of an `AsyncTollhouse`; what the test tells it is not awaited."""
     from tollhouse.testing import AsyncFakeTollhouse
 
-    return AsyncFakeTollhouse()
+    return AsyncFakeTollhouse(catalog=_catalog(pytestconfig))
+
+
+def _catalog(config: pytest.Config) -> "Catalog | None":
+    from tollhouse.catalog_file import read_catalog
+
+    file = config.getini("tollhouse_catalog")
+    return read_catalog((config.inipath or config.rootpath / "-").parent / file) if file else None
