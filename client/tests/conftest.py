@@ -139,12 +139,16 @@ class Blocking:
 
 @pytest.fixture(params=["blocking", "asyncio"])
 def connect(request: pytest.FixtureRequest, service: ScriptedService) -> Iterator[Callable[..., Any]]:
-    """Make a client of either kind for the scripted service; keyword arguments go to its constructor."""
+    """Make a client of either kind for the scripted service; keyword arguments go to its constructor.
+
+    Where nothing else is said, each check asks: these tests are about one call and its answer.
+    """
     opened: list[Any] = []
 
     with asyncio.Runner() as runner:
 
         def make(url: str = service.url, **options: Any) -> Any:
+            options = {"stream": False, "poll_interval": 0, **options}
             if request.param == "blocking":
                 opened.append(Tollhouse(url, KEY, **options))
             else:
@@ -213,8 +217,29 @@ def examples() -> dict[str, Any]:
     earned |= dict.fromkeys(("active", "trialing", "past_due", "paused", "refunds", "disputes_lost"), 2)
     earned |= dict.fromkeys(("trials_started", "trials_ended", "trials_converted", "lost_to_disputes"), 3)
     earned |= dict.fromkeys(("payments_failed", "failed", "payments_recovered", "recovered"), 4)
+    stretch: dict[str, Any] = {
+        "value": True,
+        "from": at,
+        "until": later,
+        "reason": "subscription-active",
+        "source": "sub_1",
+    }
+    endless = {"value": "unlimited", "from": at, "until": None, "reason": "purchase-paid", "source": "cs_1"}
+    snapshot: dict[str, Any] = {
+        "project": "pdf-tool",
+        "user_id": "ada",
+        "version": 7,
+        "catalog_version": 3,
+        "issued_at": at,
+    }
+    snapshot["features"] = {
+        "premium_export": {"kind": "switch", "stretches": [stretch]},
+        "pages_per_day": {"kind": "limit", "stretches": [endless]},
+        "api": {"kind": "switch", "stretches": []},
+    }
     return {
         "check": {"feature": "premium_export", **switch, "version": 7, "checked_at": at},
+        "snapshot": snapshot,
         "entitlements": entitlements,
         "customer": customer,
         "checkout": {"id": "chk_1", "url": "https://pay.test/chk_1", "outcome": "new", "expires_at": later},

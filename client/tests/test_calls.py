@@ -26,27 +26,29 @@ PAY = {"success_url": "https://app.test/thanks", "cancel_url": "https://app.test
 
 
 def test_check_says_what_a_user_may_do(service: Any, client: Any, examples: Any, key: str) -> None:
-    """A check is one GET with the key, and a value that is true exactly when allowed."""
-    service.answer(examples["check"])
+    """A first check is one GET with the key, and a value that is true exactly when allowed."""
+    service.answer(examples["snapshot"])
     check = client.check("ada", "premium_export")
     assert check
     assert (check.value, check.valid_until, check.source, check.version) == (True, LATER, "sub_1", 7)
     assert check.checked_at.utcoffset() == timedelta(0)
     (request,) = service.seen
-    assert (request.method, request.path) == ("GET", "/v1/customers/ada/entitlements/premium_export")
+    assert (request.method, request.path) == ("GET", "/v1/customers/ada/snapshot")
     assert request.headers["Authorization"] == f"Bearer {key}"
     assert request.headers["User-Agent"].startswith("tollhouse-python/")
 
 
 def test_a_denied_check_is_false(service: Any, client: Any, examples: Any) -> None:
     """`if check:` must not let a denied user through although the answer is an object."""
-    service.answer(examples["check"] | {"allowed": False, "value": False, "valid_until": None, "source": None})
-    assert not client.check("ada", "premium_export")
+    service.answer(examples["snapshot"])
+    denied = client.check("ada", "api")
+    assert not denied
+    assert (denied.value, denied.reason, denied.freshness) == (False, "no-source", "live")
 
 
 def test_an_unlimited_value_compares_as_infinite(service: Any, client: Any, examples: Any) -> None:
     """`used < check.value` works without a special case for unlimited."""
-    service.answer(examples["check"] | {"value": "unlimited"})
+    service.answer(examples["snapshot"])
     check = client.check("ada", "pages_per_day")
     assert check.value == math.inf
     used = 10**9
@@ -55,13 +57,14 @@ def test_an_unlimited_value_compares_as_infinite(service: Any, client: Any, exam
 
 def test_entitlements_are_a_mapping_of_checks(service: Any, client: Any, examples: Any) -> None:
     """Each feature is a full Check, so code can take either call's answer."""
-    service.answer(examples["entitlements"])
+    service.answer(examples["snapshot"])
     entitlements = client.entitlements("ada")
     assert isinstance(entitlements, Entitlements)
     assert list(entitlements) == ["premium_export", "pages_per_day", "api"]
     assert len(entitlements) == 3
-    expected = Check("premium_export", True, True, LATER, "subscription-active", "sub_1", 7, entitlements.checked_at)
-    assert entitlements["premium_export"] == expected
+    check = entitlements["premium_export"]
+    assert check == Check("premium_export", True, True, LATER, "subscription-active", "sub_1", 7, check.checked_at)
+    assert (entitlements.version, entitlements.freshness) == (7, "live")
     assert not entitlements["api"]
     assert entitlements.get("no_such_feature") is None
 
@@ -221,7 +224,7 @@ def test_a_problem_becomes_its_error(service: Any, client: Any, status: int, cod
     """An app can tell the causes apart by class, status and code; none of these is tried again."""
     service.problem(status, code, "Do this.", X_Request_Id="req-9")
     with pytest.raises(kind) as raised:
-        client.check("ada", "premium_export")
+        client.explain("ada", "premium_export")
     error = raised.value
     assert type(error) is kind
     assert (error.status, error.code, error.detail, error.request_id) == (status, code, "Do this.", "req-9")
@@ -242,7 +245,7 @@ def test_an_error_page_of_a_proxy_still_is_an_error(service: Any, client: Any, b
     """Whatever stands between, the status decides the class, and our own request id is named."""
     service.raw(body, 404)
     with pytest.raises(NotFound) as raised:
-        client.check("ada", "premium_export")
+        client.explain("ada", "premium_export")
     assert raised.value.code == "http-404"
     assert raised.value.request_id == service.seen[0].headers["X-Request-Id"]
 
@@ -251,25 +254,26 @@ def test_a_redirect_is_not_followed(service: Any, client: Any) -> None:
     """The key goes to the configured address and nowhere else."""
     service.raw(b"", 307, Location=f"{service.url}/elsewhere")
     with pytest.raises(ApiError) as raised:
-        client.check("ada", "premium_export")
+        client.explain("ada", "premium_export")
     assert raised.value.status == 307
     assert len(service.seen) == 1
 
 
 def test_both_clients_have_the_same_calls() -> None:
     """Signatures and docstrings are those of the call, with its answer; only awaiting differs."""
-    names = {name for name in vars(Tollhouse) if not name.startswith("_")} - {"close"}
-    assert names == {name for name in vars(AsyncTollhouse) if not name.startswith("_")} - {"aclose"}
+    names = {name for name in vars(Tollhouse) if not name.startswith("_")} - {"close", "after_fork"}
+    assert names == {name for name in vars(AsyncTollhouse) if not name.startswith("_")} - {"aclose", "after_fork"}
     for name in names:
         blocking, awaited = getattr(Tollhouse, name), getattr(AsyncTollhouse, name)
         assert inspect.signature(blocking) == inspect.signature(awaited)
         assert blocking.__doc__ == awaited.__doc__ is not None
         assert inspect.iscoroutinefunction(awaited)
-    assert str(inspect.signature(Tollhouse.check)) == "(self, /, user_id: str, feature: str) -> tollhouse.answers.Check"
+    signature = "(self, /, user_id: str, feature: str, *, at: datetime.datetime | None = None)"
+    assert str(inspect.signature(Tollhouse.explain)) == f"{signature} -> tollhouse.answers.Explanation"
 
 
 def test_rate_limited_without_retries(service: Any, connect: Any) -> None:
     """429 has its own class when the retries are used up."""
     service.problem(429, "rate-limited")
     with pytest.raises(RateLimited):
-        connect(retries=0).check("ada", "premium_export")
+        connect(retries=0).explain("ada", "premium_export")

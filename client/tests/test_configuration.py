@@ -82,11 +82,13 @@ def test_each_limit_bounds_what_it_says(key: str, examples: Any) -> None:
 
     def answer(request: httpx.Request) -> httpx.Response:
         bounds.append(dict(request.extensions["timeout"]))
-        name = "check" if request.url.path.endswith("premium_export") else "customer"
+        name = "snapshot" if request.url.path.endswith("snapshot") else "customer"
         return httpx.Response(200, json=examples[name])
 
     limits = {"check_timeout": 0.5, "timeout": 7.0, "connect_timeout": 1.5}
-    with Tollhouse("http://tollhouse.test", key, **limits, transport=httpx.MockTransport(answer)) as client:
+    with Tollhouse(
+        "http://tollhouse.test", key, **limits, stream=False, transport=httpx.MockTransport(answer)
+    ) as client:
         client.check("ada", "premium_export")
         client.customer("ada")
     check, customer = ({step: round(bound, 1) for step, bound in each.items()} for each in bounds)
@@ -96,9 +98,9 @@ def test_each_limit_bounds_what_it_says(key: str, examples: Any) -> None:
 
 def test_a_service_below_a_path(service: Any, connect: Callable[..., Any], examples: Any) -> None:
     """Tollhouse may live behind a path of a shared host, and ids stay encoded there too."""
-    service.answer(examples["check"])
+    service.answer(examples["snapshot"])
     connect(url=f"{service.url}/tollhouse/").check("a/b", "premium_export")
-    assert service.seen[0].path == "/tollhouse/v1/customers/a%2Fb/entitlements/premium_export"
+    assert service.seen[0].path == "/tollhouse/v1/customers/a%2Fb/snapshot"
 
 
 def test_the_key_is_never_shown(
@@ -109,8 +111,9 @@ def test_the_key_is_never_shown(
     service.problem(503, "store-unavailable")
     service.problem(401, "unauthenticated")
     client = connect()
+    client.check("ada", "premium_export")
     with pytest.raises(Unauthenticated) as raised:
-        client.check("ada", "premium_export")
+        client.customer("ada")
     assert raised.value.__traceback__ is not None
     ours = raised.value.__traceback__.tb_next  # without this test's own variables
     report = traceback.TracebackException(type(raised.value), raised.value, ours, capture_locals=True)
@@ -135,17 +138,21 @@ def test_errors_survive_pickling(error: ApiError | Unreachable) -> None:
 
 
 def test_clients_are_context_managers(service: Any, key: str, examples: Any) -> None:
-    """Leaving the block closes the connections; a closed client is not usable by accident."""
-    service.answer(examples["check"])
-    with Tollhouse(service.url, key) as client:
+    """Leaving the block closes the connections; a closed client calls nobody, and a check says what was known."""
+    service.answer(examples["snapshot"])
+    with Tollhouse(service.url, key, stream=False) as client:
         assert client.check("ada", "premium_export")
+    assert client.check("ada", "premium_export")
+    assert not client.check("bob", "premium_export")
     with pytest.raises(RuntimeError, match="closed"):
-        client.check("ada", "premium_export")
+        client.customer("ada")
 
     async def use() -> None:
-        async with AsyncTollhouse(service.url, key) as client:
+        async with AsyncTollhouse(service.url, key, stream=False) as client:
             assert await client.check("ada", "premium_export")
+        assert await client.check("ada", "premium_export")
+        assert not await client.check("bob", "premium_export")
         with pytest.raises(RuntimeError, match="closed"):
-            await client.check("ada", "premium_export")
+            await client.customer("ada")
 
     asyncio.run(use())

@@ -112,7 +112,7 @@ def test_a_task_that_is_called_is_a_function(fake: FakeTollhouse) -> None:
     assert export("ada") == "ada 1"
     fake.reachable = False
     with pytest.raises(BillingUnavailable):
-        export("ada")
+        export("bob")
 
 
 def test_celery_awaits_no_task(fake: FakeTollhouse) -> None:
@@ -206,7 +206,7 @@ def test_a_job_that_is_called_is_a_function(fake: FakeTollhouse) -> None:
     assert asyncio.run(print_later("ada")) == "ada"
     fake.reachable = False
     with pytest.raises(BillingUnavailable):
-        print_it("ada")
+        print_it("bob")
 
 
 def test_the_how_to_page(listings: Callable[[str], list[str]], capsys: pytest.CaptureFixture[str]) -> None:

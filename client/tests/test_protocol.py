@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tollhouse import ApiError, RateLimited, ServerError, TollhouseError, Unreachable
-from tollhouse.calls import Call, check, customer, open_portal
+from tollhouse.calls import Call, customer, entitlements, open_portal
 from tollhouse.configuration import Limits
 from tollhouse.protocol import NoAnswer, Request, Response, exchange
 
@@ -33,7 +33,7 @@ class Play:
 
     def __init__(self, call: Call[Any] | None = None, limits: Limits = LIMITS, chance: float = 1.0) -> None:
         self.clock = Clock()
-        steps = exchange(call or check("ada", "x"), limits, clock=self.clock, chance=lambda: chance)
+        steps = exchange(call or entitlements("ada"), limits, clock=self.clock, chance=lambda: chance)
         self.steps: Generator[Request, Response | NoAnswer, Any] = steps
         self.request = next(self.steps)
 
@@ -128,7 +128,7 @@ def test_an_unreadable_answer_is_final() -> None:
 def test_retries_are_logged_without_user_or_key(caplog: pytest.LogCaptureFixture) -> None:
     """An outage can be seen in the app's log; who was asking cannot."""
     with caplog.at_level(logging.INFO, "tollhouse"):
-        play = Play(check("ada-secret-id", "x"))
+        play = Play(entitlements("ada-secret-id"))
         play.reply(REFUSED)
     (line,) = caplog.messages
     assert "attempt 1" in line

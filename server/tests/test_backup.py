@@ -140,7 +140,7 @@ def _read_again(world: World, key: str, url: str) -> tuple[dict[str, Any], dict[
 
     with running_service(world.sandbox, url) as service:
         service.clock.set(world.service.clock.now())
-        with Tollhouse(service.url, key, retries=0, check_timeout=20) as again:
+        with Tollhouse(service.url, key, retries=0, check_timeout=20, stream=False, poll_interval=0) as again:
             at_once = {user: again.check(user, "export") for user in USERS}
             service.run(reconcile)
             service.work()

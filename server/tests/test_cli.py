@@ -203,7 +203,7 @@ def test_selling_from_a_shell(world: World, of_world: dict[str, str], run: Run, 
     key = run(of_world, "keys", "issue", "pdf-tool", "--name", "web").out.strip()
     listed = world.operator.get("/v1/admin/projects/pdf-tool/keys").json()["data"]
     assert [(one["name"], one["id"]) for one in listed] == [("web", key.split("_")[1])]
-    with Tollhouse(world.service.url, key, retries=0) as app:
+    with Tollhouse(world.service.url, key, retries=0, stream=False, poll_interval=0) as app:
         world.customer(app, "ada").buys("pdf-tool.pro.monthly")
         [subscription] = app.customer("ada").subscriptions
 
@@ -270,7 +270,7 @@ def test_keys_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -
     assert registered.is_success
 
     def works(key: str) -> bool:
-        with Tollhouse(world.service.url, key, retries=0) as app:
+        with Tollhouse(world.service.url, key, retries=0, stream=False, poll_interval=0) as app:
             try:
                 return bool(app.catalog())
             except Unauthenticated:

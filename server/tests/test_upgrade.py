@@ -174,11 +174,17 @@ def test_old_and_new_sell_side_by_side(
     with before.serving(sandbox) as old:
         assert old.put("/v1/admin/projects/pdf-tool/catalog", json=CATALOG).is_success
         key = old.post("/v1/admin/projects/pdf-tool/keys", json={"name": "test"}).json()["key"]
-        with Tollhouse(str(old.base_url), key, retries=0, check_timeout=20) as old_app, before.working():
+        with (
+            Tollhouse(str(old.base_url), key, retries=0, check_timeout=20, stream=False, poll_interval=0) as old_app,
+            before.working(),
+        ):
             buys(sandbox, old_app, "before")
             now.migrate()
             buys(sandbox, old_app, "migrated")
-            with now.serving(sandbox) as new, Tollhouse(str(new.base_url), key, retries=0, check_timeout=20) as app:
+            with (
+                now.serving(sandbox) as new,
+                Tollhouse(str(new.base_url), key, retries=0, check_timeout=20, stream=False, poll_interval=0) as app,
+            ):
                 buys(sandbox, app, "by-the-old-worker")
                 with now.working():
                     buys(sandbox, app, "side-by-side")

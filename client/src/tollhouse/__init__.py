@@ -19,6 +19,7 @@ from .answers import (
     ExplainedSource,
     Explanation,
     Feature,
+    Freshness,
     Grant,
     Metrics,
     MetricsRow,
@@ -44,6 +45,7 @@ from .errors import (
     Unreachable,
 )
 from .gates import requires
+from .outage import OutagePolicy, allow, deny, last_known_good
 from .refusals import BillingUnavailable, LimitReached, Refused, SignedOut, UpgradeRequired
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "ExplainedSource",
     "Explanation",
     "Feature",
+    "Freshness",
     "Grant",
     "InsufficientScope",
     "Invalid",
@@ -67,6 +70,7 @@ __all__ = [
     "Metrics",
     "MetricsRow",
     "NotFound",
+    "OutagePolicy",
     "Portal",
     "Price",
     "Product",
@@ -83,5 +87,8 @@ __all__ = [
     "Unreachable",
     "UpgradeRequired",
     "Value",
+    "allow",
+    "deny",
+    "last_known_good",
     "requires",
 ]

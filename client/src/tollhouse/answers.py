@@ -3,10 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 Value: TypeAlias = bool | int | float
 """What a feature is worth: True or False for a switch; a whole number for a limit, `math.inf` where it is unlimited."""
+
+Freshness: TypeAlias = Literal["live", "cached", "stale", "fallback"]
+"""How an answer is known: `live`: answered just now, or kept current by the stream; `cached`: confirmed within the last
+minute; `stale`: older, and within what the outage policy allows; `fallback`: the outage policy decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +24,15 @@ class Check:
     valid_until: datetime | None
     """When this answer ends at the latest; None is open-ended."""
     reason: str
-    """The rule that decided, for example `subscription-active` or `no-source`."""
+    """The rule that decided, for example `subscription-active` or `no-source`. Where the service could not be asked:
+    `outage-allow`, `outage-deny`, `unauthenticated`; `feature-not-found` where it knows no such feature."""
     source: str | None
     """What opens the feature: a subscription (`sub_…`), purchase (`cs_…`) or grant (`gr_…`)."""
     version: int
     """Grows with each change of the customer; an answer with a lower version is older."""
     checked_at: datetime
+    """The service's time when this was worked out. The same answer is handed out as long as it stands."""
+    freshness: Freshness = field(default="live", metadata={"wire": None})
 
     def __bool__(self) -> bool:
         return self.allowed
@@ -39,6 +46,7 @@ class Entitlements(Mapping[str, Check]):
     version: int
     checked_at: datetime
     features: Mapping[str, Check]
+    freshness: Freshness = field(default="live", metadata={"wire": None})
 
     def __getitem__(self, feature: str) -> Check:
         return self.features[feature]

@@ -1,14 +1,13 @@
 """The calls of the API, each described once for both clients: what is sent, and what comes back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 from .answers import (
     Catalog,
-    Check,
     Checkout,
     CheckoutStatus,
     Customer,
@@ -18,6 +17,7 @@ from .answers import (
     Portal,
     Synced,
 )
+from .snapshots import Snapshot
 
 T = TypeVar("T")
 
@@ -32,19 +32,16 @@ class Call(Generic[T]):
     body: Mapping[str, object] | None = None
     quick: bool = False
     """Bound by the shorter `check_timeout`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def check(user_id: str, feature: str) -> Call[Check]:
-    """May this user use this feature, and up to what value? The answer is true in a condition when allowed.
-
-    A user Tollhouse has never heard of is allowed nothing. Raises NotFound (`feature-not-found`) for a feature that is
-    not in the catalog.
-    """
-    return Call("GET", f"{_customer(user_id)}/entitlements/{_segment('feature', feature)}", Check, quick=True)
+def snapshot(user_id: str, headers: Mapping[str, str]) -> Call[Snapshot]:
+    """What the local copy is made of."""
+    return Call("GET", f"{_customer(user_id)}/snapshot", Snapshot, quick=True, headers=headers)
 
 
 def entitlements(user_id: str) -> Call[Entitlements]:
-    """Every feature of the catalog for this user, by code: one call where a page asks about several."""
+    """The same for one instant: what a service that is older than this client can tell."""
     return Call("GET", f"{_customer(user_id)}/entitlements", Entitlements, quick=True)
 
 
@@ -107,7 +104,7 @@ def open_checkout(
     Raises NotFound (`price-not-found`), Invalid (`url-not-allowed`, `validation-failed`).
     """
     wish: dict[str, object] = {
-        "user_id": _known("user_id", user_id),
+        "user_id": known("user_id", user_id),
         "price": price,
         "quantity": quantity,
         "success_url": success_url,
@@ -144,7 +141,7 @@ def open_portal(user_id: str, *, return_url: str) -> Call[Portal]:
 
     Raises NotFound (`customer-not-found`) for a user who never opened a checkout, Invalid (`url-not-allowed`).
     """
-    wish = {"user_id": _known("user_id", user_id), "return_url": return_url}
+    wish = {"user_id": known("user_id", user_id), "return_url": return_url}
     return Call("POST", "/v1/portal-sessions", Portal, wish)
 
 
@@ -154,11 +151,11 @@ def _customer(user_id: str) -> str:
 
 def _segment(name: str, value: str) -> str:
     """One path segment, whatever the app's ids look like: slashes are encoded, and `..` may not climb."""
-    encoded = quote(_known(name, value), safe="")
+    encoded = quote(known(name, value), safe="")
     return encoded.replace(".", "%2E") if encoded in (".", "..") else encoded
 
 
-def _known(name: str, value: str) -> str:
+def known(name: str, value: str) -> str:
     """An empty id is nearly always a user who is not signed in: better told here than by a 404."""
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name} must be a non-empty str, not {value!r}")

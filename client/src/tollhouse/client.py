@@ -1,21 +1,29 @@
-"""The two clients: they open connections and wait; everything else is in calls.py and protocol.py."""
+"""The two clients. They open connections and wait; what is known and what is asked is in local_copy.py and calls.py."""
 
 import asyncio
 import inspect
-import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import closing
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
-from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, get_args
 
 import httpx
 
-from . import calls
-from .calls import Call
-from .configuration import Limits, project_key, service_url
-from .protocol import NoAnswer, Request, Response, exchange
+from . import calls, forking
+from .answers import Check, Entitlements
+from .asking import ask
+from .background import Background, InThreads
+from .base import Client
+from .calls import Call, known
+from .configuration import Limits
+from .keeper import Keeper
+from .local_copy import Need
+from .outage import Policies, last_known_good
+from .protocol import exchange
+from .sending import arun, run
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,15 +55,21 @@ def _describe(method: Callable[..., object], call: Callable[P, Call[T]]) -> None
     vars(method)["__signature__"] = signature.replace(parameters=parameters, return_annotation=answer)
 
 
-class Tollhouse:
+class Tollhouse(Client):
     """Tollhouse for code that blocks: Flask, Django, scripts, threads. Keep one per process; threads may share it.
 
     `url` and `api_key` default to the environment's TOLLHOUSE_URL and TOLLHOUSE_API_KEY; ConfigurationError where there
-    is neither. Times are seconds and include all retries: `check_timeout` bounds `check` and `entitlements`, `timeout`
-    every other call, `connect_timeout` one connection. A failed connection and 429, 502, 503, 504 are repeated up to
-    `retries` times. `transport` replaces httpx's own: for a proxy, a private certificate authority, a test.
+    is neither. `check` and `entitlements` answer from a local copy. From the first of them on a thread keeps it current
+    over a stream; with `stream=False` there is no thread, and who finds a copy older than `poll_interval` seconds asks.
+    They never raise for what the service or the network does: `outage` says what then holds, for all features or by
+    feature. `snapshot_file` (or TOLLHOUSE_SNAPSHOT_FILE; "" for none) keeps the copy over restarts.
 
-    Every call may raise Unreachable and the ApiErrors of errors.py.
+    Times are seconds. A check waits for an answer at most `check_wait`, the first of a process at most `check_timeout`;
+    `timeout` bounds every other call, all retries included, `connect_timeout` one connection. A failed connection and
+    429, 502, 503, 504 are repeated up to `retries` times. `transport` replaces httpx's own: for a proxy, a private
+    certificate authority, a test.
+
+    Every other call may raise Unreachable and the ApiErrors of errors.py.
     """
 
     def __init__(
@@ -67,15 +81,63 @@ class Tollhouse:
         timeout: float = 10.0,
         connect_timeout: float = 2.0,
         retries: int = 2,
+        stream: bool = True,
+        poll_interval: float = 30.0,
+        check_wait: float = 0.05,
+        snapshot_file: str | os.PathLike[str] | None = None,
+        outage: Policies = last_known_good(),  # noqa: B008 - it is a value that does not change
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._limits = Limits(check_timeout, timeout, connect_timeout, retries)
-        self._url = service_url(url)
-        # The key lives only in the headers of the pool, which httpx masks in their repr.
-        self._http = httpx.Client(base_url=self._url, headers=_headers(project_key(api_key)), transport=transport)
+        limits = Limits(check_timeout, timeout, connect_timeout, retries, check_wait, poll_interval)
+        super().__init__(url, api_key, limits, stream, snapshot_file, outage)
+        self._transport = transport
+        self._http = self._open()
+        self._background: Background | None = None
+        self._starting = threading.Lock()
+        self._asking: dict[str, threading.Event] = {}
+        forking.tell_of_forks(self)
 
-    check = _blocking(calls.check)
-    entitlements = _blocking(calls.entitlements)
+    def check(self, user_id: str, feature: str, *, at_least: int | None = None) -> Check:
+        """May this user use this feature, and up to what value? The answer is true in a condition when allowed.
+
+        Answered from the local copy: `freshness` says how it is known. Never raises for anything the service or the
+        network does; in an outage the policy decides. A user Tollhouse has never heard of is allowed nothing, and
+        nobody is allowed a feature that is not in the catalog (`feature-not-found`). `at_least` is the version of the
+        customer that must be known already: another call's, or a notification's.
+        """
+        copy = self._copy
+        try:
+            held = copy.held[user_id]
+            check, until, epoch = held.kept[feature]
+        except (KeyError, TypeError):
+            return self._look(user_id, feature, at_least)
+        now = copy.clock()
+        if now < until and epoch == copy.epoch and (at_least is None or check.version >= at_least):
+            held.used = now
+            return check
+        return self._look(user_id, feature, at_least)
+
+    def entitlements(self, user_id: str) -> Entitlements:
+        """Every feature of the catalog for this user, by code, from the local copy; in an outage the known ones."""
+        known("user_id", user_id)
+        found, need = self._copy.look_at_all(user_id)
+        answered = self._ask(user_id, None, need)
+        return self._copy.look_at_all(user_id, answered=answered)[0] if need is Need.FIRST or answered else found
+
+    def start(self, timeout: float = 2.0) -> None:
+        """Connect now, and fail if the address or the key is wrong, rather than at the first check. Optional.
+
+        Raises Unreachable, Unauthenticated, InsufficientScope, ServerError.
+        """
+        limits = self._limits.within(timeout)
+        run(self._http, limits, exchange(calls.catalog(), limits))
+        if self._stream and not self._closed:
+            self._running().tried(timeout)
+
+    def forget(self, user_id: str) -> None:
+        """Hold nothing of this user any more, in memory or in the file: the next check asks."""
+        self._copy.forget(known("user_id", user_id))
+
     customer = _blocking(calls.customer)
     explain = _blocking(calls.explain)
     catalog = _blocking(calls.catalog)
@@ -87,7 +149,13 @@ class Tollhouse:
     open_portal = _blocking(calls.open_portal)
 
     def close(self) -> None:
-        """Close the connections; the client cannot be used afterwards."""
+        """End the thread, write the file, close the connections. Checks are answered from what is known, as it ages."""
+        self._closed = True
+        background, self._background = self._background, None
+        if background:
+            background.stop()
+        elif self._file and self._copy.changes:
+            self._file.save(self._copy)
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -98,44 +166,86 @@ class Tollhouse:
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self._url)!r})"
+    def after_fork(self, *, in_child: bool) -> None:
+        """A child has its own connections and, once it asks, its own thread or tasks."""
+        super().after_fork(in_child=in_child)
+        if in_child:
+            forking.leave(self._http, self._background)
+            self._http, self._background = self._open(), None
+            self._starting, self._asking = threading.Lock(), {}
+
+    def _open(self) -> httpx.Client:
+        return httpx.Client(base_url=self._url, headers=self._headers, transport=self._transport)
 
     def _run(self, call: Call[T]) -> T:
-        steps = exchange(call, self._limits)
-        request = next(steps)
-        while True:
-            try:
-                request = steps.send(self._send(request))
-            except StopIteration as end:
-                answer: T = end.value
-                return answer
+        answer = run(self._http, self._limits, exchange(call, self._limits))
+        self._heard(answer)
+        return answer
 
-    def _send(self, request: Request) -> Response | NoAnswer:
-        time.sleep(request.pause)
-        deadline = time.monotonic() + request.timeout
-        prepared = _prepare(self._http, request, self._limits)
+    def _look(self, user_id: str, feature: str, at_least: int | None) -> Check:
+        known("user_id", user_id)
+        known("feature", feature)
+        check, need = self._copy.look(user_id, feature, at_least)
+        if need is Need.NOTHING:
+            return check
+        answered = self._ask(user_id, at_least, need)
+        if need is Need.SOON and not answered:
+            return check
+        return self._copy.look(user_id, feature, answered=answered)[0]
 
-        def tighten(_event: str, _info: dict[str, Any]) -> None:
-            # httpx bounds each step (waiting for a connection, connecting, writing, reading) by itself; before each,
-            # every bound shrinks to what is left of the whole.
-            left = max(deadline - time.monotonic(), 0.001)
-            bounds = prepared.extensions["timeout"]
-            bounds.update({step: min(bound, left) for step, bound in bounds.items()})
+    def _ask(self, user_id: str, at_least: int | None, need: Need) -> bool:
+        """True when the service answered, just now."""
+        if need is Need.NOTHING or self._closed:
+            return False
+        if not self._stream:
+            return self._ask_here(user_id, at_least)
+        background = self._running()
+        if need is Need.SOON:
+            background.ask_soon(user_id, at_least)
+            return False
+        return background.ask(user_id, at_least, self._patience(user_id))
 
-        prepared.extensions["trace"] = tighten
+    def _ask_here(self, user_id: str, at_least: int | None) -> bool:
+        """Without a thread, who needs an answer waits for it; who needs the same waits for the same."""
+        ours = threading.Event()
+        others = self._asking.setdefault(user_id, ours)
+        if others is not ours:
+            return others.wait(self._limits.check) and not self._copy.health.away
         try:
-            with closing(self._http.send(prepared, stream=True)) as response:
-                body = b"".join(_until(deadline, response.iter_bytes()))
-        except httpx.RequestError as error:
-            return NoAnswer(error)
-        return Response(response.status_code, response.headers, body)
+            return run(self._http, self._limits, ask(self._copy, self._limits, user_id, at_least))
+        finally:
+            del self._asking[user_id]
+            ours.set()
+
+    def _running(self) -> Background:
+        background = self._background
+        if background is None or not background.alive:
+            with self._starting:
+                background = self._background
+                if background is None or not background.alive:
+                    background = self._background = Background(self._make_keeper())
+                    self._finalizer = weakref.finalize(self, background.stop, 1.0)
+        return background
+
+    def _make_keeper(self) -> Callable[[], tuple[Keeper, Callable[[], Awaitable[None]]]]:
+        """How the thread makes its keeper; it must not hold this client, or nobody would ever close it."""
+        copy, limits, file, url, headers = self._copy, self._limits, self._file, self._url, self._headers
+        transport = self._transport
+
+        def make() -> tuple[Keeper, Callable[[], Awaitable[None]]]:
+            own = transport if isinstance(transport, httpx.AsyncBaseTransport) else None
+            own = InThreads(transport) if transport and not own else own
+            http = httpx.AsyncClient(base_url=url, headers=headers, transport=own)
+            return Keeper(copy, http, limits, file), http.aclose
+
+        return make
 
 
-class AsyncTollhouse:
+class AsyncTollhouse(Client):
     """Tollhouse for asyncio: FastAPI, discord.py. Keep one per event loop; every call is awaited.
 
-    The arguments, calls, answers and errors are those of Tollhouse.
+    The arguments, calls, answers and errors are those of Tollhouse; in place of a thread there are tasks in the loop.
+    It may be made before a loop runs, and goes on in the next when its loop is closed.
     """
 
     def __init__(
@@ -147,14 +257,49 @@ class AsyncTollhouse:
         timeout: float = 10.0,
         connect_timeout: float = 2.0,
         retries: int = 2,
+        stream: bool = True,
+        poll_interval: float = 30.0,
+        check_wait: float = 0.05,
+        snapshot_file: str | os.PathLike[str] | None = None,
+        outage: Policies = last_known_good(),  # noqa: B008 - it is a value that does not change
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._limits = Limits(check_timeout, timeout, connect_timeout, retries)
-        self._url = service_url(url)
-        self._http = httpx.AsyncClient(base_url=self._url, headers=_headers(project_key(api_key)), transport=transport)
+        limits = Limits(check_timeout, timeout, connect_timeout, retries, check_wait, poll_interval)
+        super().__init__(url, api_key, limits, stream, snapshot_file, outage)
+        self._transport = transport
+        self._http = self._open()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._keeper: Keeper | None = None
+        forking.tell_of_forks(self)
 
-    check = _awaited(calls.check)
-    entitlements = _awaited(calls.entitlements)
+    async def check(self, user_id: str, feature: str, *, at_least: int | None = None) -> Check:
+        copy = self._copy
+        try:
+            held = copy.held[user_id]
+            check, until, epoch = held.kept[feature]
+        except (KeyError, TypeError):
+            return await self._look(user_id, feature, at_least)
+        now = copy.clock()
+        if now < until and epoch == copy.epoch and (at_least is None or check.version >= at_least):
+            held.used = now
+            return check
+        return await self._look(user_id, feature, at_least)
+
+    async def entitlements(self, user_id: str) -> Entitlements:
+        known("user_id", user_id)
+        found, need = self._copy.look_at_all(user_id)
+        answered = await self._ask(user_id, None, need)
+        return self._copy.look_at_all(user_id, answered=answered)[0] if need is Need.FIRST or answered else found
+
+    async def start(self, timeout: float = 2.0) -> None:  # noqa: ASYNC109 - as in Tollhouse
+        keeper, limits = self._running(), self._limits.within(timeout)
+        await arun(self._http, limits, exchange(calls.catalog(), limits))
+        if self._stream:
+            await keeper.tried(timeout)
+
+    async def forget(self, user_id: str) -> None:
+        self._copy.forget(known("user_id", user_id))
+
     customer = _awaited(calls.customer)
     explain = _awaited(calls.explain)
     catalog = _awaited(calls.catalog)
@@ -165,8 +310,18 @@ class AsyncTollhouse:
     sync_customer = _awaited(calls.sync_customer)
     open_portal = _awaited(calls.open_portal)
 
+    for _twin in (check, entitlements, start, forget):
+        _twin.__doc__ = vars(Tollhouse)[_twin.__name__].__doc__
+    del _twin
+
     async def aclose(self) -> None:
-        """Close the connections; the client cannot be used afterwards."""
+        """End the tasks, write the file, close the connections. Checks are answered from what is known, as it ages."""
+        self._closed = True
+        keeper, self._keeper = self._keeper, None
+        if keeper and self._loop is asyncio.get_running_loop():
+            await keeper.end()
+        elif self._file and self._copy.changes:
+            await asyncio.to_thread(self._file.save, self._copy)
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -177,50 +332,55 @@ class AsyncTollhouse:
     ) -> None:
         await self.aclose()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self._url)!r})"
+    def after_fork(self, *, in_child: bool) -> None:
+        """A child has its own connections and, once it asks, its own thread or tasks."""
+        super().after_fork(in_child=in_child)
+        if in_child:
+            forking.leave(self._http, self._keeper, self._loop)
+            self._http, self._keeper, self._loop = self._open(), None, None
+
+    def _open(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self._url, headers=self._headers, transport=self._transport)
 
     async def _run(self, call: Call[T]) -> T:
-        steps = exchange(call, self._limits)
-        request = next(steps)
-        while True:
-            try:
-                request = steps.send(await self._send(request))
-            except StopIteration as end:
-                answer: T = end.value
-                return answer
+        self._running()
+        answer = await arun(self._http, self._limits, exchange(call, self._limits))
+        self._heard(answer)
+        return answer
 
-    async def _send(self, request: Request) -> Response | NoAnswer:
-        await asyncio.sleep(request.pause)
-        try:
-            async with asyncio.timeout(request.timeout):
-                response = await self._http.send(_prepare(self._http, request, self._limits))
-        except (httpx.RequestError, TimeoutError) as error:
-            return NoAnswer(error)
-        return Response(response.status_code, response.headers, response.content)
+    async def _look(self, user_id: str, feature: str, at_least: int | None) -> Check:
+        known("user_id", user_id)
+        known("feature", feature)
+        check, need = self._copy.look(user_id, feature, at_least)
+        if need is Need.NOTHING:
+            return check
+        answered = await self._ask(user_id, at_least, need)
+        if need is Need.SOON and not answered:
+            return check
+        return self._copy.look(user_id, feature, answered=answered)[0]
 
+    async def _ask(self, user_id: str, at_least: int | None, need: Need) -> bool:
+        """True when the service answered, just now."""
+        if need is Need.NOTHING or self._closed:
+            return False
+        keeper = self._running()
+        if need is Need.SOON and self._stream:
+            keeper.ask_soon(user_id, at_least)
+            return False
+        return await keeper.ask(user_id, at_least, self._patience(user_id) if self._stream else None)
 
-def _until(deadline: float, parts: Iterator[bytes]) -> Iterator[bytes]:
-    """The parts of an answer that keeps arriving, up to an instant of the monotonic clock."""
-    for part in parts:
-        if time.monotonic() > deadline:
-            raise httpx.ReadTimeout("the answer was still arriving")
-        yield part
-
-
-def _headers(key: str) -> dict[str, str]:
-    return {
-        "Authorization": f"Bearer {key}",
-        "Accept": "application/json, application/problem+json",
-        "User-Agent": f"tollhouse-python/{version('tollhouse')}",
-    }
-
-
-def _prepare(http: httpx.Client | httpx.AsyncClient, request: Request, limits: Limits) -> httpx.Request:
-    return http.build_request(
-        request.method,
-        request.path,
-        headers=request.headers,
-        content=request.body,
-        timeout=httpx.Timeout(request.timeout, connect=min(limits.connect, request.timeout)),
-    )
+    def _running(self) -> Keeper:
+        """The keeper of the loop that runs. What belonged to a loop that is closed is left, and made anew."""
+        loop = asyncio.get_running_loop()
+        keeper = self._keeper
+        if keeper is not None and self._loop is loop and (keeper.running or not self._stream):
+            return keeper
+        if self._loop is not None and self._loop is not loop:
+            if self._loop.is_running():
+                raise RuntimeError("this AsyncTollhouse is used in another event loop: make one for each")
+            self._http = self._open()
+        self._loop, self._keeper = loop, Keeper(self._copy, self._http, self._limits, self._file)
+        if self._stream and not self._closed:
+            self._keeper.begin()
+            self._finalizer = weakref.finalize(self, self._keeper.abandon)
+        return self._keeper

@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 
@@ -23,12 +23,22 @@ class Limits:
     """For making one connection."""
     retries: int
     """How often a failed attempt is repeated at most."""
+    wait: float = 0.05
+    """How long one check may wait for an answer, once the process has begun."""
+    poll: float = 30.0
+    """How old a copy may become before it is asked for again, where no stream keeps it current."""
 
     def __post_init__(self) -> None:
-        if min(self.check, self.total, self.connect) <= 0:
-            raise ConfigurationError("check_timeout, timeout and connect_timeout must be more than 0 seconds")
+        if min(self.check, self.total, self.connect) <= 0 or min(self.wait, self.poll) < 0:
+            raise ConfigurationError(
+                "check_timeout, timeout and connect_timeout must be more than 0 seconds, the rest not less"
+            )
         if self.retries < 0:
             raise ConfigurationError("retries must be 0 or more")
+
+    def within(self, seconds: float) -> "Limits":
+        """The same for calls that have these seconds and no more."""
+        return replace(self, check=seconds, total=seconds)
 
 
 def service_url(url: str | None) -> httpx.URL:

@@ -34,6 +34,9 @@ class ApiError(TollhouseError):
     JSON `pointer` and a `detail`.
     """
 
+    retry_after: float = 0.0
+    """Seconds the service asks to wait before the next call; 0 where it does not say."""
+
     def __init__(
         self,
         status: int,

@@ -9,7 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 from uuid import uuid4
@@ -51,6 +51,8 @@ class Response:
     status: int
     headers: httpx.Headers
     body: bytes
+    request_id: str = ""
+    """The service's own word for it, or else ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,18 @@ def exchange(
 
     `clock` tells seconds, `chance` a number in [0, 1) for the jitter. Raises Unreachable or an ApiError.
     """
+    response = yield from attempts(call, limits, clock=clock, chance=chance)
+    return read(call.answer, response)
+
+
+def attempts(
+    call: Call[T],
+    limits: Limits,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    chance: Callable[[], float] = random.random,
+) -> Exchange[Response]:
+    """The same, up to the answer as it came: a 2xx, or a 304 to a call that says what it has."""
     deadline = clock() + (limits.check if call.quick else limits.total)
     request_id = uuid4().hex
     headers = _headers(call, request_id)
@@ -81,8 +95,8 @@ def exchange(
     attempt, pause = 0, 0.0
     while True:
         outcome = yield Request(call.method, call.path, headers, body, pause, deadline - clock() - pause)
-        if isinstance(outcome, Response) and 200 <= outcome.status < 300:
-            return _answer(call, outcome, request_id)
+        if isinstance(outcome, Response) and (200 <= outcome.status < 300 or _unchanged(call, outcome)):
+            return replace(outcome, request_id=_said_id(outcome, request_id))
         failure = _failure(outcome, request_id)
         pause = _pause(outcome, attempt, chance())
         attempt += 1
@@ -93,7 +107,7 @@ def exchange(
 
 
 def _headers(call: Call[T], request_id: str) -> dict[str, str]:
-    headers = {"X-Request-Id": request_id}
+    headers = {"X-Request-Id": request_id, **call.headers}
     if call.method == "POST":
         headers["Idempotency-Key"] = uuid4().hex
     if call.body is not None:
@@ -101,13 +115,18 @@ def _headers(call: Call[T], request_id: str) -> dict[str, str]:
     return headers
 
 
-def _answer(call: Call[T], response: Response, request_id: str) -> T:
+def _unchanged(call: Call[T], response: Response) -> bool:
+    return response.status == 304 and "If-None-Match" in call.headers
+
+
+def read(shape: type[T], response: Response) -> T:
+    """What a 2xx says. Raises ServerError for what is not the promised answer."""
     try:
-        return decode(call.answer, json.loads(response.body))
-    except ValueError as error:  # not JSON, not UTF-8, or not the promised shape
+        return decode(shape, json.loads(response.body))
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or not the promised shape
         what = str(error) if isinstance(error, Unreadable) else "the answer is not JSON"
         detail = f"this client cannot read what answered at the Tollhouse URL: {what}"
-        raise ServerError(response.status, "unreadable-answer", detail, _said_id(response, request_id)) from None
+        raise ServerError(response.status, "unreadable-answer", detail, response.request_id) from None
 
 
 def _failure(outcome: Response | NoAnswer, request_id: str) -> TollhouseError:
@@ -116,25 +135,27 @@ def _failure(outcome: Response | NoAnswer, request_id: str) -> TollhouseError:
         failure = Unreachable(f"Tollhouse did not answer: {kind}", request_id)
         failure.__cause__ = outcome.error
         return failure
-    return _problem(outcome, request_id)
+    return problem(outcome, request_id)
 
 
-def _problem(response: Response, request_id: str) -> ApiError:
+def problem(response: Response, request_id: str) -> ApiError:
     """Read a problem+json answer; a proxy's error page has a status only."""
     try:
-        problem = json.loads(response.body)
-    except ValueError:
-        problem = None
-    if not isinstance(problem, dict):
-        problem = {}
-    listed = problem.get("errors")
-    return error_class(response.status)(
+        said = json.loads(response.body)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        said = {}
+    listed = said.get("errors")
+    error = error_class(response.status)(
         response.status,
-        str(problem.get("code") or f"http-{response.status}"),
-        str(problem.get("detail") or problem.get("title") or "the answer gives no reason"),
+        str(said.get("code") or f"http-{response.status}"),
+        str(said.get("detail") or said.get("title") or "the answer gives no reason"),
         _said_id(response, request_id),
-        tuple(error for error in listed if isinstance(error, dict)) if isinstance(listed, list) else (),
+        tuple(fault for fault in listed if isinstance(fault, dict)) if isinstance(listed, list) else (),
     )
+    error.retry_after = _retry_after(response.headers)
+    return error
 
 
 def _said_id(response: Response, request_id: str) -> str:

@@ -35,6 +35,7 @@ from .answers import (
     Value,
 )
 from .client import AsyncTollhouse, Tollhouse
+from .snapshots import Snapshot, SnapshotFeature, Stretch
 from .wire import encode
 
 _URL = "http://tollhouse.test"
@@ -106,6 +107,7 @@ class FakeService(ABC):
         self.checkouts: list[OpenedCheckout] = []
         self.portals: list[OpenedPortal] = []
         self.earned: list[MetricsRow] = []
+        self._asked: dict[str, None] = {}
         self.reachable = True
         self._connect(httpx.MockTransport(self._handle))
 
@@ -115,6 +117,7 @@ class FakeService(ABC):
     def allow(self, user_id: str, feature: str, value: Value = True, *, until: datetime | None = None) -> None:
         """From now on the user may use the feature; `until` (aware) ends it."""
         self._declared(feature)
+        self._asked[feature] = None
         user = self._user(user_id)
         user.opened[feature] = (value, until)
         user.version += 1
@@ -154,6 +157,10 @@ class FakeService(ABC):
     def _user(self, user_id: str) -> _User:
         return self._users.setdefault(user_id, _User())
 
+    def _seconds(self) -> float:
+        """The test's own clock, by which copies age."""
+        return self._now().timestamp()
+
     def _handle(self, request: httpx.Request) -> httpx.Response:
         if not self.reachable:
             raise httpx.ConnectError("the fake is not reachable", request=request)
@@ -169,10 +176,8 @@ class FakeService(ABC):
         match request.method, *map(unquote, path.removeprefix("/v1/").split("/")):
             case ("GET", "customers", user_id) | ("POST", "customers", user_id, "sync"):
                 return 200, self._customer(user_id)
-            case "GET", "customers", user_id, "entitlements":
-                return 200, self._entitlements(user_id)
-            case "GET", "customers", user_id, "entitlements", feature:
-                return 200, self._check(user_id, feature)
+            case "GET", "customers", user_id, "snapshot":
+                return 200, self._snapshot(user_id)
             case "GET", "customers", user_id, "explain":
                 return 200, self._explanation(user_id, request.url.params)
             case "GET", "catalog":
@@ -199,6 +204,23 @@ class FakeService(ABC):
         if value and (until is None or (at or self._now()) < until):
             return Check(feature, True, value, until, "granted", "gr_fake", user.version, self._now())
         return Check(feature, False, False, None, "no-source", None, user.version, self._now())
+
+    def _snapshot(self, user_id: str) -> Snapshot:
+        kinds = {known.code: known.kind for known in self._catalog.features} or dict.fromkeys(self._asked, "switch")
+        opened = self._user(user_id).opened if user_id in self._users else {}
+        features = {
+            code: SnapshotFeature(
+                "switch" if isinstance(opened.get(code, (False, None))[0], bool) else "limit",
+                tuple(
+                    Stretch(value, self._now() - timedelta(days=1), until, "granted", "gr_fake")
+                    for value, until in [opened.get(code, (False, None))]
+                    if value
+                ),
+            )
+            for code in kinds
+        }
+        version = self._users[user_id].version if user_id in self._users else 0
+        return Snapshot("fake", user_id, version, self._catalog.version, self._now(), features)
 
     def _entitlements(self, user_id: str) -> Entitlements:
         user = self._users.get(user_id, _User())
@@ -266,11 +288,23 @@ class FakeTollhouse(FakeService, Tollhouse):
     """Give it to the app in place of a Tollhouse."""
 
     def _connect(self, transport: httpx.MockTransport) -> None:
-        Tollhouse.__init__(self, _URL, _KEY, retries=0, transport=transport)
+        Tollhouse.__init__(self, _URL, _KEY, retries=0, stream=False, poll_interval=0, transport=transport)
+        self._copy.clock = self._seconds
+
+    def check(self, user_id: str, feature: str, *, at_least: int | None = None) -> Check:
+        """As Tollhouse.check; without a list of features, asking about one makes it exist."""
+        self._asked.setdefault(feature)
+        return super().check(user_id, feature, at_least=at_least)
 
 
 class AsyncFakeTollhouse(FakeService, AsyncTollhouse):
     """Give it to the app in place of an AsyncTollhouse."""
 
     def _connect(self, transport: httpx.MockTransport) -> None:
-        AsyncTollhouse.__init__(self, _URL, _KEY, retries=0, transport=transport)
+        AsyncTollhouse.__init__(self, _URL, _KEY, retries=0, stream=False, poll_interval=0, transport=transport)
+        self._copy.clock = self._seconds
+
+    async def check(self, user_id: str, feature: str, *, at_least: int | None = None) -> Check:
+        """As AsyncTollhouse.check; without a list of features, asking about one makes it exist."""
+        self._asked.setdefault(feature)
+        return await super().check(user_id, feature, at_least=at_least)

@@ -31,7 +31,8 @@ def encode(value: object) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if is_dataclass(value):
-        wire = {_wire_name(field): encode(getattr(value, field.name)) for field in fields(value)}
+        said = ((_wire_name(field), getattr(value, field.name)) for field in fields(value))
+        wire = {name: encode(item) for name, item in said if name}
         if isinstance(value, Customer):
             wire.update(wire.pop("entitlements"))
         return wire
@@ -47,8 +48,10 @@ def _hints(shape: type) -> dict[str, Any]:
     return get_type_hints(shape)
 
 
-def _wire_name(field: Field[Any]) -> str:
-    return str(field.metadata.get("wire", field.name))
+def _wire_name(field: Field[Any]) -> str | None:
+    """None: the API does not say it, it is this side's own."""
+    name: str | None = field.metadata.get("wire", field.name)
+    return name
 
 
 def _read(hint: Any, raw: object, where: str) -> Any:
@@ -84,7 +87,7 @@ def _record(shape: type, raw: dict[str, object], where: str) -> Any:
     values = {}
     for field in fields(shape):
         name = _wire_name(field)
-        if name in raw:
+        if name is not None and name in raw:
             values[field.name] = _read(_hints(shape)[field.name], raw[name], f"{where}.{name}")
         elif field.default is MISSING:
             raise Unreadable(f"{where}.{name} is missing")

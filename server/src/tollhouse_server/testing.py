@@ -250,7 +250,9 @@ class World:
         slug = document["project"]
         published = self.operator.put(f"/v1/admin/projects/{slug}/catalog", json=document)
         assert published.is_success, published.text
-        self._apps.append(Tollhouse(self.service.url, self.new_key(slug), retries=0, check_timeout=20))
+        self._apps.append(
+            Tollhouse(self.service.url, self.new_key(slug), retries=0, check_timeout=20, stream=False, poll_interval=0)
+        )
         return self._apps[-1]
 
     def new_key(self, project: str) -> str:
