@@ -171,6 +171,7 @@ async def desk(database_url: str, *, pool_size: int = 12, **settings: Any) -> As
         stripe_secret_key=SecretStr("sk_test_sandbox"),
         stripe_api_base="http://stripe.test",
         database_pool_size=pool_size,
+        reread_pause_seconds=0,  # its time is the sandbox's
         **settings,
     )
     clock = DeskClock(sandbox)

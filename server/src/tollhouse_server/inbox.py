@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Exists, Row, Select, and_, delete, exists, func, literal, select, text, update
+from sqlalchemy import Row, and_, delete, func, select, text, update
 
 from .db.engine import Tx
 from .db.tables import inbox, read_number
@@ -26,6 +26,8 @@ BACKOFF_FIRST = timedelta(seconds=2)
 BACKOFF_LONGEST = timedelta(hours=4)
 ERROR_LENGTH = 2_000
 _CLAIM_LOCK = 7_263_002
+_ROWS_FOR_ONE = 4
+"""How many due events are looked at for one subject to claim: of a burst, several may be of one."""
 _id = attrgetter("id")
 
 NOT_HANDLED = "not-handled"
@@ -116,62 +118,84 @@ async def receive(tx: Tx, *events: Event) -> set[str]:
     return new_of((await tx.exec_driver_sql(STORE, tuple(columns_of(events)))).one())
 
 
-async def claim(tx: Tx, *, lease: timedelta) -> Claim | None:
-    """The subject that has waited longest, with all its pending events, for `lease`; None where nothing is due.
+_HELD = """EXISTS (
+  SELECT FROM inbox held
+  WHERE held.subject = due.subject
+    AND held.next_attempt_at IS NOT NULL  -- lets the partial index of pending subjects serve
+    AND held.lease_until > clock_timestamp()
+)"""
 
-    A subject that another worker holds is passed over, so that one customer never has two workers.
+# Several workers see the same subjects: the advisory lock, held to the commit, lets one go on with each. Rows are not
+# locked: two workers that held some of each other's subjects' rows would wait for each other.
+_DUE = f"""
+SELECT subject, pg_try_advisory_xact_lock({_CLAIM_LOCK}, hashtext(subject)) AS alone
+FROM (
+  SELECT subject, next_attempt_at FROM inbox due
+  WHERE next_attempt_at <= clock_timestamp() AND subject <> ALL (%s::text[]) AND NOT {_HELD}
+  ORDER BY next_attempt_at LIMIT %s
+) waiting
+GROUP BY subject ORDER BY min(next_attempt_at)
+"""  # noqa: S608 - constants of ours
+
+# Whether a subject is held is asked again, in a statement of its own: the first one may not have seen a lease that was
+# committed meanwhile. What is leased is due again when the lease ends, so it is in nobody's way until then.
+_LEASE = f"""
+WITH due AS MATERIALIZED (
+  SELECT subject, gen_random_uuid() AS lease, nextval('read_number') AS read, clock_timestamp() AS at,
+    (SELECT max(claimed_at) FROM inbox before WHERE before.subject = due.subject) + %s::interval AS not_before
+  FROM unnest(%s::text[]) AS due(subject)
+  WHERE NOT {_HELD}
+), too_early AS (
+  UPDATE inbox SET next_attempt_at = due.not_before FROM due
+  WHERE inbox.subject = due.subject AND inbox.next_attempt_at < due.not_before AND due.not_before > due.at
+)
+UPDATE inbox
+SET lease = due.lease, claimed_at = due.at, lease_until = due.at + %s::interval, next_attempt_at = due.at + %s::interval
+FROM due
+WHERE inbox.subject = due.subject AND inbox.next_attempt_at IS NOT NULL AND (due.not_before > due.at) IS NOT TRUE
+RETURNING inbox.subject, due.lease, due.read, inbox.id, inbox.event_id, inbox.attempts, inbox.found_by
+"""  # noqa: S608 - constants of ours
+
+
+async def claim(tx: Tx, *, lease: timedelta, pause: timedelta, most: int = 1) -> list[Claim]:
+    """The subjects that have waited longest, each with all its pending events, for `lease`; none where nothing is due.
+
+    A subject that another worker holds is passed over, so that one customer never has two workers. One that was claimed
+    less than `pause` ago becomes due when that is over: however many events come, it is read once in that time, and
+    those who have waited longer than it are before it.
     """
     passed: list[str] = []
-    while (subject := await tx.scalar(_longest_waiting(passed))) is not None:
-        # Two workers may have locked two rows of one subject; this lock, held to the commit, lets only one go on.
-        alone = await tx.scalar(select(func.pg_try_advisory_xact_lock(_CLAIM_LOCK, func.hashtext(subject))))
-        # Asked again in a statement of its own: the first one may not have seen a lease committed meanwhile.
-        if alone and not await tx.scalar(select(_is_held(literal(subject)))):
-            return await _lease(tx, subject, lease)
-        passed.append(subject)
-    return None
+    while rows := (await tx.exec_driver_sql(_DUE, (passed, most * _ROWS_FOR_ONE))).all():
+        alone = [row.subject for row in rows if row.alone][:most]
+        if alone and (claims := _claims(await tx.exec_driver_sql(_LEASE, (pause, alone, lease, lease)))):
+            return claims
+        passed += [row.subject for row in rows]
+    return []
 
 
-def _longest_waiting(passed: Sequence[str]) -> Select[Any]:
-    return (
-        select(inbox.c.subject)
-        .where(
-            inbox.c.next_attempt_at <= func.clock_timestamp(),
-            inbox.c.subject.not_in(passed),
-            ~_is_held(inbox.c.subject),
+def _claims(rows: Iterable[Row[Any]]) -> list[Claim]:
+    subjects: dict[str, list[Row[Any]]] = {}
+    for row in sorted(rows, key=_id):
+        subjects.setdefault(row.subject, []).append(row)
+    return [
+        Claim(
+            lease=events[0].lease,
+            subject=subject,
+            read=events[0].read,
+            event_ids=tuple(row.event_id for row in events),
+            attempts=min(row.attempts for row in events),
+            found=tuple(row.event_id for row in events if row.found_by is not None),
         )
-        .order_by(inbox.c.next_attempt_at)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=inbox)
-    )
+        for subject, events in subjects.items()
+    ]
 
 
-def _is_held(subject: ColumnElement[str | None]) -> Exists:
-    held = inbox.alias("held")
-    return exists().where(
-        held.c.subject == subject,
-        held.c.next_attempt_at.is_not(None),  # lets the partial index of pending subjects serve
-        held.c.lease_until > func.clock_timestamp(),
-    )
-
-
-async def _lease(tx: Tx, subject: str, lease: timedelta) -> Claim:
-    token = uuid.uuid4()
-    rows = await tx.execute(
-        update(inbox)
-        .where(inbox.c.subject == subject, inbox.c.next_attempt_at.is_not(None))
-        .values(lease=token, lease_until=func.clock_timestamp() + lease)
-        .returning(inbox.c.event_id, inbox.c.attempts, inbox.c.found_by)
-    )
-    events = rows.all()
-    return Claim(
-        lease=token,
-        subject=subject,
-        read=await next_read(tx),
-        event_ids=tuple(row.event_id for row in events),
-        attempts=min(row.attempts for row in events),
-        found=tuple(row.event_id for row in events if row.found_by is not None),
-    )
+async def until_next(tx: Tx) -> timedelta | None:
+    """How long until the next event is due that is not due yet; None where there is none."""
+    pending = inbox.c.next_attempt_at
+    next_one = select(func.min(pending) - func.clock_timestamp()).where(pending > func.clock_timestamp())
+    found: timedelta | None = await tx.scalar(next_one)
+    return found
 
 
 async def next_read(tx: Tx) -> int:

@@ -45,19 +45,33 @@ class Pipeline:
     max_attempts: int
     lease: timedelta
     """How long one customer may take."""
+    pause: timedelta
+    """How long after a claim of a customer's events the next one comes at the earliest."""
 
     async def process_next(self) -> bool:
-        """Does all pending work of the customer that has waited longest; False where nothing is due.
+        """Does all pending work of the customer that has waited longest; False where nothing is due."""
+        claims = await self.claim(most=1)
+        for claim in claims:
+            await self.work_on(claim)
+        return bool(claims)
 
-        Every way it can end leaves a trace in the inbox; killed anywhere, the lease runs out and another takes over.
-        """
+    async def claim(self, *, most: int) -> list[Claim]:
+        """The customers that have waited longest, for whoever works on each of them at once."""
         async with self.database.transaction() as tx:
-            claim = await inbox.claim(tx, lease=self.lease)
-        if claim is None:
-            return False
+            return await inbox.claim(tx, lease=self.lease, pause=self.pause, most=most)
+
+    async def until_next(self) -> timedelta | None:
+        """How long until there is something to do that is not due yet; None where there is nothing."""
+        async with self.database.statement() as tx:
+            return await inbox.until_next(tx)
+
+    async def work_on(self, claim: Claim) -> None:
+        """Every way it can end leaves a trace in the inbox; killed anywhere, the lease runs out and another takes over.
+
+        Raises only what PostgreSQL raises where it cannot even say that.
+        """
         with logs.concerning(subject=claim.subject, events=claim.event_ids):
             await self._work_on(claim)
-        return True
 
     async def _work_on(self, claim: Claim) -> None:
         started = time.perf_counter()

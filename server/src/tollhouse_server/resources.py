@@ -49,6 +49,7 @@ class Resources:
             self.refresh,
             max_attempts=self.settings.event_max_attempts,
             lease=timedelta(seconds=self.settings.claim_lease_seconds),
+            pause=timedelta(seconds=self.settings.reread_pause_seconds),
         )
 
     @property

@@ -107,6 +107,13 @@ class Settings(BaseSettings):
         description="How long a worker may take for one customer before another takes over; let it be longer than "
         "Stripe may take to answer.",
     )
+    reread_pause_seconds: float = Field(
+        1,
+        ge=0,
+        le=60,
+        description="How long after one re-read of a customer the next one is made at the earliest: what Stripe tells "
+        "meanwhile waits for it. The first event of a customer never waits.",
+    )
     reconcile_catch_up_seconds: int = Field(
         300,
         ge=0,

@@ -355,6 +355,7 @@ def running_service(
         secret_key=SecretStr("a-secret-key-for-tests-and-nothing-else"),
         notifications_allow_private=True,
         database_pool_size=5,
+        reread_pause_seconds=0,  # a test's customers do in a second what others do in a year
         # What the tests of a process ask in a second no app asks of one service.
         rate_limit_reads=100_000,
         rate_limit_writes=100_000,

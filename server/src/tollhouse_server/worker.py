@@ -17,7 +17,7 @@ from .audit import anchors, trail
 from .commands.finish_checkouts import finish_checkouts
 from .commands.open_checkout import CheckoutDesk
 from .db.engine import conninfo
-from .pipeline import Pipeline
+from .inbox import Claim
 from .reconcile import Kind
 from .resources import Resources
 from .telemetry import JOB_LAST_SUCCESS, JOB_SECONDS, JOBS
@@ -43,6 +43,7 @@ class Worker:
         self._id = f"{socket.gethostname()}-{os.getpid()}"
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
+        self._in_hand = 0
         self._wakes = {outbox.CHANNEL: resources.courier.wake, inbox.CHANNEL: self._wake}
 
     def stop(self) -> None:
@@ -55,8 +56,7 @@ class Worker:
         ear = asyncio.create_task(self._listen())
         try:
             async with asyncio.TaskGroup() as loops:
-                for _ in range(self._resources.settings.worker_concurrency):
-                    loops.create_task(self._drain(self._pipeline))
+                loops.create_task(self._work())
                 loops.create_task(self._resources.courier.run(self._stopping))
                 loops.create_task(self._every("refresh", REFRESH_EVERY, self._refresh_all))
                 loops.create_task(
@@ -72,18 +72,41 @@ class Worker:
             with contextlib.suppress(asyncio.CancelledError):
                 await ear
 
-    async def _drain(self, pipeline: Pipeline) -> None:
-        """Works while there is work, then waits to be woken."""
-        while not self._stopping.is_set():
-            self._wake.clear()
-            try:
-                if await pipeline.process_next():
-                    continue
-                pause = POLL_EVERY
-            except Exception:  # the database is away: what is claimed comes free when its lease ends
-                log.exception("the pipeline cannot work")
-                pause = AFTER_ERROR
-            await self._wait(self._wake, pause)
+    async def _work(self) -> None:
+        """Takes up customers as long as some are due and a hand is free; else waits to be woken."""
+        async with asyncio.TaskGroup() as hands:
+            while not self._stopping.is_set():
+                self._wake.clear()
+                try:
+                    pause = await self._take_up(hands)
+                except Exception:  # the database is away: what is claimed comes free when its lease ends
+                    log.exception("the pipeline cannot work")
+                    pause = AFTER_ERROR
+                if pause is not None:
+                    await self._wait(self._wake, pause)
+
+    async def _take_up(self, hands: asyncio.TaskGroup) -> timedelta | None:
+        """Gives each free hand a customer; returns how long there is nothing to take up, None: there may be more."""
+        free = self._resources.settings.worker_concurrency - self._in_hand
+        if not free:
+            return POLL_EVERY  # a hand that comes free wakes
+        claims = await self._pipeline.claim(most=free)
+        for claim in claims:
+            self._in_hand += 1
+            hands.create_task(self._work_on(claim))
+        if claims:
+            return None
+        return min(await self._pipeline.until_next() or POLL_EVERY, POLL_EVERY)
+
+    async def _work_on(self, claim: Claim) -> None:
+        try:
+            await self._pipeline.work_on(claim)
+        except Exception:  # the database is away: the lease ends, and somebody takes the customer up again
+            log.exception("the pipeline cannot work")
+            await self._wait(self._stopping, AFTER_ERROR)
+        finally:
+            self._in_hand -= 1
+            self._wake.set()
 
     async def _finish_checkouts(self) -> None:
         resources = self._resources

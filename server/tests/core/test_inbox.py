@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -28,14 +29,15 @@ async def receive(database: Database, *events: Event) -> set[str]:
 LEASE = timedelta(seconds=60)
 
 
-async def claim(database: Database, *, lease: timedelta = LEASE) -> Claim | None:
+async def claim(
+    database: Database, *, lease: timedelta = LEASE, pause: timedelta = timedelta(0), most: int = 1
+) -> list[Claim]:
     async with database.transaction() as tx:
-        return await inbox.claim(tx, lease=lease)
+        return await inbox.claim(tx, lease=lease, pause=pause, most=most)
 
 
 async def claimed(database: Database, *, lease: timedelta = LEASE) -> Claim:
-    found = await claim(database, lease=lease)
-    assert found is not None
+    [found] = await claim(database, lease=lease)
     return found
 
 
@@ -66,7 +68,7 @@ async def test_a_type_that_changes_nothing_is_kept_and_done(database: Database, 
     await receive(database, event(None, type="balance.available"))
     [row] = await rows(database)
     assert (row.state, row.outcome, row.next_attempt_at) == ("settled", "not-handled", None)
-    assert await claim(database) is None
+    assert await claim(database) == []
 
 
 async def test_any_json_text_can_be_stored(database: Database, event: Events) -> None:
@@ -104,7 +106,7 @@ async def test_a_burst_is_one_claim(database: Database, event: Events) -> None:
     assert found.subject == "cus_ada" and len(found.event_ids) == 5
     other = await claimed(database)
     assert other.subject == "cus_bob" and other.read > found.read
-    assert await claim(database) is None
+    assert await claim(database) == []
 
 
 async def test_an_event_that_comes_during_the_work_waits_for_its_own_turn(database: Database, event: Events) -> None:
@@ -112,7 +114,7 @@ async def test_an_event_that_comes_during_the_work_waits_for_its_own_turn(databa
     await receive(database, event())
     first = await claimed(database)
     await receive(database, event())
-    assert await claim(database) is None
+    assert await claim(database) == []
     async with database.transaction() as tx:
         await inbox.settle(tx, first, inbox.APPLIED)
     assert (await claimed(database)).event_ids == ("evt_2",)
@@ -129,10 +131,11 @@ async def test_workers_never_share_a_customer_and_starve_none(database: Database
 
     async def work() -> None:
         while len(done) < len(events):
-            found = await claim(database)
-            if found is None:
+            claims = await claim(database)
+            if not claims:
                 await asyncio.sleep(0)
                 continue
+            [found] = claims
             assert found.subject not in in_hand
             in_hand.add(found.subject)
             await asyncio.sleep(0)
@@ -154,8 +157,86 @@ async def test_one_customer_under_work_holds_up_nobody(database: Database, event
     """A customer that came first with many events and is still being worked on does not keep the next one waiting."""
     await receive(database, *(event("cus_busy") for _ in range(30)), event("cus_next"))
     async with database.transaction() as held:
-        assert (await inbox.claim(held, lease=LEASE)).subject == "cus_busy"  # type: ignore[union-attr]  # not even committed
+        [busy] = await inbox.claim(held, lease=LEASE, pause=timedelta(0))
+        assert busy.subject == "cus_busy"  # not even committed
         assert (await claimed(database)).subject == "cus_next"
+
+
+async def test_several_customers_are_claimed_at_once(database: Database, event: Events) -> None:
+    """Those who have waited longest, each with all its events and a read of its own; the rest by the next claim."""
+    subjects = [f"cus_{number}" for number in range(5)]
+    for subject in subjects:  # each at an instant of its own
+        await receive(database, event(subject), event(subject))
+    first, rest = await claim(database, most=3), await claim(database, most=3)
+    assert {one.subject for one in first} == set(subjects[:3]) and {one.subject for one in rest} == set(subjects[3:])
+    assert all(len(one.event_ids) == 2 for one in (*first, *rest))
+    assert len({one.read for one in (*first, *rest)}) == len({one.lease for one in (*first, *rest)}) == 5
+
+
+MINUTE = timedelta(minutes=1)
+
+
+async def a_minute_passes(database: Database) -> None:
+    async with database.transaction() as tx:
+        await tx.execute(
+            text("UPDATE inbox SET claimed_at = claimed_at - :by, next_attempt_at = next_attempt_at - :by"),
+            {"by": MINUTE},
+        )
+
+
+async def test_one_customer_is_not_read_twice_within_the_pause(database: Database, event: Events) -> None:
+    """The first event goes at once. What comes after its claim waits for the end of the pause, is told to be due then,
+    and is one further read, however much it is; what is replayed waits like any other."""
+    await receive(database, event())
+    [first] = await claim(database, pause=MINUTE)
+    await receive(database, event())  # while it is being read
+    assert await claim(database, pause=MINUTE) == []
+    async with database.transaction() as tx:
+        await inbox.settle(tx, first, inbox.APPLIED)
+        await inbox.replay(tx, "evt_1")
+    await receive(database, event(), event("cus_other"))
+    [other] = await claim(database, pause=MINUTE, most=5)
+    assert other.subject == "cus_other" and await claim(database, pause=MINUTE) == []
+    async with database.transaction() as tx:
+        await inbox.settle(tx, other, inbox.APPLIED)
+        left = await inbox.until_next(tx)
+        assert left is not None and MINUTE - timedelta(seconds=10) < left <= MINUTE
+    assert {row.next_attempt_at - row.claimed_at for row in await rows(database) if row.event_id == "evt_1"} == {MINUTE}
+    await a_minute_passes(database)
+    [again] = await claim(database, pause=MINUTE)
+    assert again.event_ids == ("evt_1", "evt_2", "evt_3")
+
+
+async def test_who_backs_off_longer_than_the_pause_is_not_called_sooner(database: Database, event: Events) -> None:
+    """The pause delays what is due; it brings nothing forward."""
+    await receive(database, event())
+    [found] = await claim(database, pause=MINUTE)
+    async with database.transaction() as tx:
+        await inbox.defer(tx, found, RuntimeError("away"))
+        await tx.execute(text("UPDATE inbox SET next_attempt_at = now() + interval '1 hour'"))
+    await receive(database, event())
+    assert await claim(database, pause=MINUTE) == []
+    [deferred, fresh] = await rows(database)
+    assert deferred.next_attempt_at - fresh.next_attempt_at > MINUTE * 58
+
+
+async def test_a_busy_customer_starves_nobody(database: Database, event: Events) -> None:
+    """One customer has a new event after every claim of anybody's. All the others have their turn before its second
+    one, and it has its own as often as the pause allows."""
+    pause, others = timedelta(seconds=0.2), [f"cus_{number}" for number in range(12)]
+    await receive(database, event("cus_busy"))
+    await receive(database, *(event(subject) for subject in others))
+    turns: list[str] = []
+    while turns.count("cus_busy") < 3:
+        for found in await claim(database, pause=pause, most=4):
+            turns.append(found.subject)
+            async with database.transaction() as tx:
+                await inbox.settle(tx, found, inbox.APPLIED)
+        await receive(database, event("cus_busy"))
+    assert turns[0] == "cus_busy" and set(turns[:-2]) == {"cus_busy", *others}
+    assert [turns.count(subject) for subject in others] == [1] * 12
+    claims = sorted({row.claimed_at for row in await rows(database) if row.subject == "cus_busy" and row.claimed_at})
+    assert all(later - earlier >= pause for earlier, later in pairwise(claims))
 
 
 async def test_a_lease_that_ran_out_is_taken_over(database: Database, event: Events) -> None:
@@ -177,7 +258,8 @@ async def test_backing_off_grows_and_spreads(database: Database, event: Events) 
     await receive(database, *(event(f"cus_{number}") for number in range(5)))
     waits = []
     for attempt in range(15):
-        while (found := await claim(database)) is not None:
+        while claims := await claim(database):
+            [found] = claims
             async with database.transaction() as tx:
                 await inbox.defer(tx, found, ValueError(f"no \x00 answer, try {attempt}"))
         async with database.transaction() as tx:
@@ -199,7 +281,7 @@ async def test_a_deferred_event_goes_with_the_next_of_its_customer(database: Dat
     found = await claimed(database)
     async with database.transaction() as tx:
         await inbox.defer(tx, found, RuntimeError("away"))
-    assert await claim(database) is None
+    assert await claim(database) == []
     await receive(database, event())
     assert sorted((await claimed(database)).event_ids) == ["evt_1", "evt_2"]
 

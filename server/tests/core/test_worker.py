@@ -32,6 +32,7 @@ def environment(world: World, stripe: str, **more: str) -> dict[str, str]:
         "STRIPE_WEBHOOK_SECRET": settings.stripe_webhook_secret.get_secret_value(),
         "STRIPE_API_BASE": stripe,
         "LOG_LEVEL": "ERROR",
+        "REREAD_PAUSE_SECONDS": "0",  # what happens within a second is what they are about
         # What these tests see done, the events did.
         "RECONCILE_CATCH_UP_SECONDS": "0",
         "RECONCILE_SWEEP_SECONDS": "0",

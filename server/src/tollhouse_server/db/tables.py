@@ -225,6 +225,7 @@ inbox = Table(
     Column("next_attempt_at", Instant),
     Column("lease", Uuid),
     Column("lease_until", Instant),
+    Column("claimed_at", Instant),  # last; the subject's next claim is no sooner than the pause after it
     Column("error", Text),
     Column("settled_at", Instant),
     Column("found_by", Text),  # the reconciliation that found it missing; null: its webhook came
@@ -235,6 +236,7 @@ inbox = Table(
     CheckConstraint("(state = 'settled') = (outcome IS NOT NULL)", name="settled_has_outcome"),
     Index("inbox_pending_idx", "next_attempt_at", postgresql_where=text("next_attempt_at IS NOT NULL")),
     Index("inbox_pending_subject_idx", "subject", postgresql_where=text("next_attempt_at IS NOT NULL")),
+    Index("inbox_claimed_idx", "subject", "claimed_at", postgresql_where=text("claimed_at IS NOT NULL")),
     Index("inbox_buried_idx", "id", postgresql_where=text("state = 'buried'")),
 )
 
