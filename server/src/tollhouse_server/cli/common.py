@@ -85,21 +85,32 @@ def with_records(settings: Settings, look: Callable[[Records], Awaitable[Answer]
     return _concerning(look, opened)
 
 
-def with_resources(settings: Settings, run: "Callable[[Resources], Awaitable[Answer]]") -> Answer:
-    """For a verb that changes something, or asks Stripe."""
+def with_resources(
+    settings: Settings,
+    run: "Callable[[Resources], Awaitable[Answer]]",
+    *,
+    loop: "Callable[[], asyncio.AbstractEventLoop] | None" = None,
+) -> Answer:
+    """For a verb that changes something, or asks Stripe. `loop` makes the event loop, where it is not asyncio's own."""
     from ..resources import open_resources
 
     async def opened() -> Answer:
         async with open_resources(settings) as resources:
             return await run(resources)
 
-    return _concerning(run, opened)
+    return _concerning(run, opened, loop=loop)
 
 
-def _concerning(of_verb: Callable[..., object], run: Callable[[], Coroutine[object, object, Answer]]) -> Answer:
+def _concerning(
+    of_verb: Callable[..., object],
+    run: Callable[[], Coroutine[object, object, Answer]],
+    *,
+    loop: "Callable[[], asyncio.AbstractEventLoop] | None" = None,
+) -> Answer:
     """Runs, with the verb in each line of the log: the function in which `of_verb` is defined."""
-    with concerning(command=of_verb.__qualname__.partition(".")[0], run_id=new_run_id()):
-        return asyncio.run(run())
+    told = concerning(command=of_verb.__qualname__.partition(".")[0], run_id=new_run_id())
+    with told, asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(run())
 
 
 async def find_project(tx: Tx, slug: str) -> Project:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +44,16 @@ def work() -> None:
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)
         await worker.run()
 
-    with_resources(settings, run)
+    with_resources(settings, run, loop=_fast_loop())
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The loop that uvicorn takes too, a third faster with this many small requests; Windows has none."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return None
+    return new_event_loop
 
 
 @app.command("dev")
