@@ -7,9 +7,7 @@ from fastapi import FastAPI
 
 from .api import openapi, problems, service, v1
 from .api.context import Context
-from .api.envelope import HEADERS, Envelope
-from .api.fast_lane import FastLane, checks_first
-from .api.protocol import FAST_LANE
+from .api.envelope import Envelope
 from .api.rate_limits import rate_limits
 from .api.stripe_webhook import events_first
 from .clock import Clock
@@ -27,7 +25,6 @@ sells. Every error is `application/problem+json` with a stable `code` and a sent
 def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
     """The service. Raises SettingsInvalid at once where it could not be served safely. `clock` is for tests."""
     secrets = settings.webhook_secrets
-    lane = FastLane(log_share=settings.log_checks_share, security=HEADERS)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -36,9 +33,8 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
             resources.announcements.listening(),
             resources.changes.running(),
         ):
-            lane.context = app.state.context = _context(resources, secrets)
+            app.state.context = _context(resources, secrets)
             yield
-            lane.context = None
 
     app = FastAPI(
         title="Tollhouse",
@@ -55,10 +51,9 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
     service.serve_docs(app)
     return Envelope(
         app,
-        inner=checks_first(lane, events_first(app)),
+        inner=events_first(app),
         log_share=settings.log_checks_share,
         most_at_once=settings.max_requests_in_flight,
-        for_server={FAST_LANE: lane},
     )
 
 

@@ -23,7 +23,7 @@ class Settings(BaseSettings):
         None, description="Redis ≥ 6.2 or Valkey ≥ 7.2, as in `redis://host:6379/0`. Absent: no second cache tier."
     )
     cache_in_process: bool = Field(
-        True,
+        False,
         description="Let each process of `tollhouse serve` keep what it read for up to a second.",
     )
     stripe_secret_key: SecretStr = Field(description="The account's secret key, `sk_test_…` or `sk_live_…`.")

@@ -168,11 +168,7 @@ class RunningService:
         """Runs `job` beside the service, in its event loop and on its database."""
 
         async def awaited() -> Result:
-            done = await job(self._resources)
-            # The service hears of it from PostgreSQL, within milliseconds for which no test should have to wait.
-            if (local := self._app.app.state.context.cache.local) is not None:
-                local.clear()
-            return done
+            return await job(self._resources)
 
         return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result(60)
 

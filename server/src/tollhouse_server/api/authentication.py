@@ -145,7 +145,7 @@ async def _known(ctx: Context, given: str, *, anew: bool) -> KnownKey | None:
         return None
     if not used_lately(known, now):
         if ctx.cache.local is not None:  # before it is done, so that it is done once
-            ctx.cache.local.keep_key(parsed.hash, replace(known, last_used_at=now, at_hand={}))
+            ctx.cache.local.keep_key(parsed.hash, replace(known, last_used_at=now))
         await _leave_minute(ctx, known.id, now)
     return known
 

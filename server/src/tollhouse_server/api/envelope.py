@@ -35,7 +35,7 @@ _ROUTINE = frozenset(
         "/v1/customers/{user_id}/entitlements/{feature}",
     }
 )
-HEADERS = [
+_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (
         b"content-security-policy",
@@ -56,24 +56,20 @@ class Envelope:
         log_share: float = 1.0,
         most_at_once: int = 200,
         bounds: Callable[[Scope], Bounds] = bounds_of,
-        for_server: Mapping[str, Any] | None = None,
     ) -> None:
         """`log_share` is the share of the successful checks and probes that get a line in the log.
 
         `inner` is what answers; `app` itself, whose routes are told apart in metrics, where nothing is named.
-        `for_server` is put into the lifespan's state, where the server's protocol finds it.
         """
         self.app, self.inner = app, inner or app
         self.bounds, self.lanes = bounds, Lanes(most_at_once)
-        self._log_share, self._for_server = log_share, for_server
+        self._log_share = log_share
         self.templates: Mapping[Any, str | None] = {
             one.endpoint: one.path for one in iter_route_contexts(app.routes) if one.endpoint
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            if self._for_server and isinstance(scope.get("state"), dict):
-                scope["state"].update(self._for_server)
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
@@ -193,7 +189,7 @@ class _Exchange:
         present = {name for name, _ in headers}
         headers.append((b"x-request-id", self._request_id.encode()))
         headers.extend(self._scope["state"].get("headers", ()))
-        headers.extend(pair for pair in HEADERS if pair[0] not in present)
+        headers.extend(pair for pair in _HEADERS if pair[0] not in present)
         message["headers"] = headers
 
     def _route(self) -> str:

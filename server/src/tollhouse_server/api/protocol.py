@@ -7,12 +7,9 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..domain.errors import Problem
-from . import problems
 from .bounds import HEADERS_LIMIT, REQUEST_SECONDS, HeadersTooLarge, RequestTimeout
-from .fast_lane import FastLane, Said, plainly_said
+from .problems import answer
 
-FAST_LANE = "fast_lane"
-"""Under this name the lifespan's state has the FastLane."""
 LINGER_SECONDS = 1.0
 """How long a sender who was refused may take to notice."""
 
@@ -27,17 +24,12 @@ class MalformedRequest(Problem):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses what never becomes a request, as a problem like any other; answers at once what the fast lane can.
+    """Refuses what never becomes a request, as a problem like any other.
 
     A header section that has arrived whole is measured exactly by the envelope; here one is cut that does not end.
     """
 
     seconds = REQUEST_SECONDS
-    _answered = False
-    """Whether the request that is being taken in has had its answer, and needs no cycle of uvicorn's."""
-    _headers: list[tuple[bytes, bytes]] | None = None
-    _said: Said | None = None
-    """What these headers say, the last ones that were looked at."""
     _pending = 0
     """Bytes of a header section that have come since the read in which it began."""
     _within = False
@@ -46,8 +38,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # With a limit of connections uvicorn itself must see every request.
-        self._lane: FastLane | None = self.app_state.get(FAST_LANE) if self.limit_concurrency is None else None
         self._wait()
 
     def data_received(self, data: bytes) -> None:
@@ -70,33 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._within = False
         self._stop_waiting()
-        if self._lane is not None and self._is_next():
-            if self.headers != self._headers:  # most callers say the same in every request
-                self._headers, self._said = self.headers, plainly_said(self.headers)
-            answer = self._said and self._lane.answer(self.url, self._said, self.server_state.default_headers)
-            if answer is not None:
-                self._answered = True
-                self.transport.write(answer)
-                return
         super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        if self._answered:
-            self._answered = False
-            self.on_response_complete()  # as uvicorn's cycle ends: counted, and the connection kept for the next
-        else:
-            super().on_message_complete()
-
-    def _is_next(self) -> bool:
-        """Whether a GET may be answered now: after what was asked before it, to somebody who reads and stays."""
-        return (
-            (self.cycle is None or self.cycle.response_complete)
-            and self.parser.get_method() == b"GET"
-            and self.parser.get_http_version() == "1.1"
-            and self.parser.should_keep_alive()
-            and not self.flow.write_paused
-            and not self.transport.is_closing()
-        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -124,7 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         request_id = f"req_{secrets.token_hex(12)}"
-        response = problems.answer(problem, request_id, {"X-Request-Id": request_id, "Connection": "close"})
+        response = answer(problem, request_id, {"X-Request-Id": request_id, "Connection": "close"})
         head = b"".join(b"%s: %s\r\n" % pair for pair in response.raw_headers)
         reason = b"HTTP/1.1 %d \r\n" % problem.status
         self.transport.write(reason + head + b"\r\n" + bytes(response.body))
