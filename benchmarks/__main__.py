@@ -6,27 +6,12 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NOT_ONE = {
-    "__init__",
-    "__main__",
-    "account",
-    "bare",
-    "bare_insert",
-    "chart",
-    "harness",
-    "load",
-    "machine",
-    "processes",
-    "report",
-    "shop",
-}
-"""What is here beside the benchmarks, which are all other modules."""
 MINUTES, MINUTES_LARGE = 10, 60
 """After which a benchmark is ended; none takes so long by itself."""
 
 
 def main() -> int:
-    names = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in NOT_ONE)
+    names = sorted(path.stem for path in HERE.glob("[!_]*.py") if "Scale.asked(" in path.read_text())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help="a first look; writes no results")

@@ -251,10 +251,9 @@ def show(outcome: Comparison) -> None:
     for heading in ("", outcome.unit, "half of the rounds", "ratio", "half of the rounds", *further):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for one in outcome.subjects:
-        ratio = [f"{one.ratio.median:.2f}", f"{one.ratio.low:.2f} to {one.ratio.high:.2f}"] if one.ratio else ["", ""]
+        ratio = [short_number(one.ratio.median), _spread(one.ratio)] if one.ratio else ["", ""]
         also = [short_number(one.also[name].median) if name in one.also else "" for name in further]
-        spread = f"{short_number(one.value.low)} to {short_number(one.value.high)}"
-        table.add_row(one.name, short_number(one.value.median), spread, *ratio, *also)
+        table.add_row(one.name, short_number(one.value.median), _spread(one.value), *ratio, *also)
     console.print(table)
     for told in outcome.targets:
         console.print(target_in_words(told) + (": met" if told["met"] else ": NOT met"), highlight=False)
@@ -271,6 +270,10 @@ def short_number(value: float) -> str:
     if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.{1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 3}f}"
+
+
+def _spread(figure: Figure) -> str:
+    return f"{short_number(figure.low)} to {short_number(figure.high)}"
 
 
 def _subject(name: str, turns: list[Measured], reference: list[Measured] | None, itself: bool) -> Subject:

@@ -51,10 +51,12 @@ class Shop:
     environment: dict[str, str]
     """The settings of its processes."""
 
-    def serve(self, *, core: int | None = SERVER_CORE, **environment: str) -> AbstractContextManager[Served]:
-        """`tollhouse serve` on a free port, with these settings beside or instead: `REDIS_URL=…`."""
+    def serve(
+        self, *, core: int | None = SERVER_CORE, port: int | None = None, **environment: str
+    ) -> AbstractContextManager[Served]:
+        """`tollhouse serve` on that port or a free one, with these settings beside or instead: `REDIS_URL=…`."""
         command = [sys.executable, "-m", "tollhouse_server.cli", "serve"]
-        return serving(command, self.environment | environment, core=core)
+        return serving(command, self.environment | environment, core=core, port=port)
 
     def work(self, *, core: int | None = SERVER_CORE, **environment: str) -> AbstractContextManager[Process]:
         """`tollhouse work`, likewise."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reliability.figures import Figures, Run, Scale, chosen_seed, silence
 
-RUNS = ("crash", "permutations", "unknown_outcomes", "tenancy", "audit_chain", "notifications", "fuzz")
+RUNS = ("crash", "permutations", "burst", "unknown_outcomes", "tenancy", "audit_chain", "notifications", "fuzz")
 RESULTS = Path(__file__).with_name("figures.jsonl")
 
 

@@ -165,13 +165,14 @@ async def desk(database_url: str, *, pool_size: int = 12, **settings: Any) -> As
     sandbox = Sandbox("http://stripe.test")
     sandbox.freeze(True)
     wire = Wire(build_app(sandbox))
+    # A customer's time is the sandbox's, in which a second is nothing.
+    settings = {"reread_pause_seconds": 0, **settings}
     told = Settings(
         _env_file=None,
         database_url=SecretStr(database_url),
         stripe_secret_key=SecretStr("sk_test_sandbox"),
         stripe_api_base="http://stripe.test",
         database_pool_size=pool_size,
-        reread_pause_seconds=0,  # its time is the sandbox's
         **settings,
     )
     clock = DeskClock(sandbox)

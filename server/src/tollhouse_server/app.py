@@ -2,15 +2,22 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 
 from .api import openapi, problems, service, v1
+from .api.authentication import still_good
 from .api.context import Context
-from .api.envelope import Envelope
+from .api.envelope import HEADERS, Envelope
+from .api.fan_out import FanOut
+from .api.fast_lane import FastLane, checks_first
+from .api.protocol import END_STREAMS, FAST_LANE
 from .api.rate_limits import rate_limits
 from .api.stripe_webhook import events_first
 from .clock import Clock
+from .domain.scopes import Scope
 from .passwords import Passwords
 from .resources import Resources, open_resources
 from .settings import Settings
@@ -25,16 +32,26 @@ sells. Every error is `application/problem+json` with a stable `code` and a sent
 def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
     """The service. Raises SettingsInvalid at once where it could not be served safely. `clock` is for tests."""
     secrets = settings.webhook_secrets
+    lane = FastLane(log_share=settings.log_checks_share, security=HEADERS)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with (
             open_resources(settings, clock=clock) as resources,
             resources.announcements.listening(),
             resources.changes.running(),
         ):
-            app.state.context = _context(resources, secrets)
-            yield
+            fan_out = FanOut(
+                resources.database,
+                resources.changes,
+                resources.clock,
+                partial(still_good, resources.database, Scope.CHECK),
+                heartbeat_seconds=settings.stream_heartbeat_seconds,
+            )
+            async with fan_out.running():
+                lane.context = app.state.context = _context(resources, fan_out, secrets)
+                yield {END_STREAMS: fan_out.end}
+                lane.context = None
 
     app = FastAPI(
         title="Tollhouse",
@@ -51,13 +68,15 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
     service.serve_docs(app)
     return Envelope(
         app,
-        inner=events_first(app),
+        inner=checks_first(lane, events_first(app)),
         log_share=settings.log_checks_share,
         most_at_once=settings.max_requests_in_flight,
+        most_streams=settings.max_streams,
+        for_server={FAST_LANE: lane},
     )
 
 
-def _context(resources: Resources, secrets: tuple[str, ...]) -> Context:
+def _context(resources: Resources, fan_out: FanOut, secrets: tuple[str, ...]) -> Context:
     settings = resources.settings
     admin = settings.admin_api_key
     return Context(
@@ -65,6 +84,7 @@ def _context(resources: Resources, secrets: tuple[str, ...]) -> Context:
         cache=resources.cache,
         changes=resources.changes,
         intake=resources.intake,
+        fan_out=fan_out,
         stripe=resources.stripe,
         pipeline=resources.pipeline,
         clock=resources.clock,

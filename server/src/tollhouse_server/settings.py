@@ -23,7 +23,7 @@ class Settings(BaseSettings):
         None, description="Redis ≥ 6.2 or Valkey ≥ 7.2, as in `redis://host:6379/0`. Absent: no second cache tier."
     )
     cache_in_process: bool = Field(
-        False,
+        True,
         description="Let each process of `tollhouse serve` keep what it read for up to a second.",
     )
     stripe_secret_key: SecretStr = Field(description="The account's secret key, `sk_test_…` or `sk_live_…`.")
@@ -63,6 +63,20 @@ class Settings(BaseSettings):
         le=10_000,
         description="Reads that each process answers at a time; half as many changes and a quarter as many of Stripe's "
         "events. What comes beyond is told to come again (503 `overloaded`).",
+    )
+    max_streams: int = Field(
+        500,
+        ge=1,
+        le=20_000,
+        description="Streams (`GET /v1/stream`) that each process holds open at a time: one for each process of an "
+        "app. They take no places of other requests.",
+    )
+    stream_heartbeat_seconds: float = Field(
+        15,
+        gt=0,
+        le=60,
+        description="How often a stream says that nothing was missed. Keep it below the time after which proxies in "
+        "between close a connection on which nothing comes.",
     )
     rate_limit_reads: float = Field(
         2_000,

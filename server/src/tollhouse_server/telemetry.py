@@ -128,6 +128,24 @@ STRIPE_SECONDS = Histogram(
     "tollhouse_stripe_seconds", "Seconds that Stripe took to answer, by operation.", ["operation"], buckets=_LATENCIES
 )
 
+STREAMS_OPEN = Gauge(
+    "tollhouse_streams_open", "Streams that are open now, one for each process of an app.", multiprocess_mode="livesum"
+)
+STREAM_EVENTS = Counter(
+    "tollhouse_stream_events_total", "Events given to open streams, by kind: customer, catalog, heartbeat.", ["kind"]
+)
+STREAM_LAG_SECONDS = Histogram(
+    "tollhouse_stream_lag_seconds",
+    "Seconds from a customer's new entitlements, just before their commit, to their being given to the open streams.",
+    buckets=_LATENCIES,
+)
+STREAM_ENDS = Counter(
+    "tollhouse_stream_ends_total",
+    "Streams that ended, by why: client (it left), slow (it took nothing), key (not in use any more), shutdown, behind "
+    "(too much changed at once, or a restore), blind (the database could not be asked).",
+    ["why"],
+)
+
 SHED = Counter("tollhouse_requests_shed_total", "Requests refused because too many were in hand, by lane.", ["lane"])
 LOGINS = Counter(
     "tollhouse_operator_logins_total",

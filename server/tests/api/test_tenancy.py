@@ -56,9 +56,10 @@ def nobodys(name: str, theirs: str) -> str:
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Those of a project, without the one whose answer never ends: test_stream.py asks it for another project's."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            if any("ProjectKey" in one for one in operation.get("security", [])):
+            if path != "/v1/stream" and any("ProjectKey" in one for one in operation.get("security", [])):
                 yield method, path, operation
 
 

@@ -3,6 +3,7 @@
 import base64
 import hmac
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from ..cache import KnownKey
 from ..catalogs import Project
 from ..commands.add_operator import NAME
 from ..commands.issue_key import in_use
+from ..db.engine import Database
 from ..db.tables import api_key, operator
 from ..domain.errors import Problem
 from ..domain.scopes import Scope
@@ -145,7 +147,7 @@ async def _known(ctx: Context, given: str, *, anew: bool) -> KnownKey | None:
         return None
     if not used_lately(known, now):
         if ctx.cache.local is not None:  # before it is done, so that it is done once
-            ctx.cache.local.keep_key(parsed.hash, replace(known, last_used_at=now))
+            ctx.cache.local.keep_key(parsed.hash, replace(known, last_used_at=now, at_hand={}))
         await _leave_minute(ctx, known.id, now)
     return known
 
@@ -170,6 +172,13 @@ async def _find(ctx: Context, query: Select[Any], parsed: ParsedKey | None) -> R
     if row.last_used_at is None or row.last_used_at < now - LAST_USED_EVERY:
         await _leave_minute(ctx, parsed.id, now)
     return row
+
+
+async def still_good(database: Database, scope: Scope, key_ids: Collection[str], at: datetime) -> set[str]:
+    """Those of the keys that are in use at `at` and have the scope: for calls that go on long after they began."""
+    query = select(api_key.c.id).where(api_key.c.id.in_(key_ids), in_use(at), api_key.c.scopes.contains([str(scope)]))
+    async with database.statement() as tx:
+        return set(await tx.scalars(query))
 
 
 @dataclass(frozen=True, slots=True)

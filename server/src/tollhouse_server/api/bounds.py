@@ -95,6 +95,7 @@ CATALOG = Bounds(DOCUMENT_LIMIT, PUBLISHING_SECONDS)
 
 _CATALOG_PATH = re.compile(r"/v1/admin/projects/[^/]+/catalog")
 WEBHOOK_PATH = "/v1/stripe/webhook"
+STREAM_PATH = "/v1/stream"
 
 
 def bounds_of(scope: Scope) -> Bounds:

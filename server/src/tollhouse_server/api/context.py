@@ -18,6 +18,7 @@ from ..pipeline import Pipeline
 from ..reconcile import Reconciler
 from ..refresh import Refresh
 from ..stripe_gateway import StripeClient
+from .fan_out import FanOut
 from .rate_limits import RateLimits
 
 
@@ -27,6 +28,7 @@ class Context:
     cache: Cache
     changes: ChangeFeed
     intake: Intake
+    fan_out: FanOut
     stripe: StripeClient
     pipeline: Pipeline
     clock: Clock

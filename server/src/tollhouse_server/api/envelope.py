@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..domain.errors import Problem
 from ..telemetry import REQUEST_SECONDS, REQUESTS
-from .bounds import WEBHOOK, Bounds, RequestTimeout, TookTooLong, bounds_of, check_head, read_body
+from .bounds import STREAM_PATH, WEBHOOK, Bounds, RequestTimeout, TookTooLong, bounds_of, check_head, read_body
 from .once import Attempt
 from .problems import UnsupportedMediaType, a_bug, answer
 from .shedding import Lanes
@@ -35,7 +35,7 @@ _ROUTINE = frozenset(
         "/v1/customers/{user_id}/entitlements/{feature}",
     }
 )
-_HEADERS = [
+HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (
         b"content-security-policy",
@@ -55,21 +55,26 @@ class Envelope:
         inner: ASGIApp | None = None,
         log_share: float = 1.0,
         most_at_once: int = 200,
+        most_streams: int = 500,
         bounds: Callable[[Scope], Bounds] = bounds_of,
+        for_server: Mapping[str, Any] | None = None,
     ) -> None:
         """`log_share` is the share of the successful checks and probes that get a line in the log.
 
         `inner` is what answers; `app` itself, whose routes are told apart in metrics, where nothing is named.
+        `for_server` is put into the lifespan's state, where the server's protocol finds it.
         """
         self.app, self.inner = app, inner or app
-        self.bounds, self.lanes = bounds, Lanes(most_at_once)
-        self._log_share = log_share
+        self.bounds, self.lanes = bounds, Lanes(most_at_once, most_streams)
+        self._log_share, self._for_server = log_share, for_server
         self.templates: Mapping[Any, str | None] = {
             one.endpoint: one.path for one in iter_route_contexts(app.routes) if one.endpoint
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            if self._for_server and isinstance(scope.get("state"), dict):
+                scope["state"].update(self._for_server)
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
@@ -130,7 +135,8 @@ class _Exchange:
             route = self._route()
             REQUESTS.labels(self._method, route, self._status).inc()
             self._seconds = time.perf_counter() - started
-            REQUEST_SECONDS.labels(route).observe(self._seconds)
+            if self._scope["path"] != STREAM_PATH or self._status >= 400:  # how long one lasts says nothing of us
+                REQUEST_SECONDS.labels(route).observe(self._seconds)
 
     async def _in_time(self, receive: Receive) -> None:
         try:
@@ -140,6 +146,7 @@ class _Exchange:
                 self._arrived = True
                 if body and self._bounds is not WEBHOOK:  # which is signed as it is, and looked at after that
                     self._check_body(body)
+                self._scope["state"]["head"] = self._method == "HEAD"
                 if self._method == "HEAD":
                     self._scope["method"] = "GET"
                 await self._envelope.inner(self._scope, _replay(body, receive), self._send)
@@ -189,7 +196,7 @@ class _Exchange:
         present = {name for name, _ in headers}
         headers.append((b"x-request-id", self._request_id.encode()))
         headers.extend(self._scope["state"].get("headers", ()))
-        headers.extend(pair for pair in _HEADERS if pair[0] not in present)
+        headers.extend(pair for pair in HEADERS if pair[0] not in present)
         message["headers"] = headers
 
     def _route(self) -> str:

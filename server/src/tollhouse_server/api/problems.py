@@ -1,5 +1,7 @@
 """Every error as problem+json (RFC 9457): a stable code, and a sentence that says what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import structlog
@@ -193,21 +195,39 @@ def install(app: FastAPI) -> None:
         return again.response
 
     @app.exception_handler(PoolTimeout)
-    async def busy(request: Request, _: PoolTimeout) -> JSONResponse:
-        log.error("the database has too much to do")
-        return answer(Overloaded("The database has as much to do as it can: try again."), request.state.request_id)
-
     @app.exception_handler(DBAPIError)
-    async def database(request: Request, error: DBAPIError) -> JSONResponse:
-        if isinstance(error, OperationalError) or error.connection_invalidated:
-            log.error("the database does not answer", error=type(error).__name__)
-            return answer(StoreUnavailable("The database does not answer now: try again."), request.state.request_id)
-        raise error
+    async def database(request: Request, error: PoolTimeout | DBAPIError) -> JSONResponse:
+        problem = _of_database(error)
+        if problem is None:
+            raise error
+        return answer(problem, request.state.request_id)
 
     # Starlette raises the error again after this answer, so that the envelope logs it.
     @app.exception_handler(Exception)
     async def bug(request: Request, _: Exception) -> JSONResponse:
         return answer(a_bug(), request.state.request_id)
+
+
+@contextmanager
+def while_reading() -> Iterator[None]:
+    """Tells what goes wrong with the database as the routes do, where there is no route around."""
+    try:
+        yield
+    except (PoolTimeout, DBAPIError) as error:
+        problem = _of_database(error)
+        if problem is None:
+            raise
+        raise problem from error
+
+
+def _of_database(error: PoolTimeout | DBAPIError) -> Problem | None:
+    if isinstance(error, PoolTimeout):
+        log.error("the database has too much to do")
+        return Overloaded("The database has as much to do as it can: try again.")
+    if isinstance(error, OperationalError) or error.connection_invalidated:
+        log.error("the database does not answer", error=type(error).__name__)
+        return StoreUnavailable("The database does not answer now: try again.")
+    return None
 
 
 def _allowed(request: Request) -> list[str]:

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..domain.errors import Problem
 
@@ -26,8 +27,7 @@ class RateLimited(Problem):
     code = "rate-limited"
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a caller stands after a request."""
 
     left: int
@@ -50,6 +50,7 @@ class RateLimit:
         most_buckets: int = MOST_BUCKETS,
     ) -> None:
         self.policy = f'"{name}";q={math.floor(per_second * WINDOW)};w={WINDOW:.0f}'
+        self._lines = f'ratelimit-policy: {self.policy}\r\nratelimit: "{name}";r=%d;t=%d\r\n'.encode()
         self.name, self._interval, self._clock, self._most = name, 1 / per_second, clock, most_buckets
         self._full_again: dict[str, float] = {}
         """When the caller's bucket is full again, least lately used first."""
@@ -72,6 +73,10 @@ class RateLimit:
         """As the IETF's draft has them (draft-ietf-httpapi-ratelimit-headers-10)."""
         told = f'"{self.name}";r={standing.left};t={math.ceil(standing.restored_in)}'
         return [(b"ratelimit-policy", self.policy.encode()), (b"ratelimit", told.encode())]
+
+    def lines(self, standing: Standing) -> bytes:
+        """The same as they go over the wire."""
+        return self._lines % (standing.left, math.ceil(standing.restored_in))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ snapshot names. Until then only the instant in it differs, so it is kept with th
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +34,12 @@ class Rendering:
     catalog: Catalog
     since: datetime
     until: datetime
+    head: bytes = field(init=False)
+    """Its own headers, as they go over the wire."""
+
+    def __post_init__(self) -> None:
+        lines = "".join([f"{name.lower()}: {value}\r\n" for name, value in self.headers.items()])
+        object.__setattr__(self, "head", lines.encode())
 
     def stands(self, catalog: Catalog, at: datetime) -> bool:
         return self.catalog is catalog and self.since <= at < self.until

@@ -1,7 +1,8 @@
 """How much is done at once: beyond it a request is refused at once, so that what was let in is answered in time.
 
-Checks, changes, Stripe's events and the rest each have a lane of their own: none can take the others' places. A stuck
-change holds up no check, and a rush of checks no event. /healthz is always answered: a busy process is not a dead one.
+Checks, changes, streams, Stripe's events and the rest each have a lane of their own: none can take the others' places.
+A stuck change holds up no check, and a rush of checks no event. /healthz is always answered: a busy process is not a
+dead one.
 """
 
 from types import TracebackType
@@ -9,7 +10,7 @@ from types import TracebackType
 from starlette.types import Scope
 
 from ..telemetry import SHED
-from .bounds import WEBHOOK_PATH
+from .bounds import STREAM_PATH, WEBHOOK_PATH
 from .problems import Overloaded
 
 _OTHERS = 8
@@ -35,12 +36,13 @@ class Lane:
 
 
 class Lanes:
-    """The lanes of one process: `most` reads, half as many changes, a quarter as many of Stripe's events."""
+    """The lanes of one process: `most` reads, half as many changes, a quarter as many of Stripe's events; `streams`."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, streams: int) -> None:
         self._reads = Lane("reads", most)
         self._changes = Lane("changes", max(1, most // 2))
         self._events = Lane("events", max(1, most // 4))
+        self._streams = Lane("streams", streams)
         self._others = Lane("others", _OTHERS)
         self._free = Lane("health", 1_000_000)
 
@@ -49,5 +51,7 @@ class Lanes:
         if path.startswith("/v1/"):
             if path == WEBHOOK_PATH:
                 return self._events
+            if path == STREAM_PATH:
+                return self._streams
             return self._reads if scope["method"] in ("GET", "HEAD") else self._changes
         return self._free if path == "/healthz" else self._others

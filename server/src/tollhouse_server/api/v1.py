@@ -18,6 +18,7 @@ from . import (
     notifications,
     portal_sessions,
     snapshots,
+    stream,
     stripe_webhook,
 )
 
@@ -26,6 +27,7 @@ routes = APIRouter(prefix="/v1", generate_unique_id_function=lambda route: route
 # A project's key
 routes.include_router(entitlements.router)
 routes.include_router(snapshots.router)
+routes.include_router(stream.router)
 routes.include_router(customers.router)
 routes.include_router(checkouts.router)
 routes.include_router(portal_sessions.router)

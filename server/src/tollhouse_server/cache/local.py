@@ -63,6 +63,8 @@ class KnownKey:
     last_used_at: datetime | None
     expires: float = field(default=-inf, compare=False)
     """As a cell's."""
+    at_hand: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What else was found out for who called with it; gone with it, within a second."""
 
 
 Kept = TypeVar("Kept", Cell, KnownKey)

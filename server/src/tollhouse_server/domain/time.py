@@ -8,6 +8,8 @@ from typing import Final, Self
 
 def utc(instant: datetime) -> datetime:
     """The same instant in UTC. Raises ValueError for a naive datetime: it names no instant."""
+    if instant.tzinfo is UTC:
+        return instant
     if instant.tzinfo is None:
         raise ValueError(f"naive datetime {instant!r}: say which time zone it is in")
     return instant.astimezone(UTC)
