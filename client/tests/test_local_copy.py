@@ -360,7 +360,7 @@ def test_pauses_between_connections() -> None:
     assert again.pause(61.0) == 1
     assert Reconnection(lambda: 1.0).pause(0.0) == 0.5
     again.retry = 3.0
-    assert again.pause(61.0) == 3.0
+    assert (again.pause(61.0), again.pause(0.0)) == (3.0, 6.0)
     assert again.pause(0.0, retry_after=99.0) == 99.0
     assert [again.pause(0.0, refused=True) for _ in range(100)] == [240.0] * 100
 

@@ -31,6 +31,7 @@ class Client:
         self._url = service_url(url)
         key = project_key(api_key)
         self._headers = httpx.Headers(headers_of(key))  # whose repr masks the key
+        self._tls = httpx.create_ssl_context()  # once, for it takes longer than all the rest
         self._stream = stream
         self._closed = False
         self._finalizer: weakref.finalize[Any, Any] | None = None

@@ -175,7 +175,7 @@ class Tollhouse(Client):
             self._starting, self._asking = threading.Lock(), {}
 
     def _open(self) -> httpx.Client:
-        return httpx.Client(base_url=self._url, headers=self._headers, transport=self._transport)
+        return httpx.Client(base_url=self._url, headers=self._headers, transport=self._transport, verify=self._tls)
 
     def _run(self, call: Call[T]) -> T:
         answer = run(self._http, self._limits, exchange(call, self._limits))
@@ -229,13 +229,13 @@ class Tollhouse(Client):
 
     def _make_keeper(self) -> Callable[[], tuple[Keeper, Callable[[], Awaitable[None]]]]:
         """How the thread makes its keeper; it must not hold this client, or nobody would ever close it."""
-        copy, limits, file, url, headers = self._copy, self._limits, self._file, self._url, self._headers
-        transport = self._transport
+        copy, limits, file, transport, tls = self._copy, self._limits, self._file, self._transport, self._tls
+        url, headers = self._url, self._headers
 
         def make() -> tuple[Keeper, Callable[[], Awaitable[None]]]:
             own = transport if isinstance(transport, httpx.AsyncBaseTransport) else None
             own = InThreads(transport) if transport and not own else own
-            http = httpx.AsyncClient(base_url=url, headers=headers, transport=own)
+            http = httpx.AsyncClient(base_url=url, headers=headers, transport=own, verify=tls)
             return Keeper(copy, http, limits, file), http.aclose
 
         return make
@@ -340,7 +340,7 @@ class AsyncTollhouse(Client):
             self._http, self._keeper, self._loop = self._open(), None, None
 
     def _open(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self._url, headers=self._headers, transport=self._transport)
+        return httpx.AsyncClient(base_url=self._url, headers=self._headers, transport=self._transport, verify=self._tls)
 
     async def _run(self, call: Call[T]) -> T:
         self._running()
@@ -378,6 +378,8 @@ class AsyncTollhouse(Client):
         if self._loop is not None and self._loop is not loop:
             if self._loop.is_running():
                 raise RuntimeError("this AsyncTollhouse is used in another event loop: make one for each")
+            self._http = self._open()
+        elif self._http.is_closed and not self._closed:
             self._http = self._open()
         self._loop, self._keeper = loop, Keeper(self._copy, self._http, self._limits, self._file)
         if self._stream and not self._closed:

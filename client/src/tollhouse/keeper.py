@@ -50,6 +50,7 @@ class Keeper:
         self._tasks: list[asyncio.Task[None]] = []
         self._written = copy.changes
         self._tried = asyncio.Event()
+        self._ending = False
 
     def begin(self) -> None:
         """Follow the stream from now on, and write the file now and then."""
@@ -64,6 +65,7 @@ class Keeper:
 
     async def end(self) -> None:
         """Stop, and leave the file as new as can be."""
+        self._ending = True
         tasks = [*self._tasks, *self._asking.values()]
         for task in tasks:
             task.cancel()
@@ -131,6 +133,9 @@ class Keeper:
                 await asyncio.sleep(pause)
         finally:
             self._copy.disconnected()
+            if not self._ending:
+                # The loop ends, or the client is gone, and nobody said so: the connections are not left to be found.
+                await self._http.aclose()
 
     async def _one_connection(self) -> float:
         """Follow the stream until it ends; then how many seconds to wait before the next."""
@@ -189,8 +194,13 @@ class Keeper:
     async def write(self) -> None:
         """Write what changed since the last time."""
         changes = self._copy.changes
-        if self._file and changes != self._written and await asyncio.to_thread(self._file.save, self._copy):
-            self._written = changes
+        if self._file is None or changes == self._written:
+            return
+        try:
+            written = await asyncio.to_thread(self._file.save, self._copy)
+        except RuntimeError:  # the interpreter is ending, and starts no thread any more
+            written = self._file.save(self._copy)
+        self._written = changes if written else self._written
 
 
 def warn_of_refusal(copy: LocalCopy, error: ApiError) -> None:

@@ -7,7 +7,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-LONGEST = 8 * 1024 * 1024
+LONGEST = 1024 * 1024
 """Characters of one event: more is not ours, and must not fill the app's memory."""
 
 

