@@ -62,7 +62,7 @@ def run(scale: Scale, seed: int) -> Figures:
         callers = (
             Caller("project", "^/v1/(?!admin|stripe|stream)", key),  # a stream's answer never ends
             Caller("operator", "^/v1/admin", OPERATOR_KEY),
-            Caller("nobody", "^/(v1/stripe|healthz|readyz|metrics)", None),
+            Caller("nobody", "^/(v1/stripe|healthz|readyz|metrics|.well-known)", None),
         )
         for caller in callers:
             fuzzed(caller, url, scale.whole(8, 400), seed, figures, directory)

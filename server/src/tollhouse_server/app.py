@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from .domain.scopes import Scope
 from .passwords import Passwords
 from .resources import Resources, open_resources
 from .settings import Settings
+from .snapshot_signing import SnapshotSigner
 
 DESCRIPTION = """One place for money and access of a fleet of apps.
 
@@ -90,6 +92,7 @@ def _context(resources: Resources, fan_out: FanOut, secrets: tuple[str, ...]) ->
         clock=resources.clock,
         refresh=resources.refresh,
         signer=resources.courier.signer,
+        snapshot_signer=SnapshotSigner(settings.secret_keys, timedelta(seconds=settings.snapshot_valid_seconds)),
         post=resources.courier.post,
         reconciler=resources.reconciler,
         webhook_secrets=secrets,

@@ -154,12 +154,21 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr | None = Field(
         None,
-        description="What the signing secrets of notification endpoints are derived from, at least 32 characters. "
-        "Absent: no endpoint can be registered and nothing is delivered.",
+        description="What the signing secrets of notification endpoints and the keys that sign snapshots are derived "
+        "from, at least 32 characters. Absent: no endpoint can be registered, nothing is delivered, and no snapshot is "
+        "signed.",
     )
     secret_key_previous: SecretStr | None = Field(
         None,
-        description="SECRET_KEY before it was replaced; while it is set, messages are signed with its secrets, too.",
+        description="SECRET_KEY before it was replaced; while it is set, messages are signed with its secrets, too, "
+        "and its public key is published.",
+    )
+    snapshot_valid_seconds: int = Field(
+        86_400,
+        ge=60,
+        le=30 * 86_400,
+        description="How long a signed snapshot may be used without asking again: for so long it may say that a user "
+        "may what they may no more.",
     )
     notifications_allow_private: bool = Field(
         False,

@@ -5,9 +5,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
+from pydantic import SecretStr
 
 from tollhouse import Tollhouse
-from tollhouse_server.testing import World
+from tollhouse.offline import KeyUnknown, SnapshotExpired, SnapshotInvalid, verify
+from tollhouse_sandbox.testing import RunningSandbox
+from tollhouse_server.testing import ManualClock, RunningService, World
 
 Refused = Callable[..., dict[str, Any]]
 
@@ -109,3 +113,61 @@ def test_a_snapshot_is_of_the_projects_own_customer(world: World, pdf_tool: Toll
     ).json()
     assert (answer["project"], answer["version"]) == ("guild-bot", 0)
     assert answer["features"]["premium_export"]["stretches"] == []
+
+
+JWT = {"Accept": "application/jwt"}
+KEYS = "/.well-known/jwks.json"
+
+
+def test_a_signed_snapshot_says_the_same_and_is_verified_without_asking(
+    world: World, http: httpx.Client, stranger: httpx.Client
+) -> None:
+    """By anybody who has the published keys, for its project alone, until it expires."""
+    now = world.service.clock.now()
+    give(world, "sol", feature="pages_per_day", value=5, ends_at=written(now + timedelta(days=30)))
+    signed = http.get("/v1/customers/sol/snapshot", headers=JWT)
+    assert (signed.headers["Content-Type"], signed.headers["Cache-Control"]) == ("application/jwt", "no-store")
+    keys = stranger.get(KEYS)
+    assert keys.headers["Cache-Control"] == "public, max-age=3600"
+    snapshot = verify(signed.text, keys.json(), project="pdf-tool", now=now)
+    plain = http.get("/v1/customers/sol/snapshot").json()
+    assert (snapshot.user_id, snapshot.version) == ("sol", plain["version"])
+    assert signed.headers["Tollhouse-Version"] == str(snapshot.version)
+    assert list(snapshot.snapshot.features) == list(plain["features"])
+    check = snapshot.check("pages_per_day", now=now)
+    asked = http.get("/v1/customers/sol/entitlements/pages_per_day").json()
+    assert (check.value, written(check.valid_until or now)) == (5, asked["valid_until"])
+    assert not snapshot.check("premium_export", now=now)
+    day = timedelta(days=1)
+    assert snapshot.check("pages_per_day", now=now + day - timedelta(seconds=1))
+    with pytest.raises(SnapshotExpired):
+        snapshot.check("pages_per_day", now=now + day)
+    with pytest.raises(SnapshotInvalid):
+        verify(signed.text, keys.json(), project="guild-bot", now=now)
+
+
+def test_a_new_secret_key_signs_and_the_old_ones_snapshots_stay_good(
+    world: World, http: httpx.Client, sandbox: RunningSandbox, refused: Refused
+) -> None:
+    """While SECRET_KEY_PREVIOUS is set both keys are published. Without SECRET_KEY nothing is signed, and the answer
+    says what to set."""
+    now, key = world.service.clock.now(), world.new_key("pdf-tool")
+    old = http.get("/v1/customers/ada/snapshot", headers=JWT).text
+    settings = world.service.settings
+
+    def served(**secrets: SecretStr | None) -> tuple[httpx.Response, dict[str, Any]]:
+        changed = settings.model_copy(update=secrets)
+        with RunningService(changed, ManualClock(now)) as other:
+            base, bearer = other.url, {"Authorization": f"Bearer {key}"}
+            told = httpx.get(f"{base}/v1/customers/ada/snapshot", headers=JWT | bearer, trust_env=False)
+            return told, httpx.get(f"{base}{KEYS}", trust_env=False).json()
+
+    new, keys = served(secret_key=SecretStr("another secret key, long enough"), secret_key_previous=settings.secret_key)
+    assert len(keys["keys"]) == 2
+    for token in (old, new.text):
+        assert verify(token, keys, project="pdf-tool", now=now).user_id == "ada"
+    with pytest.raises(KeyUnknown):
+        verify(new.text, http.get(KEYS).json(), project="pdf-tool", now=now)
+    told, none = served(secret_key=None)
+    assert "SECRET_KEY" in refused(told, 409, "secret-key-missing")["detail"]
+    assert none == {"keys": []}

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from math import inf
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tollhouse.snapshots import Snapshot
+from tollhouse.wire import decode
 from tollhouse_server.domain.catalog import (
     Catalog,
     Combine,
@@ -41,6 +44,7 @@ from tollhouse_server.domain.explain import explain
 from tollhouse_server.domain.merging import fits, merge
 from tollhouse_server.domain.money import Money
 from tollhouse_server.domain.standing import standing
+from tollhouse_server.state import customer_snapshot
 
 LAW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -306,6 +310,26 @@ def test_stretches_are_disjoint_ordered_and_no_longer_than_needed(
                 after.value,
                 after.reasons,
             )
+
+
+@LAW
+@given(evidence=evidences, policy=policies, at=days, later=days, past=st.integers(0, 2))
+def test_a_copy_in_an_app_answers_as_the_service_does(
+    make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime, later: datetime, past: int
+) -> None:
+    """The client reads a snapshot, at any later instant, exactly as the service answers from the same entitlements."""
+    at, later = min(at, later), max(at, later) + timedelta(microseconds=past)
+    catalog = make.catalog(policy)
+    computed = compute(catalog, evidence, policy, at)
+    told = customer_snapshot("app", "ada", 7, catalog, computed, at).model_dump_json(by_alias=True)
+    copy = decode(Snapshot, json.loads(told))
+    for code, feature in catalog.features.items():
+        served, read = answer(computed, feature, later), copy.check(code, later)
+        value = inf if served.value == "unlimited" else served.value
+        assert (read.allowed, read.value, read.valid_until, read.reason, read.source, read.version) == (
+            served.allowed, value, served.valid_until, served.reason, served.source, 7,
+        )  # fmt: skip
+        assert type(read.value) is type(value)
 
 
 LIMITS = st.integers(0, 9) | st.just("unlimited")

@@ -17,6 +17,7 @@ from ..passwords import Passwords
 from ..pipeline import Pipeline
 from ..reconcile import Reconciler
 from ..refresh import Refresh
+from ..snapshot_signing import SnapshotSigner
 from ..stripe_gateway import StripeClient
 from .fan_out import FanOut
 from .rate_limits import RateLimits
@@ -34,6 +35,7 @@ class Context:
     clock: Clock
     refresh: Refresh
     signer: Signer
+    snapshot_signer: SnapshotSigner
     post: Post
     reconciler: Reconciler
     webhook_secrets: tuple[str, ...]

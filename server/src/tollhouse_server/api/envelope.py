@@ -33,6 +33,7 @@ _ROUTINE = frozenset(
         "/metrics",
         "/v1/customers/{user_id}/entitlements",
         "/v1/customers/{user_id}/entitlements/{feature}",
+        "/v1/customers/{user_id}/snapshot",
     }
 )
 HEADERS = [

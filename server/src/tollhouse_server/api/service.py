@@ -34,6 +34,18 @@ START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs", deepLinking: tr
 
 _STATES = ("pending", "deferred", "buried")
 READY = {"ready": True, "database": True, "migrations": True, "worker": True}
+_KEYS = {
+    "keys": [
+        {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+            "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+            "alg": "EdDSA",
+            "use": "sig",
+        }
+    ]
+}
 
 
 class Health(Answer):
@@ -72,6 +84,28 @@ async def readyz(ctx: Ctx, response: Response) -> Readiness:
     found = await _readiness(ctx.database)
     response.status_code = 200 if found.ready else 503
     return found
+
+
+class PublicKey(Answer):
+    """A key that snapshots are verified with (RFC 7517, RFC 8037)."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str
+    kid: str = Field(description="The key's thumbprint (RFC 7638), which a signed snapshot names.")
+    alg: Literal["EdDSA"]
+    use: Literal["sig"]
+
+
+class PublicKeys(Answer):
+    keys: list[PublicKey] = Field(description="The one that signs comes first; none: SECRET_KEY is not set.")
+
+
+@router.get("/.well-known/jwks.json", summary="The keys that verify signed snapshots", responses=example(_KEYS))
+async def jwks(ctx: Ctx, response: Response) -> PublicKeys:
+    """Needs no key. Keep them; a snapshot that names another was signed after SECRET_KEY was replaced: ask again."""
+    response.headers["Cache-Control"] = "public, max-age=3600"
+    return PublicKeys.model_validate(ctx.snapshot_signer.jwks())
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)

@@ -1,9 +1,10 @@
 """The snapshot: all that an app needs to answer a user's checks by itself until something changes."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Header, Response
 
+from ..domain.errors import SecretKeyMissing
 from ..state import CustomerSnapshot, customer_snapshot
 from .authentication import InsufficientScope, MayCheck, Unauthenticated
 from .context import Ctx
@@ -32,10 +33,14 @@ EXAMPLE_SNAPSHOT: dict[str, Any] = {
     },
 }
 VERSION_HEADER = "Tollhouse-Version"
+SIGNED = "application/jwt"
 _SNAPSHOT: dict[int | str, dict[str, Any]] = {
     200: {
         "headers": {VERSION_HEADER: {"description": "The `version` of the answer.", "schema": {"type": "integer"}}},
-        "content": {"application/json": {"example": EXAMPLE_SNAPSHOT}},
+        "content": {
+            "application/json": {"example": EXAMPLE_SNAPSHOT},
+            SIGNED: {"schema": {"type": "string"}, "example": "eyJhbGciOiJFZERTQSIsImtpZCI6Ii4uLiJ9.eyJ2Ijo3fQ.c2ln"},
+        },
     }
 }
 
@@ -46,17 +51,29 @@ _SNAPSHOT: dict[int | str, dict[str, Any]] = {
     responses={
         **_SNAPSHOT,
         **NOT_MODIFIED,
-        **documented(Unauthenticated, ValidationFailed, StoreUnavailable),
+        **documented(Unauthenticated, SecretKeyMissing, ValidationFailed, StoreUnavailable),
     },
 )
 async def read_snapshot(
-    user_id: UserIdInPath, project: MayCheck, ctx: Ctx, response: Response, if_none_match: IfNoneMatch = None
+    user_id: UserIdInPath,
+    project: MayCheck,
+    ctx: Ctx,
+    response: Response,
+    if_none_match: IfNoneMatch = None,
+    accept: Annotated[
+        str | None,
+        Header(description="`application/jwt`: signed, for who cannot ask; /.well-known/jwks.json has the keys."),
+    ] = None,
 ) -> CustomerSnapshot:
     """For whoever keeps a copy and checks by it. A user of whom nothing is known has version 0 and no stretch."""
     catalog, cell = await read_cell(ctx, project, user_id)
     told = customer_snapshot(project.slug, user_id, cell.version, catalog, cell.entitlements, ctx.clock.now())
-    response.headers[VERSION_HEADER] = str(told.version)
-    said = told.model_dump(mode="json", exclude={"issued_at"})
-    if already_known(response, if_none_match, [said]):
+    headers = {VERSION_HEADER: str(told.version), "Vary": "Accept"}
+    if accept is not None and SIGNED in accept.lower():
+        said = told.model_dump(mode="json", by_alias=True, include={"version", "catalog_version", "features"})
+        signed = ctx.snapshot_signer.sign(project.slug, user_id, said, told.issued_at)
+        return Response(signed, media_type=SIGNED, headers=headers)  # type: ignore[return-value]
+    response.headers.update(headers)
+    if already_known(response, if_none_match, [told.model_dump(mode="json", exclude={"issued_at"})]):
         return Response(status_code=304, headers=dict(response.headers))  # type: ignore[return-value]
     return told

@@ -48,6 +48,16 @@ class UrlNotAllowed(Problem):
     code = "url-not-allowed"
 
 
+class SecretKeyMissing(Problem):
+    """The service has no SECRET_KEY, from which the secrets of notification endpoints and the keys that sign are made.
+
+    An operator sets it (openssl rand -hex 32) and restarts the service and its workers.
+    """
+
+    status = 409
+    code = "secret-key-missing"
+
+
 class UnknownStatus(Exception):
     """Stripe used a status these rules do not know; the customer keeps the last known state until someone decides."""
 

@@ -8,17 +8,7 @@ from datetime import datetime
 
 from standardwebhooks import Webhook
 
-from ..domain.errors import Problem
-
-
-class SecretKeyMissing(Problem):
-    """The service has no SECRET_KEY, from which the signing secrets of notification endpoints are derived.
-
-    An operator sets it (openssl rand -hex 32) and restarts the service and its workers.
-    """
-
-    status = 409
-    code = "secret-key-missing"
+from ..domain.errors import SecretKeyMissing as SecretKeyMissing
 
 
 class Signer:
