@@ -52,10 +52,13 @@ class Bot(commands.Bot):
         else:
             interaction |= {"user": ADA}
         self._connection.parse_interaction_create(interaction)  # type: ignore[arg-type]
-        where, shown = await asyncio.wait_for(self.said.get(), 5)
+        where, shown = await self.told()
         assert where.endswith("/t/callback")
         answered: dict[str, Any] = shown["data"]
         return answered
+
+    async def told(self) -> tuple[str, dict[str, Any]]:
+        return await asyncio.wait_for(self.said.get(), 5)
 
     async def write(self, text: str) -> dict[str, Any]:
         """Write the bot a direct message; what is answered."""
@@ -63,7 +66,7 @@ class Bot(commands.Bot):
         message |= {"timestamp": "2026-01-01T00:00:00+00:00", "edited_timestamp": None, "tts": False, "pinned": False}
         message |= {"mention_everyone": False, "mentions": [], "mention_roles": [], "attachments": [], "embeds": []}
         self._connection.parse_message_create(message)  # type: ignore[arg-type]
-        where, shown = await asyncio.wait_for(self.said.get(), 5)
+        where, shown = await self.told()
         assert where.endswith(f"/channels/{CHANNEL}/messages")
         return shown
 
@@ -283,6 +286,24 @@ def test_other_errors_go_where_they_went(
             assert (await bot.write("!nothing"))["content"].startswith("bot: Command")
             assert "premium_export" in (await bot.slash("export"))["content"]
         assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+    tell(monkeypatch, story)
+
+
+def test_a_command_whose_answer_was_put_off(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bot that defers all its answers tells the refusal in the one that follows."""
+
+    async def defer(interaction: discord.Interaction) -> bool:
+        await interaction.response.defer(ephemeral=True)
+        return True
+
+    async def story(bot: Bot) -> None:
+        monkeypatch.setattr(bot.tree, "interaction_check", defer)
+        bot.tree.command(name="export", description="x")(requires("premium_export")(slash_command()))
+        install(bot, fake)
+        assert await bot.slash("export") == {"flags": EPHEMERAL}
+        where, shown = await bot.told()
+        assert (where, shown["content"]) == ("/webhooks/1/t", "Your plan does not include premium_export.")
 
     tell(monkeypatch, story)
 

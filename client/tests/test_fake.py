@@ -4,11 +4,24 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tollhouse import AsyncTollhouse, Catalog, Feature, Metrics, NotFound, Price, Product, Tollhouse, Unreachable
+from tollhouse import (
+    AsyncTollhouse,
+    Catalog,
+    Feature,
+    Metrics,
+    NotFound,
+    Price,
+    Product,
+    Tollhouse,
+    Unreachable,
+    allow,
+    last_known_good,
+)
 from tollhouse.testing import AsyncFakeTollhouse, FakeTollhouse, OpenedPortal
 from tollhouse.wire import decode
 
@@ -34,6 +47,12 @@ class Awaited:
         if not asyncio.iscoroutinefunction(found):
             return found
         return lambda *args, **kwargs: self._runner.run(found(*args, **kwargs))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._fake, name, value)
 
 
 @pytest.fixture(params=["blocking", "asyncio"])
@@ -116,7 +135,7 @@ def test_a_customer_has_what_was_allowed(fake: Any) -> None:
     assert fake.customer("ada").entitlements["premium_export"]
     assert fake.explain("ada", "premium_export").rule == "granted"
     stranger = fake.customer("bob")
-    assert (stranger.version, len(stranger.entitlements), stranger.subscriptions) == (0, 0, ())
+    assert (stranger.version, stranger.entitlements["premium_export"].allowed, stranger.subscriptions) == (0, False, ())
 
 
 def test_checkouts_are_recorded_and_completed(fake: Any) -> None:
@@ -171,9 +190,8 @@ def test_unknown_checkouts_are_not_found(fake: Any) -> None:
         assert raised.value.code == "checkout-not-found"
 
 
-def test_an_app_can_rehearse_an_outage() -> None:
+def test_an_app_can_rehearse_an_outage(fake: Any) -> None:
     """While unreachable, what was asked before stands, of others nothing is known, and other calls fail at once."""
-    fake = FakeTollhouse()
     fake.allow("ada", "premium_export")
     fake.allow("bob", "premium_export")
     assert fake.check("ada", "premium_export").freshness == "live"
@@ -185,6 +203,56 @@ def test_an_app_can_rehearse_an_outage() -> None:
         fake.customer("ada")
     fake.reachable = True
     assert fake.check("bob", "premium_export")
+
+
+def test_an_outage_that_lasts_comes_under_the_apps_policies(make: Callable[..., Any]) -> None:
+    """`passes` is time for the copies too, and for what is allowed until an instant."""
+    policies = {"batch": allow, "*": last_known_good(timedelta(days=3))}
+    fake = make(["premium_export", "api", "batch"], outage=policies)
+    fake.allow("ada", "premium_export")
+    fake.allow("ada", "api", until=datetime.now(UTC) + timedelta(days=1))
+    assert all(fake.check("ada", feature) for feature in ("premium_export", "api"))
+    fake.reachable = False
+    fake.passes(days=2)
+    assert fake.check("ada", "premium_export").freshness == "stale"
+    assert not fake.check("ada", "api")
+    assert fake.check("ada", "batch").reason == "outage-allow"
+    fake.passes(days=1, minutes=1)
+    assert fake.check("ada", "premium_export").reason == "outage-deny"
+    fake.reachable = True
+    assert fake.check("ada", "premium_export").freshness == "live"
+
+
+def test_an_app_that_restarts_in_an_outage_knows_nothing(fake: Any) -> None:
+    """What the process knew is gone; what the service knows is not."""
+    fake.allow("ada", "premium_export")
+    assert fake.check("ada", "premium_export")
+    fake.reachable = False
+    fake.restarts()
+    assert fake.check("ada", "premium_export").freshness == "fallback"
+    fake.reachable = True
+    assert fake.check("ada", "premium_export")
+
+
+def test_no_file_outlives_a_test(make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the app's environment names one."""
+    monkeypatch.setenv("TOLLHOUSE_SNAPSHOT_FILE", str(tmp_path / "snapshots"))
+    fake = FakeTollhouse()
+    fake.allow("ada", "premium_export")
+    assert fake.check("ada", "premium_export")
+    fake.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_is_of_its_features_kind(make: Callable[..., Any]) -> None:
+    """A limit is no switch, where the catalog says what is what; what is not allowed is worth False or 0."""
+    fake = make(catalog=Path(__file__).parents[2] / "examples" / "demo" / "pdf-tool.toml")
+    assert fake.check("ada", "premium_export").value is False
+    assert fake.check("ada", "pages_per_day").value == 0
+    with pytest.raises(ValueError, match="'pages_per_day' is a limit: True is no value of it"):
+        fake.allow("ada", "pages_per_day")
+    with pytest.raises(ValueError, match="'premium_export' is a switch: 5"):
+        fake.allow("ada", "premium_export", 5)
 
 
 def test_odd_user_ids_reach_the_fake_unchanged(fake: Any) -> None:

@@ -69,19 +69,29 @@ def test_a_limit_that_is_used_up_is_told_apart(used: float) -> None:
 def test_who_may_have_paid_is_not_told_to_buy(reason: str) -> None:
     """Where Tollhouse was not asked and the policy denies, the answer is 503, not 402."""
     with pytest.raises(BillingUnavailable) as raised:
-        require(replace(NO, reason=reason))
+        require(replace(NO, reason=reason, freshness="fallback"))
     assert raised.value.status == 503
 
 
-def test_an_outage_that_allows_allows_without_a_limit() -> None:
-    """The policy opened the feature; how much of it nobody knows."""
-    assert require(replace(YES, value=True, reason="outage-allow"), used=10**6)
+def test_a_denial_that_is_known_stands_however_old() -> None:
+    """While Tollhouse is away it is the best that is known; it could not be bought meanwhile either."""
+    with pytest.raises(UpgradeRequired):
+        require(replace(NO, freshness="stale"))
+
+
+def test_an_outage_that_allows_allows_up_to_what_it_says() -> None:
+    """Where the policy named a limit, that holds; where nobody knows that it is a limit, there is none."""
+    allowed = replace(YES, reason="outage-allow", freshness="fallback")
+    assert require(replace(allowed, value=True), used=10**6)
+    assert require(replace(allowed, value=20), used=19)
+    with pytest.raises(LimitReached):
+        require(replace(allowed, value=20), used=20)
 
 
 def test_mistakes_of_the_app_are_not_refusals() -> None:
     """A feature that is not in the catalog, and a usage of a switch, are for the developer to see."""
     with pytest.raises(ConfigurationError, match="no feature 'pages_per_day'"):
-        require(replace(NO, reason="feature-not-found"))
+        require(replace(NO, reason="feature-not-found", freshness="fallback"))
     with pytest.raises(ConfigurationError, match="is a switch"):
         require(replace(YES, value=True), used=1)
 

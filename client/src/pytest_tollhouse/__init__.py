@@ -13,12 +13,12 @@ that only when a test asks.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from tollhouse import Catalog
     from tollhouse.testing import AsyncFakeTollhouse, FakeTollhouse
 
 
@@ -44,8 +44,6 @@ def async_fake_tollhouse(pytestconfig: pytest.Config) -> "AsyncFakeTollhouse":
     return AsyncFakeTollhouse(catalog=_catalog(pytestconfig))
 
 
-def _catalog(config: pytest.Config) -> "Catalog | None":
-    from tollhouse.catalog_file import read_catalog
-
+def _catalog(config: pytest.Config) -> Path | None:
     file = config.getini("tollhouse_catalog")
-    return read_catalog((config.inipath or config.rootpath / "-").parent / file) if file else None
+    return (config.inipath or config.rootpath / "-").parent / file if file else None

@@ -6,7 +6,6 @@ framework's own words; a gate for another one takes `Gate` and `refusals.http_an
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,10 +17,8 @@ from uuid import UUID
 
 from .answers import Check
 from .client import AsyncTollhouse, Tollhouse
-from .errors import ConfigurationError, RateLimited, ServerError, Unreachable
+from .errors import ConfigurationError
 from .refusals import BillingUnavailable, LimitReached, SignedOut, UpgradeRequired
-
-logger = logging.getLogger("tollhouse")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,9 +31,6 @@ Client: TypeAlias = Tollhouse | AsyncTollhouse
 Memo: TypeAlias = dict[tuple[Client, str, str], Check]
 """The answers that one request has got so far. The first one to a question stands for all of the request."""
 
-NOT_KNOWN = frozenset({"outage-allow", "outage-deny", "unauthenticated"})
-"""Reasons of a Check that no answer of Tollhouse stands behind: an outage policy decided."""
-
 
 def require(check: Check, *, used: float | None = None, upgrade_url: str | None = None) -> Check:
     """Hand back a check that lets its user pass, or raise the Refused that says why not.
@@ -47,15 +41,19 @@ def require(check: Check, *, used: float | None = None, upgrade_url: str | None 
     if not check:
         if check.reason == "feature-not-found":
             raise ConfigurationError(f"the catalog has no feature {check.feature!r}")
-        if check.reason in NOT_KNOWN:
+        if check.freshness == "fallback":
             raise BillingUnavailable(check.feature)
         raise UpgradeRequired(check.feature, check.reason, upgrade_url)
-    # Where the policy allowed in an outage, the limit is not known: that is what it allowed.
-    if used is not None and check.reason not in NOT_KNOWN:
-        if isinstance(check.value, bool):
-            raise ConfigurationError(f"{check.feature!r} is a switch; used= is for limits")
-        if used >= check.value:
-            raise LimitReached(check.feature, check.reason, used, check.value, upgrade_url)
+    if used is None:
+        return check
+    if isinstance(check.value, bool):
+        if (
+            check.freshness == "fallback"
+        ):  # nobody could be asked how much; the outage policy allowed, and named no limit
+            return check
+        raise ConfigurationError(f"{check.feature!r} is a switch; used= is for limits")
+    if used >= check.value:
+        raise LimitReached(check.feature, check.reason, used, check.value, upgrade_url)
     return check
 
 
@@ -70,9 +68,7 @@ def check_once(client: Tollhouse, user_id: str, feature: str, memo: Memo) -> Che
     key = (client, user_id, feature)
     if key in memo:
         return memo[key]
-    with _asking(feature):
-        check = client.check(user_id, feature)
-    return memo.setdefault(key, check)
+    return memo.setdefault(key, client.check(user_id, feature))
 
 
 async def check_once_async(client: Client, user_id: str, feature: str, memo: Memo, run: RunsBlocking) -> Check:
@@ -80,21 +76,11 @@ async def check_once_async(client: Client, user_id: str, feature: str, memo: Mem
     key = (client, user_id, feature)
     if key in memo:
         return memo[key]
-    with _asking(feature):
-        if isinstance(client, AsyncTollhouse):
-            check = await client.check(user_id, feature)
-        else:
-            check = await run(client.check, user_id, feature)
+    if isinstance(client, AsyncTollhouse):
+        check = await client.check(user_id, feature)
+    else:
+        check = await run(client.check, user_id, feature)
     return memo.setdefault(key, check)
-
-
-@contextmanager
-def _asking(feature: str) -> Iterator[None]:
-    try:
-        yield
-    except (Unreachable, ServerError, RateLimited) as error:
-        logger.warning("could not check %s: %s", feature, error)
-        raise BillingUnavailable(feature) from error
 
 
 @dataclass(frozen=True, slots=True)

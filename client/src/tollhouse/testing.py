@@ -7,9 +7,12 @@ fake = FakeTollhouse()
 fake.allow("ada", "premium_export")
 assert fake.check("ada", "premium_export")
 ```
+
+What is told is seen by the very next check. In place of the stream, each check asks; all else is as in production.
 """
 
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -34,12 +37,17 @@ from .answers import (
     Synced,
     Value,
 )
+from .catalog_file import read_catalog
 from .client import AsyncTollhouse, Tollhouse
+from .local_copy import LocalCopy
+from .outage import Policies, last_known_good
 from .snapshots import Snapshot, SnapshotFeature, Stretch
 from .wire import encode
 
 _URL = "http://tollhouse.test"
 _KEY = "tollhouse_fake"
+_AT_ONCE: dict[str, Any] = {"retries": 0, "stream": False, "poll_interval": 0, "snapshot_file": ""}
+"""No stream and no file, and each check asks: what the test says is seen at once, and nothing outlives the test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,40 +92,52 @@ class FakeService(ABC):
     """What the test says and sees; both fakes have all of it.
 
     `checkouts` and `portals` record what the app opened, in order; what is put into `earned` is what `metrics` tells.
-    While `reachable` is False, calls raise Unreachable.
+    While `reachable` is False, checks are answered from what was asked before and by the outage policy, and other calls
+    raise Unreachable.
     """
+
+    _copy: LocalCopy
 
     def __init__(
         self,
         features: Iterable[str] = (),
         *,
-        catalog: Catalog | None = None,
+        catalog: Catalog | str | os.PathLike[str] | None = None,
+        outage: Policies = last_known_good(),  # noqa: B008 - it is a value that does not change
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`features` or a `catalog` declare what exists: anything else is then NotFound, as in production.
+        """`features` or a `catalog`, itself or its file, declare what exists: nothing else does, as in production.
 
-        With neither, every feature and price exists. `now` tells the time against which ends are judged.
+        With neither, every feature and price exists. `outage` is the client's; `now` tells the time by which answers
+        age and end.
         """
         declared = tuple(Feature(code, code, "switch") for code in features)
+        if catalog is not None and not isinstance(catalog, Catalog):
+            catalog = read_catalog(catalog)
         self._catalog = catalog or Catalog("fake", 1, declared, ())
+        self._kinds = {feature.code: feature.kind for feature in self._catalog.features}
+        """Of a feature that nobody declared, as it looks: with a number, it is a limit."""
+        self._kinds_are_declared = catalog is not None
         self._prices = {price.lookup_key: product for product in self._catalog.products for price in product.prices}
-        self._now = now
+        self._given_now, self._ahead = now, timedelta(0)
         self._users: dict[str, _User] = {}
         self._statuses: dict[str, CheckoutStatus] = {}
         self.checkouts: list[OpenedCheckout] = []
         self.portals: list[OpenedPortal] = []
         self.earned: list[MetricsRow] = []
-        self._asked: dict[str, None] = {}
         self.reachable = True
-        self._connect(httpx.MockTransport(self._handle))
+        self._connect(httpx.MockTransport(self._handle), outage)
 
     @abstractmethod
-    def _connect(self, transport: httpx.MockTransport) -> None: ...
+    def _connect(self, transport: httpx.MockTransport, outage: Policies) -> None: ...
 
     def allow(self, user_id: str, feature: str, value: Value = True, *, until: datetime | None = None) -> None:
         """From now on the user may use the feature; `until` (aware) ends it."""
         self._declared(feature)
-        self._asked[feature] = None
+        kind = "switch" if isinstance(value, bool) else "limit"
+        if self._kinds_are_declared and kind != self._kinds[feature]:
+            raise ValueError(f"{feature!r} is a {self._kinds[feature]}: {value!r} is no value of it")
+        self._kinds[feature] = kind
         user = self._user(user_id)
         user.opened[feature] = (value, until)
         user.version += 1
@@ -128,6 +148,15 @@ class FakeService(ABC):
         user = self._user(user_id)
         user.opened.pop(feature, None)
         user.version += 1
+
+    def passes(self, **by: float) -> None:
+        """Time goes on, by what `timedelta` takes: `fake.passes(days=31)`."""
+        self._ahead += timedelta(**by)
+
+    def restarts(self) -> None:
+        """The app's process begins anew: what it knew of its users is gone, the service's memory is not."""
+        for user_id in list(self._copy.held):
+            self._copy.forget(user_id)
 
     def complete(
         self,
@@ -157,9 +186,17 @@ class FakeService(ABC):
     def _user(self, user_id: str) -> _User:
         return self._users.setdefault(user_id, _User())
 
+    def _now(self) -> datetime:
+        return self._given_now() + self._ahead
+
     def _seconds(self) -> float:
-        """The test's own clock, by which copies age."""
+        """The same for the client, whose copies age by it."""
         return self._now().timestamp()
+
+    def _asked(self, feature: str) -> None:
+        """Where nothing is declared, a feature that somebody asks about exists."""
+        if not self._catalog.features:
+            self._kinds.setdefault(feature, "switch")
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         if not self.reachable:
@@ -195,37 +232,26 @@ class FakeService(ABC):
                 return 201, self._open_portal(json.loads(request.content))
         raise NotImplementedError(f"the fake does not know {request.method} {path}")
 
-    def _check(self, user_id: str, feature: str, at: datetime | None = None) -> Check:
-        known = [known.code for known in self._catalog.features]
-        if known and feature not in known:
-            raise _Problem(404, "feature-not-found", f"The catalog has no feature {feature!r}.")
-        user = self._users.get(user_id, _User())
-        value, until = user.opened.get(feature, (False, None))
-        if value and (until is None or (at or self._now()) < until):
-            return Check(feature, True, value, until, "granted", "gr_fake", user.version, self._now())
-        return Check(feature, False, False, None, "no-source", None, user.version, self._now())
-
     def _snapshot(self, user_id: str) -> Snapshot:
-        kinds = {known.code: known.kind for known in self._catalog.features} or dict.fromkeys(self._asked, "switch")
-        opened = self._user(user_id).opened if user_id in self._users else {}
-        features = {
-            code: SnapshotFeature(
-                "switch" if isinstance(opened.get(code, (False, None))[0], bool) else "limit",
-                tuple(
-                    Stretch(value, self._now() - timedelta(days=1), until, "granted", "gr_fake")
-                    for value, until in [opened.get(code, (False, None))]
-                    if value
-                ),
-            )
-            for code in kinds
-        }
-        version = self._users[user_id].version if user_id in self._users else 0
-        return Snapshot("fake", user_id, version, self._catalog.version, self._now(), features)
+        user, now = self._users.get(user_id, _User()), self._now()
+        features = {}
+        for code, kind in self._kinds.items():
+            value, until = user.opened.get(code, (False, None))
+            stretch = Stretch(value, now - timedelta(days=1), until, "granted", "gr_fake")
+            open_ = value and (until is None or now < until)
+            features[code] = SnapshotFeature(kind, (stretch,) if open_ else ())
+        return Snapshot(self._catalog.project, user_id, user.version, self._catalog.version, now, features)
+
+    def _check(self, user_id: str, feature: str, at: datetime) -> Check:
+        self._asked(feature)
+        try:
+            return self._snapshot(user_id).check(feature, at)
+        except KeyError:
+            raise _Problem(404, "feature-not-found", f"The catalog has no feature {feature!r}.") from None
 
     def _entitlements(self, user_id: str) -> Entitlements:
-        user = self._users.get(user_id, _User())
-        codes = [known.code for known in self._catalog.features] or list(user.opened)
-        return Entitlements(user_id, user.version, self._now(), {code: self._check(user_id, code) for code in codes})
+        snapshot, now = self._snapshot(user_id), self._now()
+        return Entitlements(user_id, snapshot.version, now, {code: snapshot.check(code, now) for code in self._kinds})
 
     def _customer(self, user_id: str) -> Customer:
         entitlements = self._entitlements(user_id)
@@ -287,24 +313,24 @@ def _instant(written: str) -> datetime:
 class FakeTollhouse(FakeService, Tollhouse):
     """Give it to the app in place of a Tollhouse."""
 
-    def _connect(self, transport: httpx.MockTransport) -> None:
-        Tollhouse.__init__(self, _URL, _KEY, retries=0, stream=False, poll_interval=0, transport=transport)
+    def _connect(self, transport: httpx.MockTransport, outage: Policies) -> None:
+        Tollhouse.__init__(self, _URL, _KEY, **_AT_ONCE, outage=outage, transport=transport)
         self._copy.clock = self._seconds
 
     def check(self, user_id: str, feature: str, *, at_least: int | None = None) -> Check:
-        """As Tollhouse.check; without a list of features, asking about one makes it exist."""
-        self._asked.setdefault(feature)
+        """As Tollhouse.check; where nothing is declared, a feature exists as soon as it is asked about."""
+        self._asked(feature)
         return super().check(user_id, feature, at_least=at_least)
 
 
 class AsyncFakeTollhouse(FakeService, AsyncTollhouse):
     """Give it to the app in place of an AsyncTollhouse."""
 
-    def _connect(self, transport: httpx.MockTransport) -> None:
-        AsyncTollhouse.__init__(self, _URL, _KEY, retries=0, stream=False, poll_interval=0, transport=transport)
+    def _connect(self, transport: httpx.MockTransport, outage: Policies) -> None:
+        AsyncTollhouse.__init__(self, _URL, _KEY, **_AT_ONCE, outage=outage, transport=transport)
         self._copy.clock = self._seconds
 
     async def check(self, user_id: str, feature: str, *, at_least: int | None = None) -> Check:
-        """As AsyncTollhouse.check; without a list of features, asking about one makes it exist."""
-        self._asked.setdefault(feature)
+        """As AsyncTollhouse.check; where nothing is declared, a feature exists as soon as it is asked about."""
+        self._asked(feature)
         return await super().check(user_id, feature, at_least=at_least)
