@@ -37,7 +37,9 @@ def test_the_ten_lines_sell_and_ask(world: World, monkeypatch: pytest.MonkeyPatc
             page = await browser.get("/upgrade", params={"user": "ada"})
             await asyncio.to_thread(world.sandbox.pay, page.headers["location"])
             await asyncio.to_thread(world.arrive)
-            assert (await browser.post("/export", headers={"X-User": "ada"})).status_code == 200
+            async with asyncio.timeout(5):  # the stream tells the app, which is not long
+                while (await browser.post("/export", headers={"X-User": "ada"})).status_code != 200:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
         await module["tollhouse"].aclose()
 
     asyncio.run(story())
