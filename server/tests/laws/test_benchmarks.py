@@ -22,16 +22,17 @@ def test_a_comparison_tells_ratio_spread_and_targets(tmp_path: Path) -> None:
     told = compare(
         "sleeps",
         "ms",
-        {"short": lambda: sleeping(4), "long": lambda: sleeping(12)},
+        {"short": lambda: sleeping(10), "long": lambda: sleeping(60)},
         "short",
         about="Two sleeps.",
-        targets=[Target("long", at_least=2), Target("long", at_most=2), Target("short", "asked ms", at_most=4)],
+        targets=[Target("long", at_least=2), Target("long", at_most=2), Target("short", "asked ms", at_most=10)],
         rounds=5,
         into=tmp_path,
     )
     ratio = told.subject("long").ratio
     assert ratio is not None and told.subject("short").ratio is None
-    assert 1.5 < ratio.low <= ratio.median <= ratio.high < 3.5
+    assert ratio.low <= ratio.median <= ratio.high
+    assert 2 < ratio.median < 6.5  # a busy machine sleeps longer, and the short one more so
     assert [one["met"] for one in told.targets] == [True, False, True]
     assert told.targets[0]["seen"] == ratio.median
     read = harness.read(tmp_path / "sleeps.json")
