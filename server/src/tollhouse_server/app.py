@@ -13,9 +13,10 @@ from .api.authentication import still_good
 from .api.context import Context
 from .api.envelope import HEADERS, Envelope
 from .api.fan_out import FanOut
-from .api.fast_lane import FastLane, checks_first
+from .api.fast_lane import FastLane
 from .api.protocol import END_STREAMS, FAST_LANE
 from .api.rate_limits import rate_limits
+from .api.shedding import Lanes
 from .api.stripe_webhook import events_first
 from .clock import Clock
 from .domain.scopes import Scope
@@ -34,7 +35,8 @@ sells. Every error is `application/problem+json` with a stable `code` and a sent
 def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
     """The service. Raises SettingsInvalid at once where it could not be served safely. `clock` is for tests."""
     secrets = settings.webhook_secrets
-    lane = FastLane(log_share=settings.log_checks_share, security=HEADERS)
+    lanes = Lanes(settings.max_requests_in_flight, settings.max_streams)
+    lane = FastLane(log_share=settings.log_checks_share, security=HEADERS, reads=lanes.reads)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -52,7 +54,7 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
             )
             async with fan_out.running():
                 lane.context = app.state.context = _context(resources, fan_out, secrets)
-                yield {END_STREAMS: fan_out.end}
+                yield {END_STREAMS: fan_out.end, FAST_LANE: lane}
                 lane.context = None
 
     app = FastAPI(
@@ -70,11 +72,9 @@ def build_app(settings: Settings, *, clock: Clock | None = None) -> Envelope:
     service.serve_docs(app)
     return Envelope(
         app,
-        inner=checks_first(lane, events_first(app)),
+        inner=events_first(app),
         log_share=settings.log_checks_share,
-        most_at_once=settings.max_requests_in_flight,
-        most_streams=settings.max_streams,
-        for_server={FAST_LANE: lane},
+        lanes=lanes,
     )
 
 

@@ -13,7 +13,7 @@ from ..catalogs import Project, current_catalog, kept_catalog
 from ..domain.catalog import Catalog, Feature
 from ..domain.entitlements import answer
 from ..domain.errors import Problem
-from ..state import FeatureAnswer, feature_answer, features_at
+from ..state import FeatureAnswer, features_at
 from .authentication import InsufficientScope, MayCheck, Unauthenticated
 from .context import Context, Ctx
 from .problems import StoreUnavailable, ValidationFailed, documented
@@ -122,15 +122,10 @@ def rendered_entitlements(user_id: str, catalog: Catalog, cell: Cell, at: dateti
     kept: Rendering | None = cell.rendered.get("entitlements")
     if kept is None or not kept.stands(catalog, at):
         features = features_at(catalog, cell.entitlements, at)
-        kept = cell.rendered["entitlements"] = render(
-            Entitlements(user_id=user_id, version=cell.version, checked_at=at, features=features),
-            "checked_at",
-            said=[cell.version, {code: one.model_dump(mode="json") for code, one in features.items()}],
-            version=cell.version,
-            catalog=catalog,
-            stretches=cell.entitlements,
-            at=at,
-        )
+        told = Entitlements(user_id=user_id, version=cell.version, checked_at=at, features=features)
+        stretches = cell.entitlements
+        kept = render(told, "checked_at", version=cell.version, catalog=catalog, stretches=stretches, at=at)
+        cell.rendered["entitlements"] = kept
     return kept
 
 
@@ -139,16 +134,20 @@ def rendered_check(feature: Feature, catalog: Catalog, cell: Cell, at: datetime)
     name = f"entitlements/{feature.code}"
     kept: Rendering | None = cell.rendered.get(name)
     if kept is None or not kept.stands(catalog, at):
-        said = feature_answer(answer(cell.entitlements, feature, at))
-        kept = cell.rendered[name] = render(
-            Check(feature=feature.code, version=cell.version, checked_at=at, **said.model_dump()),
-            "checked_at",
-            said=[cell.version, said.model_dump(mode="json")],
+        verdict = answer(cell.entitlements, feature, at)
+        told = Check(
+            feature=feature.code,
             version=cell.version,
-            catalog=catalog,
-            stretches=[one for one in cell.entitlements if one.feature == feature.code],
-            at=at,
+            checked_at=at,
+            allowed=verdict.allowed,
+            value=verdict.value,
+            valid_until=verdict.valid_until,
+            reason=verdict.reason,
+            source=verdict.source,
         )
+        stretches = [one for one in cell.entitlements if one.feature == feature.code]
+        kept = render(told, "checked_at", version=cell.version, catalog=catalog, stretches=stretches, at=at)
+        cell.rendered[name] = kept
     return kept
 
 

@@ -55,27 +55,22 @@ class Envelope:
         *,
         inner: ASGIApp | None = None,
         log_share: float = 1.0,
-        most_at_once: int = 200,
-        most_streams: int = 500,
+        lanes: Lanes | None = None,
         bounds: Callable[[Scope], Bounds] = bounds_of,
-        for_server: Mapping[str, Any] | None = None,
     ) -> None:
         """`log_share` is the share of the successful checks and probes that get a line in the log.
 
         `inner` is what answers; `app` itself, whose routes are told apart in metrics, where nothing is named.
-        `for_server` is put into the lifespan's state, where the server's protocol finds it.
         """
         self.app, self.inner = app, inner or app
-        self.bounds, self.lanes = bounds, Lanes(most_at_once, most_streams)
-        self._log_share, self._for_server = log_share, for_server
+        self.bounds, self.lanes = bounds, lanes or Lanes(200, 500)
+        self._log_share, self._random = log_share, random.Random()  # noqa: S311 - for samples
         self.templates: Mapping[Any, str | None] = {
             one.endpoint: one.path for one in iter_route_contexts(app.routes) if one.endpoint
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            if self._for_server and isinstance(scope.get("state"), dict):
-                scope["state"].update(self._for_server)
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
@@ -89,7 +84,7 @@ class Envelope:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         exchange = _Exchange(self, scope, headers, send)
         await exchange.run(receive)
-        if not (exchange.is_routine and random.random() >= self._log_share):  # noqa: S311 - a sample
+        if not (exchange.is_routine and self._random.random() >= self._log_share):
             log.info("request", **exchange.told)
 
 

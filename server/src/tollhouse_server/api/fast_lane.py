@@ -1,9 +1,9 @@
-"""Checks on a short way: answered where their bytes arrive, or at least without looking for their route.
+"""Checks on a short way: answered where their bytes arrive, or as soon as PostgreSQL has.
 
 The routes in entitlements.py are what is documented and what decides; this answers the same bytes for the plain case,
 which is almost every check. A cell that this process holds is answered by the protocol, with no task and nothing
-awaited (`FastLane.answer`); one that has to be read, inside the envelope (`checks_first`). Whatever is not plain is
-left to the routes: they know every refusal.
+awaited; one that has to be read, by a task that does that alone. Whatever is not plain is left to the routes: they know
+every refusal.
 """
 
 import hashlib
@@ -13,25 +13,26 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .. import logs
 from ..cache import Cell, KnownKey
 from ..catalogs import kept_catalog
 from ..domain.catalog import Catalog, Feature
+from ..domain.errors import Problem
 from ..domain.scopes import Scope as KeyScope
 from ..domain.time import earliest
 from ..telemetry import CACHE_READS, REQUEST_SECONDS, REQUESTS
-from . import entitlements
+from . import entitlements, problems
 from .authentication import LAST_USED_EVERY, project_of
 from .bounds import HEADERS_LIMIT, URI_LIMIT
 from .context import Context
-from .problems import while_reading
 from .renderings import Rendering
+from .shedding import Lane
 
 log = structlog.get_logger(__name__)
 
@@ -90,6 +91,7 @@ HOT: Mapping[bytes, HotRoute] = {
 """What follows the user id in the path, up to a feature's code → the route. To make another read hot, add it here."""
 
 _HITS = CACHE_READS.labels("process", "hit")
+_NO_STORE = (b"cache-control", b"no-store")
 _PREFIX = b"/v1/customers/"
 _BEARER = b"Bearer "
 _ACCEPTED = frozenset({b"*/*", b"application/json"})
@@ -133,17 +135,22 @@ def plainly_said(headers: Headers) -> Said | None:
 class FastLane:
     """One process' short way."""
 
-    def __init__(self, *, log_share: float, security: Headers) -> None:
-        """`log_share` is the share of answers that get a line in the log; `security` the headers of every answer."""
+    def __init__(self, *, log_share: float, security: Headers, reads: Lane) -> None:
+        """`log_share` is the share of good answers that get a line in the log; `security` the headers of every answer.
+
+        `reads` is the lane in which the routes read, too.
+        """
         self.context: Context | None = None
         """Set while the service is open."""
-        self._log_share = log_share
-        self._security = _lines(one for one in security if one[0] != b"cache-control")
+        self._log_share, self._reads = log_share, reads
+        self._random = random.Random()  # noqa: S311 - for names and samples, no secrets
+        self._security = [one for one in security if one != _NO_STORE]
+        self._security_lines = _lines(self._security)
         self._of_server: Headers = ()
         self._server_lines = b""
 
-    def answer(self, path: bytes, said: Said, of_server: Headers) -> bytes | None:
-        """All of the answer to a GET, as it goes over the wire; None where the routes must answer.
+    def answer(self, path: bytes, said: Said, of_server: Headers) -> "bytes | ASGIApp | None":
+        """All of the answer to a GET, as it goes over the wire; or who answers this one; None: the routes must.
 
         `of_server` are the server's own headers, such as Date: it makes a new list when they change.
         """
@@ -156,74 +163,76 @@ class FastLane:
         if asked is None:
             return None
         cell = ctx.cache.local.get(asked.known.project_id, asked.user_id)
-        if cell is None:
-            return None
-        rendering = asked.route.render(asked, cell, at)
-        limit, limited = ctx.rate_limits.reads, b""
+        limit, standing = ctx.rate_limits.reads, None
         if limit is not None:
             # Last of all that may leave it to the routes, who count it themselves.
             standing = limit.take(asked.known.id)
             if standing.wait:
                 return None
-            limited = limit.lines(standing)
+        request_id = said.request_id or b"req_%024x" % self._random.getrandbits(96)
+        if cell is None:
+            limited = [] if limit is None or standing is None else limit.headers(standing)
+            return partial(self._read, ctx, asked, said, request_id, limited)
+        rendering = asked.route.render(asked, cell, at)
         if of_server is not self._of_server:
             self._of_server, self._server_lines = of_server, _lines(of_server)
-        request_id = said.request_id or b"req_%024x" % random.getrandbits(96)
-        more = (self._server_lines, rendering.head, request_id, limited, self._security)
+        limits = b"" if limit is None or standing is None else limit.lines(standing)
+        more = (self._server_lines, rendering.lines, request_id, limits, self._security_lines)
         if rendering.is_known(said.if_none_match):
             status, answer = 304, b"HTTP/1.1 304 Not Modified\r\n%s%sx-request-id: %s\r\n%s%s\r\n" % more
         else:
             body = rendering.body(at)
             status, answer = 200, _OK % (*more, len(body), body)
-        seconds = time.perf_counter() - started
         _HITS.inc()
-        asked.route.count(status, seconds)
-        if random.random() < self._log_share:  # noqa: S311 - a sample
-            _tell(asked, request_id.decode(), status, seconds)
+        self._count(asked, request_id, status, started)
         return answer
+
+    async def _read(
+        self,
+        ctx: Context,
+        asked: Asked,
+        said: Said,
+        request_id: bytes,
+        limited: Headers,
+        scope: Scope,  # noqa: ARG002 - as ASGI has it
+        receive: Receive,  # noqa: ARG002 - there is no body
+        send: Send,
+    ) -> None:
+        """Answers it from PostgreSQL, or from Redis. Around it is what the envelope puts around a route."""
+        started, id_ = time.perf_counter(), request_id.decode()
+        structlog.contextvars.bind_contextvars(request_id=id_, project=asked.known.slug)
+        try:
+            with self._reads, problems.while_reading():
+                cell = await ctx.cache.read(asked.known.project_id, asked.user_id)
+            at = ctx.clock.now()
+            status, headers, body = asked.route.render(asked, cell, at).whole(at, said.if_none_match)
+        except Problem as problem:
+            status, headers, body = _refused(problem, id_)
+        except Exception:
+            log.exception("a request failed", method="GET", route=asked.route.path)
+            status, headers, body = _refused(problems.a_bug(), id_)
+        security = self._security if status < 400 else (*self._security, _NO_STORE)
+        headers = [*headers, (b"x-request-id", request_id), *limited, *security]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        self._count(asked, request_id, status, started)
+
+    def _count(self, asked: Asked, request_id: bytes, status: int, started: float) -> None:
+        """In metrics, and of the log the line that the envelope writes of other requests."""
+        seconds = time.perf_counter() - started
+        asked.route.count(status, seconds)
+        if status >= 400 or self._random.random() < self._log_share:
+            ids = {"request_id": request_id.decode(), "project": asked.known.slug}
+            milliseconds = round(seconds * 1000, 1)
+            log.info("request", **ids, method="GET", route=asked.route.path, status=status, milliseconds=milliseconds)
 
 
 _OK = b"HTTP/1.1 200 OK\r\n%s%sx-request-id: %s\r\n%s%scontent-length: %d\r\ncontent-type: application/json\r\n\r\n%s"
 
 
-def _tell(asked: Asked, request_id: str, status: int, seconds: float) -> None:
-    """The line of the log that the envelope writes of other requests."""
-    told = {"method": "GET", "route": asked.route.path, "status": status, "milliseconds": round(seconds * 1000, 1)}
-    log.info("request", request_id=request_id, project=asked.known.slug, **told)
-
-
-def checks_first(lane: FastLane, inner: ASGIApp) -> ASGIApp:
-    """`inner`, where a plain check that has to be read from PostgreSQL does not look for its route."""
-
-    async def lead(scope: Scope, receive: Receive, send: Send) -> None:
-        ctx, path = lane.context, scope["path"].encode()
-        asked = said = None
-        if scope["method"] == "GET" and not scope["query_string"] and path.startswith(_PREFIX):
-            said = plainly_said(scope["headers"])
-        if ctx is not None and said is not None:
-            asked = plainly_asked(ctx, path, said, ctx.clock.now())
-        if ctx is None or said is None or asked is None or not _admitted(ctx, asked, scope):
-            await inner(scope, receive, send)
-            return
-        scope["endpoint"] = asked.route.endpoint
-        logs.bind(project=asked.known.slug)
-        with while_reading():
-            cell = await ctx.cache.read(asked.known.project_id, asked.user_id)
-        at = ctx.clock.now()
-        await asked.route.render(asked, cell, at).response(at, said.if_none_match)(scope, receive, send)
-
-    return lead
-
-
-def _admitted(ctx: Context, asked: Asked, scope: Scope) -> bool:
-    """Whether the key is within its rate; over it the routes tell so."""
-    limit = ctx.rate_limits.reads
-    if limit is not None:
-        standing = limit.take(asked.known.id)
-        if standing.wait:
-            return False
-        scope["state"]["headers"] = limit.headers(standing)
-    return True
+def _refused(problem: Problem, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    response = problems.answer(problem, request_id)
+    return response.status_code, response.raw_headers, bytes(response.body)
 
 
 def plainly_asked(ctx: Context, path: bytes, said: Said, now: datetime) -> Asked | None:

@@ -83,11 +83,16 @@ class BoundedProtocol(HttpToolsProtocol):
             if self.headers != self._headers:  # most callers say the same in every request
                 self._headers, self._said = self.headers, plainly_said(self.headers)
             answer = self._said and self._lane.answer(self.url, self._said, self.server_state.default_headers)
-            if answer is not None:
+            if isinstance(answer, bytes):
                 self._answered = True
                 self.transport.write(answer)
                 return
-        self.scope["state"]["abort"] = self.transport.abort  # for who answers somebody that takes nothing
+            if answer is not None:
+                # In a cycle of uvicorn's like any other, so that who comes behind waits and who hangs up is noticed.
+                app, self.app = self.app, answer
+                super().on_headers_complete()
+                self.app = app
+                return
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -5,11 +5,9 @@ snapshot names. Until then only the instant in it differs, so it is kept with th
 """
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from fastapi import Response
 from pydantic import BaseModel
@@ -20,6 +18,8 @@ from ..domain.time import written
 
 VERSION_HEADER = "Tollhouse-Version"
 _NEVER = datetime.max.replace(tzinfo=UTC)
+_CACHED = (b"cache-control", b"private, no-cache")
+_JSON = (b"content-type", b"application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +29,23 @@ class Rendering:
     before: bytes
     """The body up to the instant at which it is given."""
     after: bytes
-    etag: str
     version: int
     catalog: Catalog
     since: datetime
     until: datetime
-    head: bytes = field(init=False)
-    """Its own headers, as they go over the wire."""
+    etag: str = field(init=False)
+    headers: list[tuple[bytes, bytes]] = field(init=False)
+    """Its own, of a 304 too."""
+    lines: bytes = field(init=False)
+    """The same as they go over the wire."""
 
     def __post_init__(self) -> None:
-        lines = "".join([f"{name.lower()}: {value}\r\n" for name, value in self.headers.items()])
-        object.__setattr__(self, "head", lines.encode())
+        etag = f'"{hashlib.sha256(self.before + self.after).hexdigest()[:24]}"'
+        version = VERSION_HEADER.lower().encode(), b"%d" % self.version
+        headers = [(b"etag", etag.encode()), _CACHED, version]
+        object.__setattr__(self, "etag", etag)
+        object.__setattr__(self, "headers", headers)
+        object.__setattr__(self, "lines", b"".join([b"%s: %s\r\n" % one for one in headers]))
 
     def stands(self, catalog: Catalog, at: datetime) -> bool:
         return self.catalog is catalog and self.since <= at < self.until
@@ -51,35 +57,30 @@ class Rendering:
         """Whether the caller has this answer already."""
         return if_none_match is not None and self.etag in if_none_match
 
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"ETag": self.etag, "Cache-Control": "private, no-cache", VERSION_HEADER: str(self.version)}
+    def whole(self, at: datetime, if_none_match: str | None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Status, headers and body; 304 and no body to who has it."""
+        if self.is_known(if_none_match):
+            return 304, list(self.headers), b""
+        body = self.body(at)
+        return 200, [*self.headers, (b"content-length", b"%d" % len(body)), _JSON], body
 
     def response(self, at: datetime, if_none_match: str | None) -> Response:
-        """The answer, or 304 to who has it."""
-        if self.is_known(if_none_match):
-            return Response(status_code=304, headers=self.headers)
-        return Response(self.body(at), headers=self.headers, media_type="application/json")
+        """The same, for a route."""
+        status, headers, body = self.whole(at, if_none_match)
+        response = Response(body, status)
+        response.raw_headers = headers
+        return response
 
 
 def render(
-    told: BaseModel,
-    instant: str,
-    *,
-    said: Any,
-    version: int,
-    catalog: Catalog,
-    stretches: Iterable[Entitlement],
-    at: datetime,
+    told: BaseModel, instant: str, *, version: int, catalog: Catalog, stretches: Iterable[Entitlement], at: datetime
 ) -> Rendering:
-    """`told` as it goes over the wire; `instant` is its field that says when.
+    """`told` as it goes over the wire; `instant` is its field that says when. All the rest makes its ETag.
 
-    `said` is all that makes it another answer, as JSON values: of that the ETag is made. `stretches` are those whose
-    beginnings and ends change it.
+    `stretches` are those whose beginnings and ends change it.
     """
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:24]
     field = f'"{instant}":"'.encode()  # within a text its quotes would be escaped, so it is found nowhere else
     before, found, rest = told.model_dump_json().encode().partition(field)
     assert found, f"{type(told).__name__} has no instant {instant}"
     until = next_change(stretches, at) or _NEVER
-    return Rendering(before + found, rest[rest.index(b'"') :], f'"{digest}"', version, catalog, at, until)
+    return Rendering(before + found, rest[rest.index(b'"') :], version, catalog, at, until)

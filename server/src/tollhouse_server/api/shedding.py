@@ -39,7 +39,7 @@ class Lanes:
     """The lanes of one process: `most` reads, half as many changes, a quarter as many of Stripe's events; `streams`."""
 
     def __init__(self, most: int, streams: int) -> None:
-        self._reads = Lane("reads", most)
+        self.reads = Lane("reads", most)
         self._changes = Lane("changes", max(1, most // 2))
         self._events = Lane("events", max(1, most // 4))
         self._streams = Lane("streams", streams)
@@ -53,5 +53,5 @@ class Lanes:
                 return self._events
             if path == STREAM_PATH:
                 return self._streams
-            return self._reads if scope["method"] in ("GET", "HEAD") else self._changes
+            return self.reads if scope["method"] in ("GET", "HEAD") else self._changes
         return self._free if path == "/healthz" else self._others

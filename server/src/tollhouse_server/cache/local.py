@@ -24,7 +24,7 @@ MOST_FLOORS: Final = 100_000
 MOST_STRETCHES: Final = 30_000
 """Together, of all cells, each of which counts as one more: some 40 MB of small customers."""
 MOST_KEYS: Final = 2_000
-_REMEMBERED_SECONDS: Final = 10.0
+_REMEMBERED_SECONDS: Final = 3.0
 """For so long after its end a cell still lends what was rendered of it to one that says the same."""
 
 

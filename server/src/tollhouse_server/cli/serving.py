@@ -1,5 +1,6 @@
 """How `tollhouse serve` serves: in this process, or in several that share its port and count together."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -28,7 +29,9 @@ def serve_alone(settings: Settings) -> None:
     """Serves in this process until told to stop."""
     from ..app import build_app
 
-    uvicorn.run(build_app(settings), **_options(settings))
+    app = build_app(settings)
+    _settle()
+    uvicorn.run(app, **_options(settings))
 
 
 def serve_in_several(settings: Settings) -> None:
@@ -58,7 +61,15 @@ def served_app() -> "Envelope":
     settings = load_settings()
     configure_logs(level=settings.log_level, fmt=settings.log_format, role="server")
     threading.Thread(target=_stop_with_parent, name="parent", daemon=True).start()
-    return build_app(settings)
+    app = build_app(settings)
+    _settle()
+    return app
+
+
+def _settle() -> None:
+    """What is there by now stays for good: looking through it for garbage again and again would hold up requests."""
+    gc.collect()
+    gc.freeze()
 
 
 def _stop_with_parent() -> None:
