@@ -22,7 +22,7 @@ READY = "SELECT count(DISTINCT pid) FROM pg_stat_activity WHERE query LIKE 'LIST
 
 def main() -> None:
     scale = Scale.asked(__doc__)
-    with temporary_postgres() as postgres, account(postgres, scale.of(80, quick=40), latency=LATENCY) as backlog:
+    with temporary_postgres() as postgres, account(postgres, scale.of(48, quick=24), latency=LATENCY) as backlog:
         compare(
             "workers",
             "customers/s",

@@ -1,5 +1,6 @@
 """Compare with Stripe, and repair."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,10 +58,17 @@ def reconcile(
 
 async def _apply(resources: "Resources", run_id: str) -> None:
     """Does what a worker would do with the events that were missing, as none may be running."""
-    while await resources.pipeline.process_next():
+    pipeline = resources.pipeline
+    while True:
+        worked = await pipeline.process_next()
         async with resources.database.transaction() as tx:
             if not (await drift.summary(tx, run_id))["open"]:
                 return
+        if not worked:
+            left = await pipeline.until_next()
+            if left is None or left > pipeline.pause:  # beyond the pause it is a back-off, or in somebody's hands
+                return
+            await asyncio.sleep(left.total_seconds())
 
 
 @contextmanager
