@@ -1,15 +1,15 @@
 """`python -m reliability [NAME …]`: tries to break the promises; a line of figures each, and figures.jsonl."""
 
 import argparse
-import importlib
 import os
 import sys
-import traceback
 from pathlib import Path
 
-from reliability.figures import Figures, Run, Scale, chosen_seed, silence
+from reliability.figures import Scale, chosen_seed
+from reliability.side_by_side import figures_of
 
-RUNS = ("crash", "permutations", "burst", "unknown_outcomes", "tenancy", "audit_chain", "notifications", "fuzz")
+# In this order: what waits beside what computes, and last what keeps two cores busy by itself.
+RUNS = ("crash", "unknown_outcomes", "notifications", "tenancy", "audit_chain", "burst", "fuzz", "permutations")
 RESULTS = Path(__file__).with_name("figures.jsonl")
 
 
@@ -21,13 +21,12 @@ def main() -> int:
         "--long", action="store_true", default=bool(os.environ.get("TOLLHOUSE_LONG")), help="the figures of a night"
     )
     parser.add_argument("--share", type=float, default=1.0, help="of the usual figures, for a first look")
+    parser.add_argument("--at-once", type=int, default=2, help="so many runs side by side; most wait half of the time")
     given = parser.parse_args()
     seed = chosen_seed() if given.seed is None else given.seed
     broken = 0
-    silence()
     with RESULTS.open("w") as results:
-        for name in given.names or RUNS:
-            figures = run(name, Scale(given.long, given.share), seed)
+        for figures in figures_of(given.names or RUNS, Scale(given.long, given.share), seed, given.at_once):
             broken += bool(figures.wrong)
             print(figures.line(), flush=True)
             for sentence in figures.wrong[:20]:
@@ -35,16 +34,6 @@ def main() -> int:
             results.write(f"{figures.as_json()}\n")
             results.flush()
     return 1 if broken else 0
-
-
-def run(name: str, scale: Scale, seed: int) -> Figures:
-    """One run's figures; one that breaks down is broken too, and the others still run."""
-    begin: Run = importlib.import_module(f"reliability.{name}").run
-    try:
-        return begin(scale, seed)
-    except Exception as error:
-        traceback.print_exc()
-        return Figures("?", name, seed, wrong=[f"the run broke down: {type(error).__name__}: {error}"])
 
 
 if __name__ == "__main__":

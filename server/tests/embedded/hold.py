@@ -3,12 +3,16 @@
 `postgres DIR` says "owned URL" or "attached URL"; `valkey` says its URL; `child COMMAND…` says the child's pid.
 """
 
+import signal
 import sys
 from pathlib import Path
 
 from tollhouse_server.embedded.postgres import running_postgres
 from tollhouse_server.embedded.valkey import running_valkey
 from tollhouse_server.embedded.watchdog import GuardedProcess
+
+# Who starts the tests in the background hands on that an interrupt is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def say_and_wait(line: str) -> None:
