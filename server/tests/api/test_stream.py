@@ -20,7 +20,7 @@ import pytest
 
 from tollhouse import Tollhouse
 from tollhouse_sandbox.testing import RunningSandbox
-from tollhouse_server.api.fan_out import MOST_WAITING
+from tollhouse_server.api.fan_out import Limits
 from tollhouse_server.audit import Cause
 from tollhouse_server.catalogs import project_by_slug
 from tollhouse_server.commands.give_grant import GrantRequest, give_grant
@@ -287,12 +287,13 @@ def test_who_takes_nothing_is_cut_off(world: World, pdf_tool: Tollhouse, sandbox
         stuck.sendall(f"GET /v1/stream HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n\r\n".encode())
         stuck.recv(1)
         [(kept,)] = db.execute("SELECT entitlements::text FROM snapshot WHERE user_id = 'jo'").fetchall()
+        third = Limits().waiting // 3
         for letter in "abcdefghijkl":
-            large = json.dumps([{**one, "reasons": [{**one["reasons"][0], "source_id": letter * (MOST_WAITING // 3)}]}
+            large = json.dumps([{**one, "reasons": [{**one["reasons"][0], "source_id": letter * third}]}
                                 for one in json.loads(kept)])  # fmt: skip
             db.execute("UPDATE snapshot SET entitlements = %s WHERE user_id = 'jo'", [large])
             source = listener.next().data["features"]["premium_export"]["stretches"][0]["source"]
-            assert source == letter * (MOST_WAITING // 3)
+            assert source == letter * third
         db.execute("UPDATE snapshot SET entitlements = %s WHERE user_id = 'jo'", [kept])
         assert listener.next().data["user_id"] == "jo"
         stuck.settimeout(10)

@@ -12,6 +12,7 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -29,17 +30,24 @@ from ..telemetry import STREAM_ENDS, STREAM_EVENTS, STREAM_LAG_SECONDS, STREAMS_
 
 log = structlog.get_logger(__name__)
 
-LOOK_EVERY_SECONDS = 1.0
-"""How often a process looks though nobody told it to, and whether the keys of its streams are still in use."""
 GATHER_SECONDS = 0.01
 """How long changes are gathered after the first one was told: a burst is a few looks, not one for each commit."""
-BLIND_SECONDS = 5.0
-"""How long streams stay open while PostgreSQL cannot be asked: beyond it they would promise what nobody knows."""
-PAGE = 200
-MOST_TO_CATCH_UP = 10_000
-"""Customers that are told one by one; who has missed more is told so, and asks again as it needs."""
-MOST_WAITING = 4 * 1024 * 1024
-"""Bytes that may wait for one reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one process does for its streams."""
+
+    look_every: float = 1.0
+    """Seconds: how often it looks though nobody told it to, and whether the keys of its streams are still in use."""
+    blind: float = 5.0
+    """Seconds that streams stay open while PostgreSQL cannot be asked: beyond, they would promise what nobody knows."""
+    page: int = 200
+    """Customers that are read and rendered in one go, so that nothing else waits long."""
+    catch_up: int = 10_000
+    """Customers that are told one by one; who has missed more is told so, and asks again as it needs."""
+    waiting: int = 4 * 1024 * 1024
+    """Bytes that may wait for one reader."""
 
 
 class Ending(StrEnum):
@@ -129,11 +137,11 @@ class FanOut:
         good_keys: Callable[[Collection[str], datetime], Awaitable[set[str]]],
         *,
         heartbeat_seconds: float,
-        most_waiting: int = MOST_WAITING,
+        limits: Limits = Limits(),
     ) -> None:
         """`good_keys` tells those of the keys that may be streamed to at an instant."""
         self.heartbeat_seconds, self._good_keys = heartbeat_seconds, good_keys
-        self._database, self._changes, self._clock, self._most_waiting = database, changes, clock, most_waiting
+        self._database, self._changes, self._clock, self._limits = database, changes, clock, limits
         self._tails: dict[uuid.UUID, _Tail] = {}
         self._beginning = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -205,7 +213,7 @@ class FanOut:
             # After what was missed comes a heartbeat, so that the reader knows that this was all.
             caught_up = [*missed, _event("heartbeat", "{}", tail.position)] if since else []
             said = [_event("hello", json.dumps(hello), since or tail.position), *caught_up]
-            reader = Reader(key_id, said, most_waiting=self._most_waiting)
+            reader = Reader(key_id, said, most_waiting=self._limits.waiting)
             if self._over:
                 reader.end(Ending.SHUTDOWN)
             tail.readers.add(reader)
@@ -276,13 +284,13 @@ class FanOut:
         told, after = 0, None
         while True:
             async with self._database.statement(project=project.id) as tx:
-                found = await look(tx, project.id, since, upto=upto, after=after, most=PAGE)
+                found = await look(tx, project.id, since, upto=upto, after=after, most=self._limits.page)
                 catalog = await current_catalog(tx, found.project)
             upto = upto or found.position
             told += len(found.changed)
-            if told > MOST_TO_CATCH_UP or upto.origin != since.origin:
+            if told > self._limits.catch_up or upto.origin != since.origin:
                 raise _TooMuch(upto)
-            is_last = len(found.changed) < PAGE
+            is_last = len(found.changed) < self._limits.page
             yield found, catalog, self._events(found, catalog, since, upto if is_last else since)
             if is_last:
                 return
@@ -308,7 +316,7 @@ class FanOut:
             await self._until_told(next_round)
             try:
                 if time.monotonic() >= next_round:
-                    next_round = time.monotonic() + min(LOOK_EVERY_SECONDS, self.heartbeat_seconds)
+                    next_round = time.monotonic() + min(self._limits.look_every, self.heartbeat_seconds)
                     self._dirty.update(self._tails)
                     self._keys_changed = True
                 await self._round()
@@ -355,7 +363,7 @@ class FanOut:
 
     def _end_the_blind(self) -> None:
         for tail in self._tails.values():
-            if time.monotonic() - tail.looked > BLIND_SECONDS:
+            if time.monotonic() - tail.looked > self._limits.blind:
                 tail.end(Ending.BLIND)
 
 
