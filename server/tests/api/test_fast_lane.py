@@ -1,5 +1,6 @@
 """The short way of checks answers as the routes do, byte for byte, or not at all."""
 
+import logging
 import re
 import socket
 from collections.abc import Iterator
@@ -8,12 +9,17 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import make_url
 
 from tollhouse import Tollhouse
 from tollhouse_server.api.fast_lane import HOT, plainly_said
+from tollhouse_server.db.engine import conninfo
+from tollhouse_server.embedded.postgres import PostgresServer
+from tollhouse_server.logs import configure_logs
 from tollhouse_server.testing import World
 
 from .conftest import PDF_TOOL
@@ -309,6 +315,52 @@ def test_requests_are_counted_as_the_routes_count_them(world: World, key: bytes,
         wire.ask(request(CHECK, key, DETOUR))
         wire.ask(request(CHECK, key, b"If-None-Match: %s\r\n" % etag))
     assert (counted(200), counted(304)) == (before[0] + 6, before[1] + 3)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "mends", "status"),
+    [
+        ("RENAME COLUMN entitlements TO elsewhere", "RENAME COLUMN elsewhere TO entitlements", b"500"),
+        ("ADD CONSTRAINT broken CHECK (true)", "DROP CONSTRAINT broken", b"200"),
+    ],
+)
+def test_what_fails_while_it_is_read_is_told_as_by_the_route(
+    world: World, key: bytes, wire: Wire, own_logs: logging.Logger, breaks: str, mends: str, status: bytes
+) -> None:
+    """A bug of ours, here a column that is not as the code believes; once that is mended nothing of it is left."""
+    configure_logs(level="INFO", fmt="json", role="server")
+    where = conninfo(world.service.settings.database_url.get_secret_value())
+    path = b"/v1/customers/failing-%s/entitlements" % status
+    with psycopg.connect(where, autocommit=True) as db:
+        wire.ask(request(CHECK, key))
+        db.execute(f"ALTER TABLE snapshot {breaks}")  # type: ignore[call-overload]
+        try:
+            lane = world.service._server.lifespan.state["fast_lane"]
+            said = plainly_said([(b"authorization", b"Bearer " + key)])
+            assert callable(lane.answer(path, said, [])), "it is read on the short way"
+            answers = [comparable(wire.ask(request(path, key, more))) for more in (b"", DETOUR)]
+        finally:
+            db.execute(f"ALTER TABLE snapshot {mends}")  # type: ignore[call-overload]
+    assert answers[0] == answers[1] and answers[0][0] == status
+    assert wire.ask(request(path, key))[0] == b"HTTP/1.1 200 OK"
+
+
+def test_a_database_that_is_away_is_told_as_by_the_route(
+    world: World, key: bytes, wire: Wire, postgres_server: PostgresServer
+) -> None:
+    """503, to be tried again; who asks when it is back is answered."""
+    name = make_url(world.service.settings.database_url.get_secret_value()).database
+    path = b"/v1/customers/away/entitlements"
+    with psycopg.connect(conninfo(postgres_server.url("postgres")), autocommit=True) as db:
+        wire.ask(request(CHECK, key))
+        db.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')  # type: ignore[call-overload]
+        try:
+            db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            answers = [comparable(wire.ask(request(path, key, more))) for more in (b"", DETOUR)]
+        finally:
+            db.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')  # type: ignore[call-overload]
+    assert answers[0] == answers[1] and answers[0][:2] == (b"503", {**answers[0][1], b"retry-after": b"1"})
+    assert wire.ask(request(path, key))[0] == b"HTTP/1.1 200 OK"
 
 
 def test_the_rate_is_one_for_both_ways(world: World, key: bytes, wire: Wire) -> None:
