@@ -9,7 +9,19 @@ from reliability.figures import Scale, chosen_seed
 from reliability.side_by_side import figures_of
 
 # In this order: what waits beside what computes, and last what keeps two cores busy by itself.
-RUNS = ("crash", "unknown_outcomes", "notifications", "tenancy", "audit_chain", "burst", "fuzz", "permutations")
+RUNS = (
+    "crash",
+    "cache_model",
+    "unknown_outcomes",
+    "notifications",
+    "cache_history",
+    "tenancy",
+    "audit_chain",
+    "cache_outage",
+    "burst",
+    "fuzz",
+    "permutations",
+)
 RESULTS = Path(__file__).with_name("figures.jsonl")
 
 

@@ -61,6 +61,11 @@ CACHE_READS = Counter(
     "Reads of a customer's snapshot by tier (process, redis) and result: hit, miss, failed (it did not answer).",
     ["tier", "result"],
 )
+CACHE_FILLS = Counter(
+    "tollhouse_cache_fills_total",
+    "Snapshots brought to Redis from PostgreSQL, by result: kept, refused (late, or a newer one is known), failed.",
+    ["result"],
+)
 ANNOUNCEMENTS = Counter(
     "tollhouse_announcements_total",
     "Changes announced to Redis before their commit, by outcome: heard (by all who listen), unheard, failed.",

@@ -48,7 +48,7 @@ def project() -> uuid.UUID:
 
 @pytest.fixture
 async def shared(valkey_url: str) -> AsyncIterator[Shared]:
-    opened = Shared(valkey_url)
+    opened = Shared(valkey_url, seconds=5)  # on a machine that has much to do
     yield opened
     await opened.close()
 

@@ -273,3 +273,23 @@ def test_within_a_second_versions_only_grow(versions: list[int]) -> None:
         served = local.get(PROJECT, "ada")
         assert served is not None and served.version == max(seen, version)
         seen = served.version
+
+
+def test_a_tier_that_is_not_in_use_keeps_nothing(local: Local, time: Time) -> None:
+    """What it had is gone; once it is in use again it keeps what was read since, and its floors were never away."""
+    local.fill(PROJECT, "ada", cell(3, time))
+    local.keep_key(b"digest", known(3, time))
+    local.suspend()
+    assert local.get(PROJECT, "ada") is None and local.key(b"digest") is None
+    local.fill(PROJECT, "ada", cell(3, time))
+    assert local.get(PROJECT, "ada") is None
+    local.floor(PROJECT, "bob", 5)
+    read_before = cell(3, time)
+    time.now += 0.1
+    local.resume()
+    local.fill(PROJECT, "ada", read_before)
+    assert local.get(PROJECT, "ada") is None
+    local.fill(PROJECT, "ada", cell(3, time))
+    assert local.get(PROJECT, "ada") == cell(3, time)
+    local.fill(PROJECT, "bob", cell(4, time))
+    assert local.get(PROJECT, "bob") is None

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 from sqlalchemy import Row, select
 
@@ -18,6 +18,7 @@ from .entitlements import example
 from .once import OnlyOnce
 from .problems import NotFound, documented
 from .types import Answer, Body, FeatureCode, FeatureValue, Instant, Text, TextInPath, UserId
+from .versions import say_version, versioned
 
 router = APIRouter(prefix="/admin/grants", tags=["Operators: grants"], dependencies=[Depends(require_operator)])
 
@@ -88,18 +89,19 @@ EXAMPLE_GRANT: dict[str, Any] = {
     name="give_grant",
     summary="Give access",
     responses={
-        201: {"content": {"application/json": {"example": EXAMPLE_GRANT}}},
+        **versioned({201: {"content": {"application/json": {"example": EXAMPLE_GRANT}}}}, 201),
         **documented(*CHANGES, GrantInvalid, NotFound),
     },
 )
-async def give(body: GiveGrant, ctx: Ctx, why: ActingOperator, once: OnlyOnce) -> Grant:
+async def give(body: GiveGrant, ctx: Ctx, why: ActingOperator, once: OnlyOnce, response: Response) -> Grant:
     """Open as soon as this answers. A user who never bought anything may be given access too."""
     wanted = GrantRequest(**body.model_dump(exclude={"project"}))
     async with ctx.database.transaction() as tx:
         await once.seal(tx)
         owner = await find_project(tx, body.project)
         acting = replace(why, reason=body.reason)
-        return await _state(tx, await give_grant(tx, ctx.refresh, owner, wanted, acting, at=ctx.clock.now()))
+        given = await give_grant(tx, ctx.refresh, owner, wanted, acting, at=ctx.clock.now())
+        return await _state(tx, given, response)
 
 
 @router.get(
@@ -127,25 +129,33 @@ async def list_grants(
     "/{id}/revoke",
     name="revoke_grant",
     summary="Take access back",
-    responses={**example(EXAMPLE_GRANT), **documented(*CHANGES, GrantRevoked, NotFound)},
+    responses={**versioned(example(EXAMPLE_GRANT)), **documented(*CHANGES, GrantRevoked, NotFound)},
 )
-async def revoke(id: TextInPath, body: RevokeGrant, ctx: Ctx, why: ActingOperator) -> Grant:  # noqa: A002
+async def revoke(
+    id: TextInPath,  # noqa: A002
+    body: RevokeGrant,
+    ctx: Ctx,
+    why: ActingOperator,
+    response: Response,
+) -> Grant:
     """Closed as soon as this answers, unless something else opens it."""
     async with ctx.database.transaction() as tx:
         acting = replace(why, reason=body.reason)
         if not await revoke_grant(tx, ctx.refresh, id, acting, at=ctx.clock.now()):
             raise NotFound("There is no grant of this id.")
-        return await _state(tx, id)
+        return await _state(tx, id, response)
 
 
 def _query() -> Any:
     return (
-        select(grant, project.c.slug.label("project"), customer.c.user_id)
+        select(grant, project.c.slug.label("project"), customer.c.user_id, customer.c.version)
         .join(project, project.c.id == grant.c.project_id)
         .join(customer, customer.c.id == grant.c.customer_id)
     )
 
 
-async def _state(tx: Tx, grant_id: str) -> Grant:
+async def _state(tx: Tx, grant_id: str, response: Response) -> Grant:
+    """The grant as it is now; its customer's version goes with the answer."""
     row: Row[Any] = (await tx.execute(_query().where(grant.c.id == grant_id))).one()
+    say_version(response, row.version)
     return Grant.model_validate(row)

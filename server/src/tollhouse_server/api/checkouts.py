@@ -20,6 +20,7 @@ from .customers import EXAMPLE_CUSTOMER, read_state
 from .entitlements import example
 from .problems import MalformedJson, StoreUnavailable, UnsupportedMediaType, ValidationFailed, documented
 from .types import Answer, Body, Instant, Text, TextInPath, UserId
+from .versions import say_version, versioned
 
 router = APIRouter(tags=["Checkouts"], responses=documented(InsufficientScope))
 
@@ -172,13 +173,18 @@ async def read_checkout(id: TextInPath, project: MayCheckout, ctx: Ctx) -> Check
     "/checkouts/{id}/sync",
     summary="Read Stripe again for this checkout's customer",
     responses={
-        **example({"checkout": EXAMPLE_CHECKOUT, "customer": EXAMPLE_CUSTOMER}),
+        **versioned(example({"checkout": EXAMPLE_CHECKOUT, "customer": EXAMPLE_CUSTOMER})),
         **documented(
             Unauthenticated, CheckoutNotFound, ValidationFailed, StripeRefused, StripeUnavailable, StoreUnavailable
         ),
     },
 )
-async def sync_checkout(id: TextInPath, project: MayCheckout, ctx: Ctx) -> SyncedCheckout:  # noqa: A002
+async def sync_checkout(
+    id: TextInPath,  # noqa: A002
+    project: MayCheckout,
+    ctx: Ctx,
+    response: Response,
+) -> SyncedCheckout:
     """For the page people return to, which may come before the webhook. Answers with what is true now.
 
     A checkout that is still `opening` is opened by it, if Stripe had not done so.
@@ -190,10 +196,9 @@ async def sync_checkout(id: TextInPath, project: MayCheckout, ctx: Ctx) -> Synce
     if row.stripe_customer_id is not None:  # else it was deleted at Stripe, and what we know is final
         await ctx.pipeline.sync(row.stripe_customer_id, Cause("app", f"sync of checkout {id}"))
     async with ctx.database.transaction(project=project.id) as tx:
-        return SyncedCheckout(
-            checkout=_state(await _find(tx, project, id)),
-            customer=await read_state(tx, project, row.user_id, at=ctx.clock.now()),
-        )
+        state = await read_state(tx, project, row.user_id, at=ctx.clock.now())
+        say_version(response, state.version)
+        return SyncedCheckout(checkout=_state(await _find(tx, project, id)), customer=state)
 
 
 async def _find(tx: Tx, project: Project, checkout_id: str) -> Row[tuple[object, ...]]:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from .. import snapshot
@@ -19,6 +19,7 @@ from .context import Ctx
 from .entitlements import EXAMPLE_ENTITLEMENTS, FeatureNotFound, example, find_feature
 from .problems import StoreUnavailable, ValidationFailed, documented
 from .types import Answer, FeatureCode, FeatureValue, Instant, UserIdInPath
+from .versions import AtLeast, NotYetConsistent, no_older, say_version, versioned
 
 router = APIRouter(tags=["Customers"], responses=documented(InsufficientScope))
 
@@ -116,30 +117,43 @@ EXAMPLE_EXPLANATION = {
 @router.get(
     "/customers/{user_id}",
     summary="Everything about this user",
-    responses={**example(EXAMPLE_CUSTOMER), **documented(Unauthenticated, ValidationFailed, StoreUnavailable)},
+    responses={
+        **versioned(example(EXAMPLE_CUSTOMER)),
+        **documented(Unauthenticated, NotYetConsistent, ValidationFailed, StoreUnavailable),
+    },
 )
-async def read_customer(user_id: UserIdInPath, project: MayCheck, ctx: Ctx) -> CustomerState:
+async def read_customer(
+    user_id: UserIdInPath, project: MayCheck, ctx: Ctx, response: Response, at_least: AtLeast = None
+) -> CustomerState:
     """Features, subscriptions, purchases and grants. A user of whom nothing is known has none; that is no error."""
-    async with ctx.database.transaction(project=project.id) as tx:
-        return await read_state(tx, project, user_id, at=ctx.clock.now())
+
+    async def read() -> CustomerState:
+        async with ctx.database.transaction(project=project.id) as tx:
+            return await read_state(tx, project, user_id, at=ctx.clock.now())
+
+    state = await no_older(at_least, read, lambda state: state.version)
+    say_version(response, state.version)
+    return state
 
 
 @router.post(
     "/customers/{user_id}/sync",
     summary="Read Stripe again for this user",
     responses={
-        **example(EXAMPLE_CUSTOMER),
+        **versioned(example(EXAMPLE_CUSTOMER)),
         **documented(Unauthenticated, ValidationFailed, StripeRefused, StripeUnavailable, StoreUnavailable),
     },
 )
-async def sync_customer(user_id: UserIdInPath, project: MayCheckout, ctx: Ctx) -> CustomerState:
+async def sync_customer(user_id: UserIdInPath, project: MayCheckout, ctx: Ctx, response: Response) -> CustomerState:
     """For the page people return to from the portal, which may come before the webhook."""
     async with ctx.database.transaction(project=project.id) as tx:
         stripe_customer_id = await snapshot.stripe_customer_of(tx, project.id, user_id)
     if stripe_customer_id is not None:
         await ctx.pipeline.sync(stripe_customer_id, Cause("app", "sync of the customer"))
     async with ctx.database.transaction(project=project.id) as tx:
-        return await read_state(tx, project, user_id, at=ctx.clock.now())
+        state = await read_state(tx, project, user_id, at=ctx.clock.now())
+    say_version(response, state.version)
+    return state
 
 
 @router.get(

@@ -19,6 +19,7 @@ from .context import Context, Ctx
 from .problems import StoreUnavailable, ValidationFailed, documented
 from .renderings import Rendering, render
 from .types import Answer, FeatureCodeInPath, Instant, UserIdInPath
+from .versions import AtLeast, NotYetConsistent, no_older, versioned
 
 router = APIRouter(tags=["Entitlements"], responses=documented(InsufficientScope))
 
@@ -84,16 +85,19 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The answe
     response_model=Entitlements,
     summary="What may this user do?",
     responses={
-        **example(EXAMPLE_ENTITLEMENTS),
-        **NOT_MODIFIED,
-        **documented(Unauthenticated, ValidationFailed, StoreUnavailable),
+        **versioned(example(EXAMPLE_ENTITLEMENTS) | NOT_MODIFIED, 200, 304),
+        **documented(Unauthenticated, NotYetConsistent, ValidationFailed, StoreUnavailable),
     },
 )
 async def read_entitlements(
-    user_id: UserIdInPath, project: MayCheck, ctx: Ctx, if_none_match: IfNoneMatch = None
+    user_id: UserIdInPath,
+    project: MayCheck,
+    ctx: Ctx,
+    if_none_match: IfNoneMatch = None,
+    at_least: AtLeast = None,
 ) -> Response:
     """Every feature of the catalog. A user of whom nothing is known is allowed nothing; that is no error."""
-    catalog, cell = await read_cell(ctx, project, user_id)
+    catalog, cell = await read_cell(ctx, project, user_id, at_least)
     at = ctx.clock.now()
     return rendered_entitlements(user_id, catalog, cell, at).response(at, if_none_match)
 
@@ -103,16 +107,20 @@ async def read_entitlements(
     response_model=Check,
     summary="May this user use this feature?",
     responses={
-        **example(EXAMPLE_CHECK),
-        **NOT_MODIFIED,
-        **documented(Unauthenticated, FeatureNotFound, ValidationFailed, StoreUnavailable),
+        **versioned(example(EXAMPLE_CHECK) | NOT_MODIFIED, 200, 304),
+        **documented(Unauthenticated, FeatureNotFound, NotYetConsistent, ValidationFailed, StoreUnavailable),
     },
 )
 async def check(
-    user_id: UserIdInPath, feature: FeatureCodeInPath, project: MayCheck, ctx: Ctx, if_none_match: IfNoneMatch = None
+    user_id: UserIdInPath,
+    feature: FeatureCodeInPath,
+    project: MayCheck,
+    ctx: Ctx,
+    if_none_match: IfNoneMatch = None,
+    at_least: AtLeast = None,
 ) -> Response:
     """The answer at this instant, evaluated when asked. By time alone it changes at `valid_until`."""
-    catalog, cell = await read_cell(ctx, project, user_id)
+    catalog, cell = await read_cell(ctx, project, user_id, at_least)
     at = ctx.clock.now()
     return rendered_check(find_feature(catalog, feature), catalog, cell, at).response(at, if_none_match)
 
@@ -160,13 +168,19 @@ def find_feature(catalog: Catalog, code: str) -> Feature:
     return feature
 
 
-async def read_cell(ctx: Context, project: Project, user_id: str) -> tuple[Catalog, Cell]:
-    """What the user may do, from wherever it is had fastest, and the catalog that it is told by."""
+async def read_cell(ctx: Context, project: Project, user_id: str, at_least: int | None) -> tuple[Catalog, Cell]:
+    """What the user may do, from wherever it is had fastest, and the catalog that it is told by.
+
+    Raises NotYetConsistent where it is older than the version `at_least`.
+    """
     catalog = kept_catalog(project)
     if catalog is None:
         async with ctx.database.statement(project=project.id) as tx:
             catalog = await current_catalog(tx, project)
-    return catalog, await ctx.cache.read(project.id, user_id)
+    cell = await no_older(
+        at_least, lambda: ctx.cache.read(project.id, user_id, at_least=at_least or 0), lambda cell: cell.version
+    )
+    return catalog, cell
 
 
 def already_known(response: Response, if_none_match: str | None, said: list[Any]) -> bool:

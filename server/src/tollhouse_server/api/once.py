@@ -29,7 +29,7 @@ MONEY = frozenset({"/v1/checkouts"})
 LARGEST = 256 * 1024
 """Bytes of an answer that is kept."""
 _KEPT = frozenset({200, 201, 204})
-_HEADERS = ("content-type", "etag", "location", "cache-control")
+_HEADERS = ("content-type", "etag", "location", "cache-control", "tollhouse-version")
 _SHOWN_ONCE = frozenset({"key", "secret", "password", "token"})
 """The names under which an answer holds what nobody can be shown again."""
 

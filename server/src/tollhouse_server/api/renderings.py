@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from ..domain.catalog import Catalog
 from ..domain.entitlements import Entitlement, next_change
 from ..domain.time import written
+from .versions import VERSION_HEADER
 
-VERSION_HEADER = "Tollhouse-Version"
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _CACHED = (b"cache-control", b"private, no-cache")
 _JSON = (b"content-type", b"application/json")

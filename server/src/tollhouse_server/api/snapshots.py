@@ -11,6 +11,7 @@ from .context import Ctx
 from .entitlements import NOT_MODIFIED, IfNoneMatch, already_known, read_cell
 from .problems import StoreUnavailable, ValidationFailed, documented
 from .types import UserIdInPath
+from .versions import VERSION_HEADER, AtLeast, NotYetConsistent, versioned
 
 router = APIRouter(tags=["Entitlements"], responses=documented(InsufficientScope))
 
@@ -32,16 +33,10 @@ EXAMPLE_SNAPSHOT: dict[str, Any] = {
         "pages_per_day": {"kind": "limit", "stretches": []},
     },
 }
-VERSION_HEADER = "Tollhouse-Version"
 SIGNED = "application/jwt"
+_SIGNED_EXAMPLE = {"schema": {"type": "string"}, "example": "eyJhbGciOiJFZERTQSIsImtpZCI6Ii4uLiJ9.eyJ2Ijo3fQ.c2ln"}
 _SNAPSHOT: dict[int | str, dict[str, Any]] = {
-    200: {
-        "headers": {VERSION_HEADER: {"description": "The `version` of the answer.", "schema": {"type": "integer"}}},
-        "content": {
-            "application/json": {"example": EXAMPLE_SNAPSHOT},
-            SIGNED: {"schema": {"type": "string"}, "example": "eyJhbGciOiJFZERTQSIsImtpZCI6Ii4uLiJ9.eyJ2Ijo3fQ.c2ln"},
-        },
-    }
+    200: {"content": {"application/json": {"example": EXAMPLE_SNAPSHOT}, SIGNED: _SIGNED_EXAMPLE}}
 }
 
 
@@ -49,9 +44,8 @@ _SNAPSHOT: dict[int | str, dict[str, Any]] = {
     "/customers/{user_id}/snapshot",
     summary="What may this user do, from now on?",
     responses={
-        **_SNAPSHOT,
-        **NOT_MODIFIED,
-        **documented(Unauthenticated, SecretKeyMissing, ValidationFailed, StoreUnavailable),
+        **versioned(_SNAPSHOT | NOT_MODIFIED, 200, 304),
+        **documented(Unauthenticated, SecretKeyMissing, NotYetConsistent, ValidationFailed, StoreUnavailable),
     },
 )
 async def read_snapshot(
@@ -64,9 +58,10 @@ async def read_snapshot(
         str | None,
         Header(description="`application/jwt`: signed, for who cannot ask; /.well-known/jwks.json has the keys."),
     ] = None,
+    at_least: AtLeast = None,
 ) -> CustomerSnapshot:
     """For whoever keeps a copy and checks by it. A user of whom nothing is known has version 0 and no stretch."""
-    catalog, cell = await read_cell(ctx, project, user_id)
+    catalog, cell = await read_cell(ctx, project, user_id, at_least)
     told = customer_snapshot(project.slug, user_id, cell.version, catalog, cell.entitlements, ctx.clock.now())
     headers = {VERSION_HEADER: str(told.version), "Vary": "Accept"}
     if accept is not None and SIGNED in accept.lower():

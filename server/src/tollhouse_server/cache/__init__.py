@@ -12,23 +12,34 @@ from ..telemetry import CACHE_READS
 from .local import LIVES_SECONDS, Local
 from .local import Cell as Cell
 from .local import KnownKey as KnownKey
-from .shared import Deadline, Shared
+from .shared import TIMEOUT_SECONDS, Deadline, Shared
 
 
 class Cache:
     """The tiers as one."""
 
-    def __init__(self, url: str | None, *, local: Local | None = None, reader: Reader | None = None) -> None:
+    def __init__(
+        self,
+        url: str | None,
+        *,
+        local: Local | None = None,
+        reader: Reader | None = None,
+        redis_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
         """`url` is Redis', None for none; `local` is this process' own tier; `reader` asks PostgreSQL."""
-        self.local, self.shared, self._reader = local, Shared(url), reader
+        self.local, self.shared, self._reader = local, Shared(url, seconds=redis_seconds), reader
 
-    async def read(self, project_id: uuid.UUID, user_id: str) -> Cell:
-        """The customer's cell from the first tier that has one that is not over.
+    async def read(self, project_id: uuid.UUID, user_id: str, *, at_least: int = 0) -> Cell:
+        """The customer's cell from the first tier that has one that is not over, nor older than version `at_least`.
+
+        What PostgreSQL has is answered even if it is older.
 
         Raises DatabaseBusy, and SQLAlchemy's OperationalError where PostgreSQL is needed and away.
         """
         cell, deadline = await self.get(project_id, user_id)
-        return cell if cell is not None else await self._read_anew(project_id, user_id, deadline)
+        if cell is not None and cell.version >= at_least:
+            return cell
+        return await self._read_anew(project_id, user_id, deadline)
 
     async def _read_anew(self, project_id: uuid.UUID, user_id: str, deadline: Deadline | None) -> Cell:
         assert self._reader is not None, "made without a reader"

@@ -23,7 +23,7 @@ from ..db.engine import Change
 from ..telemetry import ANNOUNCEMENTS
 from .breaker import REST_SECONDS, Breaker
 from .local import Local
-from .shared import TIMEOUT_SECONDS, Shared
+from .shared import Shared
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ class Announcements:
             # Somebody who is counted does not answer; those who live need no longer than this.
             await self._shared.all_heard(id_, within=HEARD_SECONDS)
             return "unheard"
-        if await self._shared.all_heard(id_):
+        if await self._shared.all_heard(id_, within=self._shared.seconds):
             self._silence.succeeded()
             return "heard"
         self._silence.failed()
@@ -108,7 +108,7 @@ class Announcements:
             subscribed = False
             try:
                 async with asyncio.timeout(None) as limit, redis.pubsub() as pubsub:
-                    limit.reschedule(asyncio.get_running_loop().time() + 2 * TIMEOUT_SECONDS)
+                    limit.reschedule(asyncio.get_running_loop().time() + 2 * self._shared.seconds)
                     await pubsub.subscribe(self._shared.channel)
                     await _next(pubsub)
                     limit.reschedule(None)

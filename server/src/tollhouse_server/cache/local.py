@@ -115,7 +115,8 @@ class Local:
         self._keys: _Shelf[KnownKey] = _Shelf(most_keys, lambda _: 1)
         self._floors: dict[tuple[uuid.UUID, str | None], tuple[int, float]] = {}
         """Version and end of each, the one that was set longest ago first."""
-        self._in_use = True
+        self._in_use_since = -inf
+        """Infinite while it is not in use."""
 
     def get(self, project_id: uuid.UUID, user_id: str) -> Cell | None:
         """The customer's cell, if it is not over."""
@@ -128,7 +129,7 @@ class Local:
         Answers with the one to use: what is kept, where that says the same or something newer, else the cell.
         """
         now = self._clock()
-        if not self._in_use or cell.expires <= now or cell.version < self._floor(project_id, user_id, now):
+        if self._is_refused(cell, now) or cell.version < self._floor(project_id, user_id, now):
             return cell
         key = project_id, user_id
         held = self._cells.kept.get(key)
@@ -149,7 +150,7 @@ class Local:
         """Keeps it, unless it is over, or older than the project's floor or than what is kept."""
         now = self._clock()
         held = self._keys.kept.get(digest)
-        if not self._in_use or known.expires <= now or known.version < self._floor(known.project_id, None, now):
+        if self._is_refused(known, now) or known.version < self._floor(known.project_id, None, now):
             return
         if held is None or held.version <= known.version or held.expires <= now:
             self._keys.put(digest, known, now)
@@ -180,11 +181,16 @@ class Local:
 
     def suspend(self) -> None:
         """Forgets all that was read, and keeps nothing until `resume`."""
-        self._in_use = False
+        self._in_use_since = inf
         self.clear()
 
     def resume(self) -> None:
-        self._in_use = True
+        """Keeps what is read by reads that begin from now on."""
+        self._in_use_since = self._clock()
+
+    def _is_refused(self, one: Cell | KnownKey, now: float) -> bool:
+        """Whether it is over, or its read may have begun before this tier was in use."""
+        return one.expires <= now or one.expires - LIVES_SECONDS < self._in_use_since
 
     def _floor(self, project_id: uuid.UUID, user_id: str | None, now: float) -> int:
         version, ends = self._floors.get((project_id, user_id), (-1, inf))

@@ -22,7 +22,7 @@ from redis.exceptions import ResponseError
 
 from ..db.engine import Change
 from ..domain.entitlements import dump, load
-from ..telemetry import CACHE_READS
+from ..telemetry import CACHE_FILLS, CACHE_READS
 from .breaker import Breaker
 from .local import LIVES_SECONDS, Cell
 
@@ -91,15 +91,17 @@ _HEARD_MS = 1_000
 class Shared:
     """The tier of all processes. Without a URL it holds nothing. It never raises."""
 
-    def __init__(self, url: str | None) -> None:
+    def __init__(self, url: str | None, *, seconds: float = TIMEOUT_SECONDS) -> None:
+        """`seconds` is how long one command may take."""
         self._redis: Redis | None = None
+        self.seconds = seconds
         self.channel = ""
         """Where changes are published."""
         if url is not None:
             self._redis = Redis.from_url(
                 url,
-                socket_timeout=TIMEOUT_SECONDS,
-                socket_connect_timeout=TIMEOUT_SECONDS,
+                socket_timeout=seconds,
+                socket_connect_timeout=seconds,
                 # The library's default of ten tries with back-off would hold up every check while Redis is away.
                 retry=Retry(NoBackoff(), 0),
             )
@@ -111,6 +113,11 @@ class Shared:
     def redis(self) -> Redis | None:
         """For who subscribes; None without a URL."""
         return self._redis
+
+    @property
+    def rests(self) -> bool:
+        """Whether Redis failed so often that it is left alone."""
+        return self._breaker.is_open
 
     async def get(self, project_id: uuid.UUID, user_id: str) -> tuple[Cell | None, Deadline | None]:
         """The customer's cell, or the deadline for who reads it from PostgreSQL now; neither: Redis does not answer."""
@@ -139,7 +146,9 @@ class Shared:
         }
         arguments = cell.version, deadline, json.dumps(stored), LIVES_MS
         said = await self._ask(lambda redis: _eval(redis, _FILL, _keys(project_id, user_id), *arguments))
-        return None if isinstance(said, _Failed) else said == 1
+        accepted = None if isinstance(said, _Failed) else said == 1
+        CACHE_FILLS.labels("failed" if accepted is None else "kept" if accepted else "refused").inc()
+        return accepted
 
     async def floor(self, changes: Iterable[Change]) -> bool:
         """Drops what is older than the customers' changes, and keeps it out; False where Redis does not answer."""
@@ -167,14 +176,14 @@ class Shared:
         """Tells who waits that this process has done as it was told."""
         await self._ask(lambda redis: _eval(redis, _HEARD, _of_message(id_), _HEARD_MS))
 
-    async def all_heard(self, id_: str, *, within: float = TIMEOUT_SECONDS) -> bool:
+    async def all_heard(self, id_: str, *, within: float) -> bool:
         """Waits so many seconds at most until all who were told have heard it; whether they have."""
         if self._redis is None:
             return False
         with contextlib.suppress(Exception):
             # Redis itself looks ten times a second only whether somebody waits too long.
             async with asyncio.timeout(within):
-                waiting = self._redis.blpop([_of_message(id_)[1]], timeout=2 * TIMEOUT_SECONDS)
+                waiting = self._redis.blpop([_of_message(id_)[1]], timeout=2 * self.seconds)
                 return await cast("Awaitable[Any]", waiting) is not None
         return False
 
@@ -194,7 +203,7 @@ class Shared:
         if self._redis is None or not self._breaker.may_try():
             return _FAILED
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(self.seconds):
                 answer = await ask(self._redis)
         except ResponseError as refused:  # out of memory, for one: it answers, so nobody has to wait for it
             log.warning("Redis refuses", error=str(refused)[:200])
