@@ -7,7 +7,7 @@ from statistics import quantiles
 import psycopg
 import stripe as stripe_library
 
-from benchmarks.harness import LOAD_CORE, Measured, Scale, Target, compare, free_port
+from benchmarks.harness import Measured, Scale, Target, compare, free_port
 from benchmarks.shop import FEATURE, PROJECT, Shop, running_valkey, shop
 from tollhouse import Tollhouse
 from tollhouse_server.db.engine import conninfo
@@ -26,8 +26,8 @@ def main() -> None:
         stripe = stripe_library.StripeClient(bench.sandbox.secret_key, base_addresses={"api": bench.sandbox.url})
         secret = stripe.v1.webhook_endpoints.create(listen)["secret"]  # type: ignore[arg-type]
         told = {"STRIPE_WEBHOOK_SECRET": secret, "REDIS_URL": stack.enter_context(running_valkey())}
-        server = stack.enter_context(bench.serve(port=port, **told))
-        stack.enter_context(bench.work(core=LOAD_CORE, **told))
+        server = stack.enter_context(bench.serve(core=None, port=port, **told))
+        stack.enter_context(bench.work(core=None, **told))
         client = stack.enter_context(Tollhouse(server.url, bench.key, timeout=30))
         client.start()
         for number in range(3):  # a worker that has just started reads its first customer slowly
