@@ -243,7 +243,7 @@ def show(outcome: Comparison) -> None:
     """The outcome as a table."""
     console = Console()
     if not console.is_terminal:
-        console.width = 160
+        console.width = 260
     changed = " and changes" if outcome.changed else ""
     title = f"{outcome.name}: rounds: {outcome.rounds}, {outcome.commit}{changed}, load {outcome.load_before} before"
     table = Table(title=title, title_justify="left")

@@ -1,6 +1,7 @@
 """Makes the figures of docs/explanation/performance.md, and its chart, from results/. `compare` runs it by itself."""
 
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from benchmarks.harness import Comparison, short_number
 ROOT = Path(__file__).parent.parent
 PAGE, CHART = ROOT / "docs/explanation/performance.md", ROOT / "docs/images/performance.svg"
 BEGIN, END = "<!-- made by benchmarks/report.py: begin -->", "<!-- made by benchmarks/report.py: end -->"
-FIRST = ("check", "check_miss", "check_flat", "client", "access", "intake", "burst", "workers")
+FIRST = ("check", "check_miss", "check_flat", "client", "access", "intake", "burst", "workers", "memory")
 """The order in which they are told; others follow by name."""
 
 
@@ -71,10 +72,15 @@ def _bar(one: Comparison, target: dict[str, Any]) -> Bar:
     subject = one.subject(target["subject"])
     figure = {"ratio": subject.ratio, "value": subject.value}.get(target["of"]) or subject.also[target["of"]]
     bound = target["at_most"] if target["at_least"] is None else target["at_least"]
-    low, seen, high = (value / bound for value in (figure.low, figure.median, figure.high))
+    low, seen, high = (_share(value, bound) for value in (figure.low, figure.median, figure.high))
     missed = "" if target["met"] else ", missed"
     words = f"{short_number(target['seen'])}{missed}; {_bound(target)}"
     return Bar(_label(one, target), _what(one, target), low, seen, high, target["met"], words)
+
+
+def _share(value: float, bound: float) -> float:
+    """How much of its bound that is; of nothing, nothing is kept to and anything else is far beyond."""
+    return value / bound if bound else inf if value else 0.0
 
 
 def _section(one: Comparison) -> list[str]:
@@ -110,7 +116,7 @@ def _with_spread(figure: harness.Figure, one: Comparison) -> str:
 
 def _label(one: Comparison, target: dict[str, Any]) -> str:
     large = " (large)" if one.scale == "large" else ""
-    return f"{target['subject']}{large}"
+    return f"{one.name}: {target['subject']}{large}" if target["subject"] != one.name else f"{one.name}{large}"
 
 
 def _what(one: Comparison, target: dict[str, Any]) -> str:
@@ -121,7 +127,7 @@ def _what(one: Comparison, target: dict[str, Any]) -> str:
 
 
 def _bound(target: dict[str, Any]) -> str:
-    return f"≤ {target['at_most']:g}" if target["at_least"] is None else f"≥ {target['at_least']:g}"
+    return f"≤ {target['at_most']:.3g}" if target["at_least"] is None else f"≥ {target['at_least']:.3g}"
 
 
 def _place(one: Comparison) -> tuple[int, str, str]:

@@ -101,10 +101,10 @@ def test_the_page_is_what_the_results_make_of_it() -> None:
 
 def test_a_missed_target_is_told(tmp_path: Path) -> None:
     """In the table and in the chart, in words and not by a colour alone."""
-    targets = [Target("slow", at_most=2), Target("slow", "value", at_least=3)]
+    targets = [Target("slow", at_most=2), Target("slow", "value", at_least=3), Target("slow", "value", at_most=0)]
     compare("misses", "s", {"fast": lambda: 1.0, "slow": lambda: 3.0}, "fast", about="", targets=targets, into=tmp_path)
     (_, page), (_, chart) = report.pages(tmp_path)
-    assert "1 of 2 targets are met" in page
-    assert "| slow | s, beside fast | 3 | ≤ 2 | **not met** |" in page
-    assert "| slow | s | 3 | ≥ 3 | met |" in page
+    assert "1 of 3 targets are met" in page
+    assert "| misses: slow | s, beside fast | 3 | ≤ 2 | **not met** |" in page
+    assert "| misses: slow | s | 3 | ≥ 3 | met |" in page
     assert "3, missed" in chart
