@@ -4,12 +4,13 @@ import math
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tollhouse import Check, ConfigurationError, ServerError, Unreachable, allow, deny, last_known_good
 from tollhouse.local_copy import LocalCopy, Need
@@ -376,8 +377,12 @@ class NeverGoesBack(RuleBasedStateMachine):
         self.clock = Clock()
         self.copy = copy_with(self.clock, most=2)
         self.seen: dict[str, int] = {}
+        self.directory = TemporaryDirectory()
+        self.path = Path(self.directory.name) / "file"
         self.files: list[bytes] = []
-        self.directory: Path | None = None
+
+    def teardown(self) -> None:
+        self.directory.cleanup()
 
     users = st.sampled_from(["ada", "bob", "carol"])
     versions = st.integers(0, 6)
@@ -423,6 +428,26 @@ class NeverGoesBack(RuleBasedStateMachine):
     def publish(self, catalog: int) -> None:
         self.copy.catalog_changed(catalog, None)
 
+    @rule()
+    def keep_a_file(self) -> None:
+        SnapshotFile(self.path, "key").save(self.copy)
+        self.files.append(self.path.read_bytes())
+
+    @precondition(lambda self: self.files)
+    @rule(which=st.integers(0, 9))
+    def somebody_puts_an_old_file_there(self, which: int) -> None:
+        self.path.write_bytes(self.files[which % len(self.files)])
+        self.path.chmod(0o600)
+
+    @rule()
+    def restart(self) -> None:
+        """What was held is written over whatever is there, and the next process knows at least that."""
+        SnapshotFile(self.path, "key").save(self.copy)
+        held = dict(self.copy.held)
+        self.copy = copy_with(self.clock)
+        SnapshotFile(self.path, "key").load(self.copy)
+        self.seen = {user: version for user, version in self.seen.items() if user in held}
+
     @invariant()
     def versions_do_not_go_back(self) -> None:
         for user in ("ada", "bob", "carol"):
@@ -434,4 +459,4 @@ class NeverGoesBack(RuleBasedStateMachine):
 
 
 TestNeverGoesBack = NeverGoesBack.TestCase
-TestNeverGoesBack.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestNeverGoesBack.settings = settings(max_examples=130, stateful_step_count=40, deadline=None)

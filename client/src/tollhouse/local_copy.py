@@ -252,7 +252,9 @@ class LocalCopy:
 
     # --- what the stream tells ---------------------------------------------------------------------------------------
 
-    def hello(self, project: str, catalog_version: int, resumed: bool, heartbeat: float) -> None:
+    def hello(
+        self, project: str, catalog_version: int, resumed: bool, heartbeat: float, position: str | None = None
+    ) -> None:
         """The stream begins. Unless it goes on where it was left, what is held is as it was, and asked for on use."""
         now = self.clock()
         with self.lock:
@@ -263,6 +265,8 @@ class LocalCopy:
                 self._end_session()
             self.stream.begin(now, resumed=resumed, heartbeat=heartbeat)
             self._catalog(catalog_version, now)
+            if not resumed:
+                self._heard(position)
             self.epoch += 1
 
     def beat(self, position: str | None) -> None:

@@ -81,7 +81,7 @@ class StreamReader:
             if not isinstance(data, dict):
                 raise Unreadable("an event should be a JSON object")
             if event.type == "hello":
-                self._hello(data)
+                self._hello(data, event.id)
             elif self._begun:
                 self._change(event, data)
         except (ValueError, RecursionError) as error:
@@ -90,10 +90,10 @@ class StreamReader:
             raise Malformed(f"a {event.type} event cannot be read") from None
         self.heard = self._copy.clock()
 
-    def _hello(self, data: Mapping[str, Any]) -> None:
+    def _hello(self, data: Mapping[str, Any], position: str | None) -> None:
         hello = decode(_Hello, data)
         self.heartbeat = min(max(hello.heartbeat_seconds, 0.1), 300.0)
-        self._copy.hello(hello.project, hello.catalog_version, hello.resumed, self.heartbeat)
+        self._copy.hello(hello.project, hello.catalog_version, hello.resumed, self.heartbeat, position)
         self._begun = True
 
     def _change(self, event: Event, data: Mapping[str, Any]) -> None:
