@@ -94,6 +94,11 @@ class Background:
         finally:
             await self._keeper.end()
             await close()
+            # Whoever still waits in a thread hears that there is no answer.
+            waiting = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
 
 class _Loop(asyncio.SelectorEventLoop):
