@@ -78,7 +78,9 @@ class Crowd:
                 await asyncio.sleep(self.chance.uniform(0, 0.1))
                 raise httpx.ReadTimeout("timed out", request=request)
         status = 429 if how == "429" else 500
-        self.desk.sandbox.faults.order(Fault(status, method="POST", path=request.url.path, after=how == "500 after"))
+        self.desk.sandbox.faults.order(
+            Fault("error", times=1, status=status, method="POST", path=request.url.path, after=how == "500 after")
+        )
         # It may be another request of this kind that meets the fault: that one is as good.
         return await send(request)
 

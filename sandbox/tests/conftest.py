@@ -6,10 +6,12 @@ import functools
 import importlib
 import inspect
 import json
+import threading
 import types
 import typing
 from collections.abc import Callable, Coroutine, Iterator
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Union, get_args, get_origin
 
 import httpx
@@ -267,6 +269,59 @@ def field_hint() -> Callable[[str, str], Any]:
         return cls
 
     return hint
+
+
+class Receiver:
+    """An endpoint that keeps what it is sent and answers what the test says."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[bytes, Any]] = []
+        self.answer: Callable[[int], int] = lambda _nth: 200
+        self.when_called: Callable[[dict[str, Any]], None] = lambda _event: None
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.received.append((body, self.headers))
+                receiver.when_called(json.loads(body))
+                self.send_response(receiver.answer(len(receiver.received)))
+                self.send_header("Content-Length", "0")
+                self.send_header("Location", "/elsewhere")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for body, _ in self.received]
+
+    @property
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.events]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture
+def endpoint(api: Any, receiver: Receiver) -> Any:
+    """An endpoint that hears everything."""
+    return api.webhook_endpoints.create(params={"url": receiver.url, "enabled_events": ["*"]})
 
 
 class Desk:

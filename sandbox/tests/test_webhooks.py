@@ -4,66 +4,11 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import stripe
 
 from tollhouse_sandbox import delivery
-
-
-class Receiver:
-    """An endpoint that keeps what it is sent and answers what the test says."""
-
-    def __init__(self):
-        self.received = []
-        self.answer: Callable[[int], int] = lambda _nth: 200
-        self.when_called: Callable[[dict], None] = lambda _event: None
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.received.append((body, self.headers))
-                receiver.when_called(json.loads(body))
-                self.send_response(receiver.answer(len(receiver.received)))
-                self.send_header("Content-Length", "0")
-                self.send_header("Location", "/elsewhere")
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    @property
-    def events(self):
-        return [json.loads(body) for body, _ in self.received]
-
-    @property
-    def types(self):
-        return [event["type"] for event in self.events]
-
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture
-def receiver():
-    receiver = Receiver()
-    yield receiver
-    receiver.close()
-
-
-@pytest.fixture
-def endpoint(api, receiver):
-    """An endpoint that hears everything."""
-    return api.webhook_endpoints.create(params={"url": receiver.url, "enabled_events": ["*"]})
 
 
 def test_the_library_accepts_the_signature(desk, api, receiver, endpoint, faults_of):

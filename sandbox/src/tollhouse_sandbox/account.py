@@ -11,8 +11,8 @@ from tollhouse_sandbox.store import Json, Store
 API_VERSION = "2026-10-28.endive"
 """The version every object is written in: the one stripe-python 16.1 pins."""
 
-SETTINGS: Json = {"after_dunning": "cancel", "events": "told"}
-"""What can be set beside the API. `events` is `lost` while what happens generates none, which befalls Stripe too."""
+SETTINGS: Json = {"after_dunning": "cancel"}
+"""What can be set beside the API."""
 
 AUTOMATIC: Json = {"id": None, "idempotency_key": None}
 """The `request` of an event that no API call caused."""
@@ -29,6 +29,8 @@ class Account:
     request: Json = field(default_factory=lambda: AUTOMATIC)
     settings: Json = field(default_factory=lambda: dict(SETTINGS))
     on_event: Callable[[Json], None] = lambda _: None
+    loses_event: Callable[[str], bool] = lambda _: False
+    """Whether what happens now generates no event of this type, which befalls Stripe too."""
 
     @property
     def now(self) -> int:

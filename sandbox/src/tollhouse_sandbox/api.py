@@ -1,5 +1,6 @@
 """Answers API calls: key, idempotency, parameters, handler, expansion, and errors in Stripe's shape."""
 
+import asyncio
 import base64
 import json
 import logging
@@ -10,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tollhouse_sandbox import form, ids, rendering
+from tollhouse_sandbox import connections, form, ids, rendering
 from tollhouse_sandbox.account import API_VERSION, AUTOMATIC
 from tollhouse_sandbox.errors import StripeError
+from tollhouse_sandbox.faults import Fault
 from tollhouse_sandbox.operations import Call, Operation, Page
 from tollhouse_sandbox.sandbox import Sandbox
 from tollhouse_sandbox.store import Json
@@ -51,6 +53,7 @@ async def _answer(sandbox: Sandbox, operation: Operation | None, request: Reques
             sandbox.keys.enter(key)
     except StripeError as error:
         return Response(_json(error.body()), error.status, headers)
+    answer: Response = connections.Unanswered()
     try:
         # From here on the key is in flight, while the body is still arriving.
         encoded = (
@@ -58,11 +61,26 @@ async def _answer(sandbox: Sandbox, operation: Operation | None, request: Reques
             if request.method == "GET"
             else (await request.body()).decode(errors="replace") or request.url.query
         )
-        status, body = _carry_out(sandbox, operation, request, encoded, key, headers)
+        fault = None
+        if operation is not None and not (key and sandbox.keys.answered(key)):
+            fault = sandbox.faults.of_call(request.method, request.url.path)
+        if fault and fault.kind == "slow_answer" and not fault.after:
+            await asyncio.sleep(fault.seconds)
+        if fault is None or fault.after or not fault.cuts:
+            status, body = _carry_out(sandbox, operation, request, encoded, key, headers, fault)
+            answer = Response(body, status, headers)
     finally:
         if key:
             sandbox.keys.leave(key)
-    return Response(body, status, headers)
+    # The key is free again, so that who gave up waiting may try once more at once.
+    if fault and fault.kind == "slow_answer" and fault.after:
+        await asyncio.sleep(fault.seconds)
+    if fault and fault.cuts:
+        if fault.kind == "timeout":
+            await connections.hang(request, fault.seconds)
+        connections.reset(request)
+        return connections.Unanswered()
+    return answer
 
 
 def authenticate(header: str) -> None:
@@ -84,7 +102,13 @@ def authenticate(header: str) -> None:
 
 
 def _carry_out(
-    sandbox: Sandbox, operation: Operation | None, request: Request, encoded: str, key: str | None, headers: Json
+    sandbox: Sandbox,
+    operation: Operation | None,
+    request: Request,
+    encoded: str,
+    key: str | None,
+    headers: Json,
+    fault: Fault | None,
 ) -> tuple[int, str]:
     """The status and body of the answer; what it does is one step of the sandbox."""
     path, request_id = request.url.path, headers["Request-Id"]
@@ -102,7 +126,7 @@ def _carry_out(
             return replay.status, replay.body
         sandbox.account.request = {"id": request_id, "idempotency_key": key}
         with sandbox.step():
-            status, body = 200, _json(_perform(sandbox, operation, request, raw))
+            status, body = 200, _json(_perform(sandbox, operation, request, raw, fault))
     except StripeError as error:
         error.more.setdefault("request_log_url", f"https://dashboard.stripe.com/test/logs/{request_id}")
         status, body = error.status, _json(error.body())
@@ -117,16 +141,16 @@ def _carry_out(
     return status, body
 
 
-def _perform(sandbox: Sandbox, operation: Operation, request: Request, raw: form.Nested) -> Json:
-    fault = sandbox.faults.take(request.method, request.url.path)
-    if fault and not fault.after:
-        raise fault.error()
+def _perform(sandbox: Sandbox, operation: Operation, request: Request, raw: form.Nested, fault: Fault | None) -> Json:
+    error = fault.error() if fault and fault.kind == "error" else None
+    if error and fault and not fault.after:
+        raise error
     given = operation.parse(raw)
     call = Call(sandbox.account, dict(request.path_params), given)
     shown = _shown(call, operation.handler(call), request.url.path)
     rendering.expand(sandbox.account, shown, given.get("expand", []))
-    if fault:
-        raise fault.error().keeping()
+    if error:
+        raise error.keeping()
     return shown
 
 

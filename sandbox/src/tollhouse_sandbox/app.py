@@ -6,9 +6,19 @@ from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
 
 from tollhouse_sandbox import api, control, pages, resources
 from tollhouse_sandbox.sandbox import Sandbox
+
+
+class _App(Starlette):
+    """Keeps the connection within reach, which a fault on order may reset."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # uvicorn's `send` belongs to an object that has the transport; other servers have none to give.
+        scope["tollhouse_sandbox.transport"] = getattr(getattr(send, "__self__", None), "transport", None)
+        await super().__call__(scope, receive, send)
 
 
 def build_app(sandbox: Sandbox) -> Starlette:
@@ -28,4 +38,4 @@ def build_app(sandbox: Sandbox) -> Starlette:
         *control.routes(sandbox),
         *pages.routes(sandbox),
     ]
-    return Starlette(routes=routes, lifespan=lifespan)
+    return _App(routes=routes, lifespan=lifespan)

@@ -8,9 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from tollhouse_sandbox import checkout, disputes
+from tollhouse_sandbox import checkout, disputes, faults
 from tollhouse_sandbox.errors import StripeError
-from tollhouse_sandbox.faults import Fault
 from tollhouse_sandbox.rendering import public
 from tollhouse_sandbox.sandbox import Sandbox
 from tollhouse_sandbox.store import Json
@@ -87,7 +86,24 @@ async def _decide_dispute(sandbox: Sandbox, request: Request, body: Json) -> Jso
 
 
 async def _order_fault(sandbox: Sandbox, _request: Request, body: Json) -> Json:
-    sandbox.faults.order(Fault(**body))
+    return sandbox.faults.order(faults.read(body)).shown()
+
+
+async def _list_faults(sandbox: Sandbox, _request: Request, _body: Json) -> Json:
+    return {"data": sandbox.faults.listed()}
+
+
+async def _clear_faults(sandbox: Sandbox, request: Request, _body: Json) -> Json:
+    kind = request.query_params.get("kind")
+    if kind:
+        sandbox.faults.end_kind(kind)
+    else:
+        sandbox.faults.clear()
+    return {}
+
+
+async def _end_fault(sandbox: Sandbox, request: Request, _body: Json) -> Json:
+    sandbox.faults.end(request.path_params["id"])
     return {}
 
 
@@ -102,7 +118,7 @@ async def _set(sandbox: Sandbox, _request: Request, body: Json) -> Json:
     return dict(sandbox.account.settings)
 
 
-_CHOICES = {"after_dunning": ("cancel", "unpaid", "pause", "past_due"), "events": ("told", "lost")}
+_CHOICES = {"after_dunning": ("cancel", "unpaid", "pause", "past_due")}
 
 
 def routes(sandbox: Sandbox) -> list[BaseRoute]:
@@ -121,6 +137,9 @@ def routes(sandbox: Sandbox) -> list[BaseRoute]:
         route("POST", "disputes", _open_dispute),
         route("POST", "disputes/{id}", _decide_dispute),
         route("POST", "faults", _order_fault),
+        route("GET", "faults", _list_faults),
+        route("DELETE", "faults", _clear_faults),
+        route("DELETE", "faults/{id}", _end_fault),
         route("POST", "settings", _set),
     ]
 

@@ -6,12 +6,13 @@ import hmac
 import json
 import time
 from collections import defaultdict
+from collections.abc import AsyncIterator
 
 import httpx
 
-from tollhouse_sandbox import events
+from tollhouse_sandbox import events, ids
 from tollhouse_sandbox.account import Account
-from tollhouse_sandbox.ids import token
+from tollhouse_sandbox.faults import Faults
 from tollhouse_sandbox.store import Json
 
 RETRIES_AFTER = (300, 1800, 7200, 18_000, 36_000, 43_200, 43_200, 43_200, 43_200)
@@ -32,16 +33,41 @@ def signature(body: bytes, secret: str, at: int) -> str:
     return f"t={at},v1={v1},v0={v0}"
 
 
+def _delivery(event: Json, endpoint: Json, **fields: object) -> Json:
+    """`next_attempt` is None when there is to be none. Whether a `repeated` one arrives counts for nothing."""
+    return {
+        "id": "dl_" + ids.token(24),
+        "object": "_delivery",
+        "event": event["id"],
+        "endpoint": endpoint["id"],
+        "attempts": [],
+        "state": "pending",
+        **fields,
+    }
+
+
+async def _halting(body: bytes, seconds: float) -> AsyncIterator[bytes]:
+    """The body in two halves, the second of them `seconds` later."""
+    half = len(body) // 2
+    yield body[:half]
+    await asyncio.sleep(seconds)
+    yield body[half:]
+
+
 class Deliveries:
     """The deliveries of an account. Each is a stored object: an event, an endpoint, attempts, and the next one's time.
 
     Attempts run concurrently and await the endpoint; what they found is written in one step afterwards, so an endpoint
-    may call the API while it is being called.
+    may call the API while it is being called. Faults strike when a delivery is planned, never during an attempt: so
+    what they strike does not depend on how quickly an endpoint answers.
     """
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, faults: Faults) -> None:
         self._account = account
+        self._faults = faults
         self._waiting: dict[str, int] = {}
+        # Those to be sent after the others, by lot: the lowest first.
+        self._held: dict[str, float] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._lanes: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
         self._client: httpx.AsyncClient | None = None
@@ -61,21 +87,42 @@ class Deliveries:
             for endpoint in store.oldest_first("webhook_endpoint")
             if endpoint["status"] == "enabled" and events.wanted(endpoint["enabled_events"], event["type"])
         ]
-        for endpoint in wanting:
-            delivery = store.put(
-                {
-                    "id": "dl_" + token(24),
-                    "object": "_delivery",
-                    "event": event["id"],
-                    "endpoint": endpoint["id"],
-                    "attempts": [],
-                    "next_attempt": self._account.now,
-                    "state": "pending",
-                }
+        if not wanting:
+            return
+        self._plan_for(event, wanting)
+        if self._faults.of_event("twin", event["type"]):
+            self._plan_for(store.put({**event, "id": ids.new("event")}), wanting)
+
+    def _plan_for(self, event: Json, endpoints: list[Json]) -> None:
+        for endpoint in endpoints:
+            if self._faults.of_event("drop", event["type"]):
+                self._account.store.put(_delivery(event, endpoint, next_attempt=None, state="failed"))
+                continue
+            self._note(event, endpoint)
+            if again := self._faults.of_event("duplicate", event["type"]):
+                self._note(event, endpoint, later=again.seconds, repeated=True)
+        self._account.store.change(event, pending_webhooks=len(endpoints))
+
+    def _note(self, event: Json, endpoint: Json, *, later: float = 0, repeated: bool = False) -> None:
+        """One delivery, due `later` seconds from now, or even later if it meets a fault."""
+        late = self._faults.of_event("delay", event["type"])
+        slow = self._faults.of_event("slow_delivery", event["type"])
+        behind = self._faults.of_event("reorder", event["type"])
+        at = self._account.now + round(later + (late.seconds if late else 0))
+        # Who only lets the clock run has it some seconds after the others; `drain` does not let it wait so long.
+        held = behind if at == self._account.now else None
+        delivery = self._account.store.put(
+            _delivery(
+                event,
+                endpoint,
+                next_attempt=at + (round(held.seconds) if held else 0),
+                slow=slow.seconds if slow else 0,
+                repeated=repeated,
             )
-            self._waiting[delivery["id"]] = delivery["next_attempt"]
-        if wanting:
-            store.change(event, pending_webhooks=len(wanting))
+        )
+        self._waiting[delivery["id"]] = delivery["next_attempt"]
+        if held:
+            self._held[delivery["id"]] = held.draw.random()
 
     def next_due(self) -> int | None:
         """When the next delivery is due that is not under way already; Unix seconds of the account's clock."""
@@ -85,13 +132,25 @@ class Deliveries:
         """Starts an attempt for every delivery that is due now."""
         now = self._account.now
         for delivery_id in [delivery_id for delivery_id, at in self._waiting.items() if at <= now]:
-            del self._waiting[delivery_id]
-            self._running[delivery_id] = asyncio.create_task(self._attempt(delivery_id))
+            self._start(delivery_id)
+
+    def _start(self, delivery_id: str) -> None:
+        del self._waiting[delivery_id]
+        self._held.pop(delivery_id, None)
+        self._running[delivery_id] = asyncio.create_task(self._attempt(delivery_id))
+
+    def _start_held(self) -> bool:
+        """Starts the next of those that let the others go first; whether there was one."""
+        if not self._held:
+            return False
+        self._start(min(self._held, key=self._held.__getitem__))
+        return True
 
     async def drain(self) -> None:
-        """Returns once every delivery that is due has been attempted, those included that the attempts cause."""
+        """Returns once every delivery that is due has been attempted, those included that the attempts cause, and
+        after them, one by one, those that are held back."""
         self.start_due()
-        while self._running:
+        while self._running or self._start_held():
             await asyncio.wait(self._running.values())
             self.start_due()
 
@@ -107,7 +166,7 @@ class Deliveries:
                 self._drop(delivery)
                 return
             async with self._lanes[endpoint["id"]]:
-                status, error = await self._post(event, endpoint)
+                status, error = await self._post(event, endpoint, delivery.get("slow", 0))
             self._record(delivery_id, status, error)
         finally:
             self._running.pop(delivery_id, None)
@@ -116,7 +175,8 @@ class Deliveries:
         self._account.store.change(delivery, next_attempt=None, state="failed")
         self._account.store.commit()
 
-    async def _post(self, event: Json, endpoint: Json) -> tuple[int | None, str | None]:
+    async def _post(self, event: Json, endpoint: Json, slow: float) -> tuple[int | None, str | None]:
+        """The status with which the endpoint answered, or what went wrong. Sending takes `slow` real seconds."""
         body = json.dumps(event, indent=2).encode()
         headers = {
             "Content-Type": "application/json; charset=utf-8",
@@ -127,7 +187,9 @@ class Deliveries:
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
         try:
-            answer = await self._client.post(endpoint["url"], content=body, headers=headers)
+            content = _halting(body, slow) if slow else body
+            headers["Content-Length"] = str(len(body))
+            answer = await self._client.post(endpoint["url"], content=content, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return None, f"{type(error).__name__}: {error}".rstrip(": ")
         return answer.status_code, None
@@ -143,7 +205,8 @@ class Deliveries:
         if delivered:
             store.change(delivery, attempts=attempts, next_attempt=None, state="succeeded")
             event = self._account.require("event", delivery["event"])
-            store.change(event, pending_webhooks=event["pending_webhooks"] - 1)
+            if not delivery.get("repeated"):
+                store.change(event, pending_webhooks=event["pending_webhooks"] - 1)
         elif len(attempts) <= len(RETRIES_AFTER):
             again = now + RETRIES_AFTER[len(attempts) - 1]
             store.change(delivery, attempts=attempts, next_attempt=again)
@@ -154,6 +217,7 @@ class Deliveries:
 
     def clear(self) -> None:
         self._waiting.clear()
+        self._held.clear()
 
     async def close(self) -> None:
         """Gives up what is under way and closes the connections."""

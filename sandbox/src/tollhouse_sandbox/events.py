@@ -23,12 +23,12 @@ def emit_all(account: Account, happened: Iterable[Happening]) -> None:
 
 
 def emit(account: Account, name: str, body: Json, *, before: Json | None = None) -> None:
-    """Records that something happened to an object, with a picture of it now; or nothing, while events are lost.
+    """Records that something happened to an object, with a picture of it now; or nothing, if the event is lost.
 
     `before` is the object as it was (already rendered, see `picture`): the event then says in `previous_attributes`
     what changed.
     """
-    if account.settings["events"] == "lost":
+    if account.loses_event(name):
         return
     shown = picture(account, body)
     data: Json = {"object": shown}

@@ -49,6 +49,10 @@ class IdempotencyKeys:
     def leave(self, key: str) -> None:
         self._in_flight.discard(key)
 
+    def answered(self, key: str) -> bool:
+        """Whether there is a stored answer, which is all that a call with this key will get."""
+        return self._stored(key) is not None
+
     def replay(self, key: str, path: str, params: Nested) -> Replay | None:
         """The stored answer, if this key was used. Raises 400 when it was used for something else."""
         stored = self._stored(key)

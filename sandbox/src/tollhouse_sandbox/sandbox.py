@@ -34,9 +34,10 @@ class Sandbox:
         store = Store(data)
         self.account = Account(store, Clock(), url)
         self.timetable = Timetable(store)
-        self.deliveries = Deliveries(self.account)
-        self.keys = IdempotencyKeys(self.account)
         self.faults = Faults()
+        self.account.loses_event = lambda event_type: self.faults.of_event("lose", event_type) is not None
+        self.deliveries = Deliveries(self.account, self.faults)
+        self.keys = IdempotencyKeys(self.account)
         self._wake = asyncio.Event()
         self._moving = asyncio.Lock()
         store.load()

@@ -30,8 +30,8 @@ class RunningSandbox:
     def close(self) -> None:
         self._http.close()
 
-    def _call(self, path: str, body: Json | None = None) -> Json:
-        answer = self._http.post(f"/_sandbox/{path}", json=body or {})
+    def _call(self, path: str, body: Json | None = None, method: str = "POST") -> Json:
+        answer = self._http.request(method, f"/_sandbox/{path}", json=body or {})
         if answer.is_error:
             error = answer.json()["error"]
             raise StripeError(error.pop("message"), status=answer.status_code, kind=error.pop("type"), **error)
@@ -87,17 +87,33 @@ class RunningSandbox:
         """Closes a dispute: `won` or `lost`."""
         return self._call(f"disputes/{dispute}", {"status": status})
 
+    def fault(self, kind: str, **how: Any) -> str:
+        """Switches a fault on and answers with its id; `faults.py` has the kinds and what each can be told.
+
+        All have `times` (None: until it is switched off), `chance` and `seed`: with the same seed the same calls meet
+        the same faults again.
+        """
+        return str(self._call("faults", {"kind": kind, **how})["id"])
+
+    def faults(self) -> list[Json]:
+        """The faults that are on, and how often each has struck."""
+        return list(self._call("faults", method="GET")["data"])
+
+    def clear_faults(self, fault: str | None = None) -> None:
+        """Switches off the fault of that id, or all of them. Deliveries that were struck already stay so."""
+        self._call(f"faults/{fault}" if fault else "faults", method="DELETE")
+
     def fail_next(
         self,
         status: int,
         *,
         times: int = 1,
         method: str | None = None,
-        path: str | None = None,
+        path: str = "",
         after: bool = False,
     ) -> None:
         """Answers the next matching API calls with an error; `after`: they are carried out all the same."""
-        self._call("faults", {"status": status, "times": times, "method": method, "path": path, "after": after})
+        self.fault("error", status=status, times=times, method=method, path=path, after=after)
 
     def after_dunning(self, choice: str) -> None:
         """What becomes of a subscription when the last retry failed: `cancel`, `unpaid`, `pause` or `past_due`."""
@@ -105,7 +121,10 @@ class RunningSandbox:
 
     def lose_events(self, lost: bool = True) -> None:
         """While lost, what happens generates no event at all: none is delivered, none is ever listed."""
-        self._call("settings", {"events": "lost" if lost else "told"})
+        if lost:
+            self.fault("lose")
+        else:
+            self._call("faults?kind=lose", method="DELETE")
 
 
 @contextmanager
