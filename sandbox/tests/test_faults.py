@@ -1,6 +1,7 @@
 """Faults on order: of deliveries, of events and of the API's calls; repeatable, bounded, listed, switched off."""
 
 import json
+import logging
 import time
 from collections import Counter
 
@@ -10,6 +11,16 @@ import stripe
 
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.faults import Fault
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog):
+    """Whatever is ordered, the server itself finds nothing wrong."""
+    server = logging.getLogger("uvicorn.error")
+    server.addHandler(caplog.handler)
+    yield
+    server.removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR] == []
 
 
 def customers(api, count):

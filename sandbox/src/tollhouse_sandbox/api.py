@@ -78,7 +78,7 @@ async def _answer(sandbox: Sandbox, operation: Operation | None, request: Reques
     if fault and fault.cuts:
         if fault.kind == "timeout":
             await connections.hang(request, fault.seconds)
-        connections.reset(request)
+        await connections.reset(request)
         return connections.Unanswered()
     return answer
 

@@ -19,13 +19,15 @@ class Unanswered(Response):
             raise ConnectionResetError("a fault on order: the connection is reset")
 
 
-def reset(request: Request) -> None:
-    """Ends the connection with a TCP reset."""
+async def reset(request: Request) -> None:
+    """Ends the connection with a TCP reset, unless the caller has ended it."""
     transport = request.scope["tollhouse_sandbox.transport"]
-    if transport is not None:
-        connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+    if transport is None or transport.is_closing():
+        return
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+    await hang(request, 1)  # until the server knows: else it misses an answer
 
 
 async def hang(request: Request, seconds: float) -> None:
