@@ -140,6 +140,7 @@ async def _measured(
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, told: ends.fail(repr(told.get("exception") or told["message"])))
     ends = _Ends(requests, status, connections)
+    used, begun, before = server.cpu_seconds(), time.perf_counter(), 0
     opened = [
         (await loop.create_connection(lambda: _Connection(ends), "127.0.0.1", server.port))[0]
         for _ in range(connections)
@@ -147,7 +148,7 @@ async def _measured(
     try:
         if warm_up:
             await asyncio.wait([ends.ended], timeout=warm_up)
-        used, begun, before = server.cpu_seconds(), time.perf_counter(), len(ends.took)
+            used, begun, before = server.cpu_seconds(), time.perf_counter(), len(ends.took)
         await asyncio.wait([ends.ended], timeout=seconds)
         if ends.ended.done():
             ends.ended.result()

@@ -68,6 +68,7 @@ PLAIN = frozenset(
         *(
             "Idempotency-Key",
             "If-None-Match",
+            "Tollhouse-At-Least",
             "accept",
             "at",
             "quantity",

@@ -11,8 +11,9 @@ from tollhouse_server.embedded.postgres import running_postgres
 from tollhouse_server.embedded.valkey import running_valkey
 from tollhouse_server.embedded.watchdog import GuardedProcess
 
-# Who starts the tests in the background hands on that an interrupt is ignored.
+# Who starts the tests in the background hands on that an interrupt is ignored, and `nohup` that a hang-up is.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def say_and_wait(line: str) -> None:
