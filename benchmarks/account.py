@@ -161,8 +161,11 @@ def _of(invoice: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def stripe_here(latency: float) -> Iterator[tuple[Sandbox, RunningSandbox]]:
-    """A sandbox in a thread of this process, to be filled without a request for each object."""
+def stripe_here(latency: float = 0.0) -> Iterator[tuple[Sandbox, RunningSandbox]]:
+    """A sandbox in a thread of this process, to be filled without a request for each object.
+
+    `latency` is how many seconds it waits before it answers.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     sandbox = Sandbox(f"http://127.0.0.1:{listener.getsockname()[1]}")
     within = build_app(sandbox)

@@ -4,23 +4,17 @@ Ten customers differ at every size, so that what grows is the lists. `--large` a
 """
 
 import asyncio
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any
 
 import psycopg
-import uvicorn
 
+from benchmarks.account import stripe_here
 from benchmarks.harness import Measured, Scale, Target, compare
 from benchmarks.shop import copy
-from tollhouse_sandbox.app import build_app
 from tollhouse_sandbox.sandbox import Sandbox
-from tollhouse_sandbox.testing import RunningSandbox
 from tollhouse_server.db import migrate
 from tollhouse_server.db.engine import conninfo
 from tollhouse_server.db.tables import billing, checkout, customer, subscription
@@ -68,7 +62,7 @@ def sweep(postgres: PostgresServer, size: int) -> Measured:
     name = f"bench_{size}"
     postgres.create_database(name)
     migrate.upgrade(postgres.url(name))
-    with sandbox_here() as (sandbox, running), running_world(running, postgres.url(name)) as world:
+    with stripe_here() as (sandbox, running), running_world(running, postgres.url(name)) as world:
         sell_one(world)
         sell_the_rest(sandbox, postgres.url(name), size)
         row, seconds = asyncio.run(measured(world))
@@ -127,23 +121,6 @@ async def measured(world: World) -> tuple[Any, float]:
             row = await runs.get(tx, run_id)
     assert row is not None and row.state == "finished" and row.counts["customers.differed"] == DIFFERENT, row
     return row, seconds
-
-
-@contextmanager
-def sandbox_here() -> Iterator[tuple[Sandbox, RunningSandbox]]:
-    """A sandbox in a thread of this process, to be filled without a request for each object."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    sandbox = Sandbox(f"http://127.0.0.1:{listener.getsockname()[1]}")
-    config = uvicorn.Config(build_app(sandbox), log_level="warning", ws="none", timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    running = RunningSandbox(sandbox.account.url)
-    yield sandbox, running
-    running.close()
-    server.should_exit = True
-    thread.join(10)
-    listener.close()
 
 
 if __name__ == "__main__":

@@ -122,14 +122,14 @@ def project_of(known: KnownKey) -> Project:
     return Project(known.project_id, known.slug, known.redirect_origins, known.catalog_version)
 
 
-def in_use_at(known: KnownKey, now: datetime) -> bool:
+def _in_use_at(known: KnownKey, now: datetime) -> bool:
     """Whether the key has not ended: it is asked at each use, however lately it was read."""
     return known.key_expires_at is None or now < known.key_expires_at
 
 
-def used_lately(known: KnownKey, now: datetime) -> bool:
-    """Whether `last_used_at` is exact enough already."""
-    return known.last_used_at is not None and known.last_used_at >= now - LAST_USED_EVERY
+def _is_recent(last: datetime | None, now: datetime) -> bool:
+    """Whether it is exact enough already when somebody was last here."""
+    return last is not None and last >= now - LAST_USED_EVERY
 
 
 async def _known(ctx: Context, given: str, *, anew: bool) -> KnownKey | None:
@@ -143,9 +143,9 @@ async def _known(ctx: Context, given: str, *, anew: bool) -> KnownKey | None:
         return None
     known = await ctx.cache.key(parsed.id, parsed.hash, anew=anew)
     now = ctx.clock.now()
-    if known is None or not in_use_at(known, now):
+    if known is None or not _in_use_at(known, now):
         return None
-    if not used_lately(known, now):
+    if not _is_recent(known.last_used_at, now):
         if ctx.cache.local is not None:  # before it is done, so that it is done once
             ctx.cache.local.keep_key(parsed.hash, replace(known, last_used_at=now, at_hand={}))
         await _leave_minute(ctx, known.id, now)
@@ -169,7 +169,7 @@ async def _find(ctx: Context, query: Select[Any], parsed: ParsedKey | None) -> R
         row: Row[Any] | None = (await tx.execute(query.where(api_key.c.id == parsed.id, in_use(now)))).one_or_none()
     if row is None or not hmac.compare_digest(row.hash, parsed.hash):
         return None
-    if row.last_used_at is None or row.last_used_at < now - LAST_USED_EVERY:
+    if not _is_recent(row.last_used_at, now):
         await _leave_minute(ctx, parsed.id, now)
     return row
 
@@ -240,7 +240,7 @@ async def _by_password(request: Request, ctx: Context, name: str, password: str)
         return None
     now = ctx.clock.now()
     values: dict[str, Any] = {}
-    if row.last_seen_at is None or row.last_seen_at < now - LAST_USED_EVERY:
+    if not _is_recent(row.last_seen_at, now):
         values["last_seen_at"] = now
     if ctx.passwords.is_outdated(row.password_hash):
         values["password_hash"] = await ctx.passwords.rehash(password)

@@ -1,7 +1,5 @@
 """The check: what a user may do."""
 
-import hashlib
-import json
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -181,11 +179,3 @@ async def read_cell(ctx: Context, project: Project, user_id: str, at_least: int 
         at_least, lambda: ctx.cache.read(project.id, user_id, at_least=at_least or 0), lambda cell: cell.version
     )
     return catalog, cell
-
-
-def already_known(response: Response, if_none_match: str | None, said: list[Any]) -> bool:
-    """Puts the answer's ETag on the response; whether the caller has that answer already."""
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:24]
-    response.headers["ETag"] = f'"{digest}"'
-    response.headers["Cache-Control"] = "private, no-cache"
-    return if_none_match is not None and f'"{digest}"' in if_none_match

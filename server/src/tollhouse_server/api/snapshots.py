@@ -1,5 +1,7 @@
 """The snapshot: all that an app needs to answer a user's checks by itself until something changes."""
 
+import hashlib
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
@@ -8,7 +10,7 @@ from ..domain.errors import SecretKeyMissing
 from ..state import CustomerSnapshot, customer_snapshot
 from .authentication import InsufficientScope, MayCheck, Unauthenticated
 from .context import Ctx
-from .entitlements import NOT_MODIFIED, IfNoneMatch, already_known, read_cell
+from .entitlements import NOT_MODIFIED, IfNoneMatch, read_cell
 from .problems import StoreUnavailable, ValidationFailed, documented
 from .types import UserIdInPath
 from .versions import VERSION_HEADER, AtLeast, NotYetConsistent, versioned
@@ -69,6 +71,14 @@ async def read_snapshot(
         signed = ctx.snapshot_signer.sign(project.slug, user_id, said, told.issued_at)
         return Response(signed, media_type=SIGNED, headers=headers)  # type: ignore[return-value]
     response.headers.update(headers)
-    if already_known(response, if_none_match, [told.model_dump(mode="json", exclude={"issued_at"})]):
+    if _already_known(response, if_none_match, [told.model_dump(mode="json", exclude={"issued_at"})]):
         return Response(status_code=304, headers=dict(response.headers))  # type: ignore[return-value]
     return told
+
+
+def _already_known(response: Response, if_none_match: str | None, said: list[Any]) -> bool:
+    """Puts the answer's ETag on the response; whether the caller has that answer already."""
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:24]
+    response.headers["ETag"] = f'"{digest}"'
+    response.headers["Cache-Control"] = "private, no-cache"
+    return if_none_match is not None and f'"{digest}"' in if_none_match
