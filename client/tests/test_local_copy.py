@@ -341,6 +341,20 @@ def test_an_hour_after_another_for_a_day() -> None:
 # --- coming back -----------------------------------------------------------------------------------------------------
 
 
+def test_an_answer_that_was_overtaken_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    """The app's log tells of a service that went back, not of an answer that was slower than the next."""
+    clock = Clock()
+    copy = copy_with(clock)
+    sent = clock()
+    clock.elapsed += 0.4
+    copy.answered(snapshot(clock, 2), None, clock())
+    assert not copy.answered(snapshot(clock, 1), None, sent)
+    assert caplog.messages == []
+    clock.elapsed += 1.5
+    assert not copy.answered(snapshot(clock, 1), None, clock())
+    assert caplog.messages == ["the service answered with a version older than one seen before"]
+
+
 def test_many_who_were_cut_off_come_back_one_after_the_other() -> None:
     """20 apps of 10 processes, a service that was away for two minutes: no second sees more than an eighth of them."""
     dice = random.Random(4)

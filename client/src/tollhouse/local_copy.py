@@ -218,7 +218,12 @@ class LocalCopy:
             self._offset = snapshot.issued_at.timestamp() - min(now, sent + _SLOWEST)
             held = self._make(snapshot, etag, self._offset, sent, now)
             held.whole = whole
-            return self._take(held)
+            newest = self.shelf.newest(snapshot.user_id)
+            taken = self._take(held)
+            # One that was on its way when a newer one came is no news.
+            if not taken and newest and sent > newest.confirmed + BOUND:
+                self.warned.once("older", "the service answered with a version older than one seen before")
+            return taken
 
     def unchanged(self, user_id: str, sent: float) -> None:
         """What was held still stands."""
@@ -358,7 +363,6 @@ class LocalCopy:
         least, newest = self.shelf.least_version(user_id), self.shelf.newest(user_id)
         self.shelf.heard_of.pop(user_id, None)
         if held.snapshot.version < least:
-            self.warned.once("older", "the service answered with a version older than one seen before")
             if newest:
                 self.shelf.put(replace(newest, asked=held.asked, poll_at=held.poll_at))
             return False
