@@ -50,8 +50,11 @@ def emit(account: Account, name: str, body: Json, *, before: Json | None = None)
 
 
 def picture(account: Account, body: Json) -> Json:
-    """The object as it stands in the store now. Stored dicts are never changed in place, so it stays as it is."""
-    return public(account, account.store.get(body["object"], body["id"]) or body)
+    """The object as it stands in the store now. Stored dicts are never changed in place, so it stays as it is.
+
+    What is not stored (a summary, which has no id) is shown as given.
+    """
+    return public(account, account.store.get(body["object"], body.get("id", "")) or body)
 
 
 def updated(account: Account, name: str, body: Json, before: Json) -> bool:

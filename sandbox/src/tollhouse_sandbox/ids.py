@@ -14,6 +14,7 @@ PREFIXES = {
     "customer": "cus_",
     "discount": "di_",
     "dispute": "dp_",
+    "entitlements.active_entitlement": "ent_",
     "entitlements.feature": "feat_",
     "event": "evt_",
     "invoice": "in_",

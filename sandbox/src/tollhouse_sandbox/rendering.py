@@ -136,6 +136,7 @@ EXPANDABLE: dict[str, dict[str, str]] = {
     "customer": {"invoice_settings.default_payment_method": "payment_method"},
     "discount": {"customer": "customer", "source.coupon": "coupon"},
     "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
+    "entitlements.active_entitlement": {"feature": "entitlements.feature"},
     "invoice": {
         "customer": "customer",
         "default_payment_method": "payment_method",

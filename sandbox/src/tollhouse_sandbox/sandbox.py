@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tollhouse_sandbox import checkout, hosted, timetable
+from tollhouse_sandbox import checkout, entitlements, hosted, timetable
 from tollhouse_sandbox.account import SETTINGS, Account
 from tollhouse_sandbox.clock import Clock
 from tollhouse_sandbox.delivery import Deliveries
@@ -68,8 +68,10 @@ class Sandbox:
         """One change of the account: committed at the end, or undone by an error that does not say it happened."""
         try:
             yield
+            entitlements.follow(self.account)
         except StripeError as error:
             if error.keeps_changes:
+                entitlements.follow(self.account)
                 self.account.store.commit()
             else:
                 self.account.store.rollback()

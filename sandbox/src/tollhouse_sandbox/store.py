@@ -74,6 +74,13 @@ class Store:
         self._objects.setdefault(kind, {})[object_id] = body
         self.on_put(body)
 
+    def touched(self, kind: str) -> list[Json]:
+        """What was added, changed or removed since the last commit, each as it is now or was when it was removed."""
+        ids = dict.fromkeys(object_id for each, object_id, _ in self._undo if each == kind)
+        last = {object_id: old for each, object_id, old in self._undo if each == kind and old}
+        now = (self.get(kind, object_id) or last.get(object_id) for object_id in ids)
+        return [body for body in now if body]
+
     def commit(self) -> None:
         """Makes the changes since the last commit durable, in one transaction."""
         if self._database and self._undo:

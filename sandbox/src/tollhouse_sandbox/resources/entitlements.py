@@ -1,10 +1,10 @@
-"""Features and which products have them: /v1/entitlements/features and /v1/products/:id/features."""
+"""Features, which products have them, and who is entitled to them: /v1/entitlements, /v1/products/:id/features."""
 
 from typing import Any
 
-from tollhouse_sandbox import ids
+from tollhouse_sandbox import customers, entitlements, ids
 from tollhouse_sandbox.errors import StripeError, missing
-from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page
+from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, page, paged
 from tollhouse_sandbox.params import flag, merged, metadata, text
 from tollhouse_sandbox.store import Json
 
@@ -77,7 +77,14 @@ def _of(call: Call, product: Json) -> list[Json]:
     return [one for one in call.account.store.oldest_first(_ATTACHED) if one["_product"] == product["id"]]
 
 
+def _entitled(call: Call) -> Page:
+    customer = customers.existing(call.account, call.params["customer"])
+    return paged(call, entitlements.KIND, iter(entitlements.of_customer(call.account, customer["id"])))
+
+
 OPERATIONS = [
+    Operation("GET", "/v1/entitlements/active_entitlements", _entitled, {**PAGING, "customer": text}, ("customer",)),
+    Operation("GET", "/v1/entitlements/active_entitlements/{id}", lambda call: call.target(entitlements.KIND)),
     Operation(
         "POST",
         "/v1/entitlements/features",
