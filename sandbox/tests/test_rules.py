@@ -240,12 +240,18 @@ def _declared(source, written):
     return set(inspect.get_annotations(getattr(importlib.import_module(module), named[1])))
 
 
+OF_THE_CLI = {("POST", "/v1/events/{}/retry")}
+"""What only Stripe's CLI calls."""
+
+
 def test_every_accepted_parameter_exists():
     """What the sandbox accepts, the SDK can send; and each call it answers is a call of the SDK."""
     known = dict(_sdk_calls(stripe.StripeClient("sk_test_x").v1))
     assert len(known) > 400
     for operation in resources.OPERATIONS:
         call = (operation.method, _anonymous(operation.path))
+        if call in OF_THE_CLI:
+            continue
         assert call in known, f"the SDK has no {call}"
         invented = set(operation.accepts) - known[call]
         assert not invented, f"{operation.method} {operation.path}: {sorted(invented)}"

@@ -9,6 +9,7 @@ import pytest
 import stripe
 
 from tollhouse_sandbox import delivery
+from tollhouse_sandbox.errors import StripeError
 
 
 def test_the_library_accepts_the_signature(desk, api, receiver, endpoint, faults_of):
@@ -104,6 +105,83 @@ def test_retries_end_after_three_days(desk, api, receiver, endpoint):
     assert event.pending_webhooks == 1
 
 
+@pytest.mark.parametrize(("schedule", "waits"), [("sandbox", [600, 3600, 10_800]), ([1, 2], [1, 2]), ([], [])], ids=str)
+def test_another_schedule(desk, api, receiver, endpoint, schedule, waits):
+    """Retries can come as in Stripe's sandboxes, three in a few hours, or after seconds that a test chose."""
+    desk.webhook_retries(schedule)
+    receiver.answer = lambda _: 500
+    api.customers.create()
+    desk.drain()
+    for nth, seconds in enumerate(waits, 1):
+        assert len(receiver.received) == nth
+        desk.advance(seconds=seconds)
+    desk.advance(days=10)
+    assert len(receiver.received) == 1 + len(waits)
+
+
+def test_a_rolled_secret(desk, api, receiver, endpoint):
+    """Until the old secret expires there is a signature by each; a third joins them; then only the newest signs."""
+
+    def signers(secrets):
+        api.customers.create()
+        desk.drain()
+        body, headers = receiver.received[-1]
+        found = []
+        for secret in secrets:
+            try:
+                stripe.WebhookSignature.verify_header(body, headers["Stripe-Signature"], secret)
+            except stripe.SignatureVerificationError:
+                continue
+            found.append(secret)
+        assert headers["Stripe-Signature"].count("v1=") == len(found)
+        return found
+
+    first = endpoint.secret
+    second = desk.roll_secret(endpoint.id, expires_in=3600)
+    assert signers([first, second]) == [first, second]
+    third = desk.roll_secret(endpoint.id, expires_in=86_400)
+    assert signers([first, second, third]) == [first, second, third]
+    desk.advance(hours=1)
+    assert signers([first, second, third]) == [second, third]
+    fourth = desk.roll_secret(endpoint.id)
+    desk.advance(days=1)
+    assert signers([second, third, fourth]) == [fourth]
+    with pytest.raises(StripeError, match="86400"):
+        desk.roll_secret(endpoint.id, expires_in=86_401)
+
+
+def test_an_event_is_sent_again(desk, api, receiver, endpoint):
+    """On order, as the CLI does it: what arrived comes once more; what was given up counts as delivered at last."""
+    client = stripe.StripeClient("sk_test_x", base_addresses={"api": desk.url})
+
+    def resend(event, **params):
+        client.raw_request("post", f"/v1/events/{event}/retry", **params)
+
+    desk.webhook_retries([60])
+    receiver.answer = lambda nth: 200 if nth in (1, 2, 5) else 500
+    heard = api.customers.create()
+    desk.drain()
+    [event] = api.events.list().data
+    resend(event.id, webhook_endpoint=endpoint.id)
+    desk.drain()
+    assert [one["id"] for one in receiver.events] == [event.id, event.id]
+    assert api.events.retrieve(event.id).pending_webhooks == 0
+    api.customers.update(heard.id, params={"name": "Ada"})
+    desk.advance(minutes=2)
+    [missed] = api.events.list(params={"delivery_success": False}).data
+    resend(missed.id, webhook_endpoint=endpoint.id)
+    desk.drain()
+    assert len(receiver.received) == 5
+    assert api.events.list(params={"delivery_success": False}).data == []
+    for params in ({}, {"for_stripecli": True}, {"webhook_endpoint": "we_none"}):
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            resend(event.id, **params)
+        assert refused.value.param == "webhook_endpoint"
+    desk.advance(days=31)
+    with pytest.raises(stripe.InvalidRequestError, match="30 days"):
+        resend(event.id, webhook_endpoint=endpoint.id)
+
+
 def test_an_endpoint_that_is_down(desk, api, receiver):
     """A refused connection is a failed attempt like another."""
     receiver.close()
@@ -197,7 +275,7 @@ def test_an_event_is_a_picture(shop):
 
 def test_the_signature_itself():
     """The header has Stripe's form: the library's own signer makes the same v1."""
-    header = delivery.signature(b'{"a": 1}', "whsec_x", 1_700_000_000)
+    header = delivery.signature(b'{"a": 1}', ["whsec_x"], 1_700_000_000)
     ours = dict(part.split("=") for part in header.split(","))
     theirs = stripe.WebhookSignature.generate_signature_header('{"a": 1}', "whsec_x", 1_700_000_000)
     assert f"v1={ours['v1']}" in theirs

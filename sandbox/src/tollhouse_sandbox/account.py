@@ -11,7 +11,7 @@ from tollhouse_sandbox.store import Json, Store
 API_VERSION = "2026-10-28.endive"
 """The version every object is written in: the one stripe-python 16.1 pins."""
 
-SETTINGS: Json = {"after_dunning": "cancel"}
+SETTINGS: Json = {"after_dunning": "cancel", "webhook_retries": "live"}
 """What can be set beside the API."""
 
 AUTOMATIC: Json = {"id": None, "idempotency_key": None}
@@ -29,6 +29,8 @@ class Account:
     request: Json = field(default_factory=lambda: AUTOMATIC)
     settings: Json = field(default_factory=lambda: dict(SETTINGS))
     on_event: Callable[[Json], None] = lambda _: None
+    on_resend: Callable[[Json, Json], None] = lambda _event, _endpoint: None
+    """Sends an event to an endpoint once more."""
     loses_event: Callable[[str], bool] = lambda _: False
     """Whether what happens now generates no event of this type, which befalls Stripe too."""
 

@@ -8,9 +8,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from tollhouse_sandbox import checkout, disputes, faults
+from tollhouse_sandbox import checkout, delivery, disputes, faults
 from tollhouse_sandbox.errors import StripeError
+from tollhouse_sandbox.lifecycle import DAY
 from tollhouse_sandbox.rendering import public
+from tollhouse_sandbox.resources import webhook_endpoints
 from tollhouse_sandbox.sandbox import Sandbox
 from tollhouse_sandbox.store import Json
 
@@ -107,18 +109,43 @@ async def _end_fault(sandbox: Sandbox, request: Request, _body: Json) -> Json:
     return {}
 
 
+async def _roll(sandbox: Sandbox, request: Request, body: Json) -> Json:
+    seconds = body.get("expires_in", 0)
+    if not (isinstance(seconds, int) and 0 <= seconds <= DAY):
+        raise StripeError(f"expires_in must be a number of seconds, at most {DAY}.", param="expires_in")
+    with sandbox.step():
+        endpoint = sandbox.account.require("webhook_endpoint", request.path_params["id"])
+        return public(sandbox.account, webhook_endpoints.roll(sandbox.account, endpoint, seconds))
+
+
 async def _set(sandbox: Sandbox, _request: Request, body: Json) -> Json:
-    for name, choice in body.items():
-        known = _CHOICES.get(name, ())
-        if choice not in known:
-            raise StripeError(f"{name} must be one of {', '.join(known) or 'no setting there is'}.", param=name)
+    for name, value in body.items():
+        if name not in _SETTINGS:
+            raise StripeError(f"There is no setting {name}, but {', '.join(_SETTINGS)}.", param=name)
+        rule, fits = _SETTINGS[name]
+        if not fits(value):
+            raise StripeError(f"{name} must be {rule}.", param=name)
     sandbox.account.settings.update(body)
     with sandbox.step():
         sandbox.remember()
     return dict(sandbox.account.settings)
 
 
-_CHOICES = {"after_dunning": ("cancel", "unpaid", "pause", "past_due")}
+def _one_of(*names: str) -> tuple[str, Callable[[Any], bool]]:
+    return f"one of {', '.join(names)}", lambda value: value in names
+
+
+def _is_schedule(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(seconds, int) and 0 <= seconds <= 30 * DAY for seconds in value)
+    return value in delivery.SCHEDULES
+
+
+_SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "after_dunning": _one_of("cancel", "unpaid", "pause", "past_due"),
+    "webhook_retries": (f"{', '.join(delivery.SCHEDULES)} or a list of seconds", _is_schedule),
+}
+"""Setting → what it must be, in words and as a check."""
 
 
 def routes(sandbox: Sandbox) -> list[BaseRoute]:
@@ -141,6 +168,7 @@ def routes(sandbox: Sandbox) -> list[BaseRoute]:
         route("DELETE", "faults", _clear_faults),
         route("DELETE", "faults/{id}", _end_fault),
         route("POST", "settings", _set),
+        route("POST", "webhook_endpoints/{id}/roll", _roll),
     ]
 
 

@@ -6,7 +6,7 @@ import hmac
 import json
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import httpx
 
@@ -18,6 +18,9 @@ from tollhouse_sandbox.store import Json
 RETRIES_AFTER = (300, 1800, 7200, 18_000, 36_000, 43_200, 43_200, 43_200, 43_200)
 """Seconds of the account's clock from one failed attempt to the next: about three days in all, as in live mode."""
 
+SCHEDULES: dict[str, Sequence[int]] = {"live": RETRIES_AFTER, "sandbox": (600, 3600, 10_800)}
+"""The schedules that have a name: that of live mode, and that of Stripe's sandboxes, three times over a few hours."""
+
 TIMEOUT = 10.0
 """Real seconds an endpoint has to answer."""
 
@@ -25,12 +28,18 @@ AT_ONCE = 8
 """Deliveries under way to one endpoint at the same time; so their order is not guaranteed, as at Stripe."""
 
 
-def signature(body: bytes, secret: str, at: int) -> str:
-    """The `Stripe-Signature` header: HMAC-SHA256 over `t.body`, and a `v0` of an unknown scheme as in test mode."""
+def signature(body: bytes, secrets: Sequence[str], at: int) -> str:
+    """The `Stripe-Signature` header: HMAC-SHA256 over `t.body` with each secret, and a `v0` of an unknown scheme as in
+    test mode."""
     signed = f"{at}.".encode() + body
-    v1 = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
-    v0 = hmac.new(b"v0" + secret.encode(), signed, hashlib.sha256).hexdigest()
-    return f"t={at},v1={v1},v0={v0}"
+    v1 = [hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest() for secret in secrets]
+    v0 = hmac.new(b"v0" + secrets[0].encode(), signed, hashlib.sha256).hexdigest()
+    return ",".join([f"t={at}", *(f"v1={one}" for one in v1), f"v0={v0}"])
+
+
+def active_secrets(endpoint: Json, now: int) -> list[str]:
+    """The endpoint's secret, and the one before it where it was rolled lately, newest first."""
+    return [endpoint["_secret"], *(old["secret"] for old in endpoint.get("_rolled", ()) if now < old["until"])]
 
 
 def _delivery(event: Json, endpoint: Json, **fields: object) -> Json:
@@ -41,6 +50,7 @@ def _delivery(event: Json, endpoint: Json, **fields: object) -> Json:
         "event": event["id"],
         "endpoint": endpoint["id"],
         "attempts": [],
+        "repeated": False,
         "state": "pending",
         **fields,
     }
@@ -72,6 +82,7 @@ class Deliveries:
         self._lanes: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
         self._client: httpx.AsyncClient | None = None
         account.on_event = self.plan
+        account.on_resend = self.resend
 
     def load(self) -> None:
         """Takes up the deliveries that were waiting when the sandbox was last stopped."""
@@ -182,7 +193,7 @@ class Deliveries:
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
             # The receiver compares with its own clock, so this is the wall clock, and new for every attempt.
-            "Stripe-Signature": signature(body, endpoint["_secret"], int(time.time())),
+            "Stripe-Signature": signature(body, active_secrets(endpoint, self._account.now), int(time.time())),
         }
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
@@ -205,15 +216,33 @@ class Deliveries:
         if delivered:
             store.change(delivery, attempts=attempts, next_attempt=None, state="succeeded")
             event = self._account.require("event", delivery["event"])
-            if not delivery.get("repeated"):
+            if not delivery["repeated"]:
                 store.change(event, pending_webhooks=event["pending_webhooks"] - 1)
-        elif len(attempts) <= len(RETRIES_AFTER):
-            again = now + RETRIES_AFTER[len(attempts) - 1]
+        elif len(attempts) <= len(waits := self._retries_after()):
+            again = now + waits[len(attempts) - 1]
             store.change(delivery, attempts=attempts, next_attempt=again)
             self._waiting[delivery_id] = again
         else:
             store.change(delivery, attempts=attempts, next_attempt=None, state="failed")
         store.commit()
+
+    def _retries_after(self) -> Sequence[int]:
+        """Seconds from each failed attempt to the next, as the account's settings have it."""
+        chosen = self._account.settings["webhook_retries"]
+        return SCHEDULES[chosen] if isinstance(chosen, str) else chosen
+
+    def resend(self, event: Json, endpoint: Json) -> None:
+        """Sends an event once more, at once: instead of a delivery that was given up, else beside the one there is."""
+        store = self._account.store
+        theirs = [one for one in store.oldest_first("_delivery") if one["event"] == event["id"]]
+        given_up = [one for one in theirs if one["endpoint"] == endpoint["id"] and one["state"] == "failed"]
+        counted = next((one for one in given_up if not one["repeated"]), None)
+        now = self._account.now
+        if counted:
+            delivery = store.change(counted, next_attempt=now, state="pending")
+        else:
+            delivery = store.put(_delivery(event, endpoint, next_attempt=now, repeated=True))
+        self._waiting[delivery["id"]] = now
 
     def clear(self) -> None:
         self._waiting.clear()

@@ -119,6 +119,14 @@ class RunningSandbox:
         """What becomes of a subscription when the last retry failed: `cancel`, `unpaid`, `pause` or `past_due`."""
         self._call("settings", {"after_dunning": choice})
 
+    def webhook_retries(self, schedule: str | list[int]) -> None:
+        """When a failed delivery is tried again: `live`, `sandbox`, or the seconds between the attempts."""
+        self._call("settings", {"webhook_retries": schedule})
+
+    def roll_secret(self, endpoint: str, *, expires_in: int = 0) -> str:
+        """Gives an endpoint a new signing secret, the answer; for `expires_in` seconds the old one signs too."""
+        return str(self._call(f"webhook_endpoints/{endpoint}/roll", {"expires_in": expires_in})["secret"])
+
     def lose_events(self, lost: bool = True) -> None:
         """While lost, what happens generates no event at all: none is delivered, none is ever listed."""
         if lost:

@@ -1,5 +1,6 @@
 """Events: /v1/events, the last 30 days of them."""
 
+from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.events import matches
 from tollhouse_sandbox.lifecycle import DAY
 from tollhouse_sandbox.operations import DATED, Call, Operation, Page, page
@@ -25,6 +26,24 @@ def _list(call: Call) -> Page:
     return page(call, "event", keep)
 
 
+def _resend(call: Call) -> Json:
+    """What the CLI's `events resend` calls: the event is sent to one endpoint once more."""
+    event = call.target("event")
+    if "webhook_endpoint" not in call.params:
+        raise StripeError(
+            "No CLI listens to this sandbox: name the webhook_endpoint that is to hear the event again.",
+            code="parameter_missing",
+            param="webhook_endpoint",
+        )
+    if event["created"] < call.account.now - KEPT_FOR:
+        raise StripeError("Events can be sent again for 30 days.", param="id")
+    endpoint = call.account.require("webhook_endpoint", call.params["webhook_endpoint"], param="webhook_endpoint")
+    if endpoint["status"] != "enabled":
+        raise StripeError(f"The webhook endpoint {endpoint['id']} is disabled.", param="webhook_endpoint")
+    call.account.on_resend(event, endpoint)
+    return call.target("event")
+
+
 OPERATIONS = [
     Operation(
         "GET",
@@ -33,4 +52,5 @@ OPERATIONS = [
         {**DATED, "type": text, "types": list_of(text, at_most=20), "delivery_success": flag},
     ),
     Operation("GET", "/v1/events/{id}", lambda call: call.target("event")),
+    Operation("POST", "/v1/events/{id}/retry", _resend, {"webhook_endpoint": text, "for_stripecli": flag}),
 ]

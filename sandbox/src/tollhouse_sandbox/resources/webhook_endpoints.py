@@ -1,6 +1,7 @@
 """Webhook endpoints: /v1/webhook_endpoints. The signing secret is shown once, in the answer that creates one."""
 
 from tollhouse_sandbox import ids
+from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.operations import PAGING, Call, Operation, page
 from tollhouse_sandbox.params import clearable, flag, list_of, merged, metadata, text
@@ -33,8 +34,19 @@ def _create(call: Call) -> Json:
         status="enabled",
         url=_checked_url(given["url"]),
         _secret=secret,
+        _rolled=[],
     )
     return {**endpoint, "secret": secret}
+
+
+def roll(account: Account, endpoint: Json, expires_in: int) -> Json:
+    """Gives the endpoint a new secret, which the answer shows. The old one signs too for `expires_in` seconds of the
+    account's clock, as do those before it that have not expired."""
+    now = account.now
+    secret = "whsec_" + ids.token(32)
+    alive = [old for old in endpoint.get("_rolled", ()) if now < old["until"]]
+    retired = {"secret": endpoint["_secret"], "until": now + expires_in}
+    return {**account.store.change(endpoint, _secret=secret, _rolled=[retired, *alive]), "secret": secret}
 
 
 def _update(call: Call) -> Json:
