@@ -1,12 +1,23 @@
 """Checkout: what happens when a hosted page is paid, expires, or its delayed debit settles."""
 
-from tollhouse_sandbox import cards, customers, events, invoices, payment_methods, payments, subscriptions
+from tollhouse_sandbox import (
+    cards,
+    checkout_discounts,
+    customers,
+    events,
+    invoices,
+    payment_methods,
+    payments,
+    redemption,
+    subscriptions,
+)
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.cards import Card, Outcome
 from tollhouse_sandbox.errors import AuthenticationRequired, StripeError, missing
 from tollhouse_sandbox.events import Happening
 from tollhouse_sandbox.lifecycle import trial_end
 from tollhouse_sandbox.payments import Payment
+from tollhouse_sandbox.redemption import Promotion
 from tollhouse_sandbox.store import Json
 
 ANYBODY = "anybody@example.com"
@@ -50,6 +61,7 @@ def pay(
     card = cards.named(card_name)
     if card is None:
         raise missing("PaymentMethod", card_name, param="card", status=400)
+    promotions = checkout_discounts.promotions(account, session)
     if needs_card(account, session):
         _check(card, takes=due_today(account, session) > 0, authenticated=authenticated)
     email = email or session["customer_email"]
@@ -58,12 +70,15 @@ def pay(
     method = _method(account, session, card, customer, email)
     if session["mode"] == "subscription":
         assert customer
-        return _subscribe(account, session, customer, method)
+        return _subscribe(account, session, customer, method, promotions)
     if session["mode"] == "setup":
         assert method
         intent = payments.set_up(account, customer, method)
         events.emit(account, "setup_intent.succeeded", intent)
         return _complete(account, session, customer, email, setup_intent=intent["id"])
+    for promotion in promotions:
+        buyer = customer["id"] if customer else None
+        redemption.redeem(account, promotion, checkout_session=session["id"], customer=buyer)
     return _pay_once(account, session, customer, method, email)
 
 
@@ -103,7 +118,9 @@ def _method(account: Account, session: Json, card: Card, customer: Json | None, 
     return method
 
 
-def _subscribe(account: Account, session: Json, customer: Json, method: Json | None) -> Json:
+def _subscribe(
+    account: Account, session: Json, customer: Json, method: Json | None, promotions: list[Promotion]
+) -> Json:
     data = session["_subscription_data"]
     settings = data.get("trial_settings") or {}
     order = subscriptions.Order(
@@ -113,7 +130,7 @@ def _subscribe(account: Account, session: Json, customer: Json, method: Json | N
         metadata=data.get("metadata") or {},
         description=data.get("description"),
         default_payment_method=method["id"] if method else None,
-        coupons=[account.require("coupon", one["coupon"]) for one in session["discounts"]],
+        promotions=promotions,
         on_trial_end_without_method=settings.get("end_behavior", {}).get("missing_payment_method", "create_invoice"),
     )
     subscription, payment, happened = subscriptions.start(account, order, method=method, authenticated=True)

@@ -54,6 +54,15 @@ async def _pay(sandbox: Sandbox, request: Request, body: Json) -> Json:
     return {"redirect": url}
 
 
+async def _type_code(sandbox: Sandbox, request: Request, body: Json) -> Json:
+    session = request.path_params["id"]
+    if body.get("code"):
+        await sandbox.apply_promotion_code(session, str(body["code"]))
+    else:
+        await sandbox.remove_promotion_code(session)
+    return await sandbox.checkout_view(session)
+
+
 async def _settle(sandbox: Sandbox, request: Request, body: Json) -> Json:
     account = sandbox.account
     with sandbox.step():
@@ -160,6 +169,7 @@ def routes(sandbox: Sandbox) -> list[BaseRoute]:
         route("POST", "reset", _reset),
         route("POST", "drain", _drain),
         route("POST", "pay/{id}", _pay),
+        route("POST", "promotion_code/{id}", _type_code),
         route("POST", "settle/{id}", _settle),
         route("POST", "disputes", _open_dispute),
         route("POST", "disputes/{id}", _decide_dispute),

@@ -1,77 +1,12 @@
-"""Coupons redeemed: which discounts a subscription or a page has, and what they take off a bill."""
+"""Discounts: which ones a subscription has, and what they take off a bill. `redemption` makes them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tollhouse_sandbox import ids, money
+from tollhouse_sandbox import money
 from tollhouse_sandbox.account import Account
-from tollhouse_sandbox.errors import StripeError, missing
-from tollhouse_sandbox.lifecycle import months_later
 from tollhouse_sandbox.store import Json
-
-
-def usable(account: Account, coupon_id: str, currency: str, param: str) -> Json:
-    """The coupon, if it can still be redeemed for something in this currency. Raises 400 otherwise."""
-    coupon = account.require("coupon", coupon_id, param=param)
-    if coupon.get("deleted"):
-        raise missing("coupon", coupon_id, param=param, status=400)
-    if not coupon["valid"] or (coupon["redeem_by"] or account.now) < account.now:
-        raise StripeError(f"This coupon has expired: {coupon_id}", code="coupon_expired", param=param)
-    if coupon["currency"] not in (None, currency):
-        raise StripeError(
-            f"The coupon {coupon_id} takes off an amount in {coupon['currency']}, and this is in {currency}.",
-            param=param,
-        )
-    return coupon
-
-
-def redeem(account: Account, coupon: Json, subscription: Json) -> Json:
-    """Makes the coupon's discount on a subscription."""
-    times = coupon["times_redeemed"] + 1
-    used_up = coupon["max_redemptions"] is not None and times >= coupon["max_redemptions"]
-    account.store.change(coupon, times_redeemed=times, valid=coupon["valid"] and not used_up)
-    months = coupon["duration_in_months"]
-    return account.store.put(
-        {
-            "id": ids.new("discount"),
-            "object": "discount",
-            "checkout_session": None,
-            "customer": subscription["customer"],
-            "customer_account": None,
-            "end": months_later(account.now, months) if months else None,
-            "invoice": None,
-            "invoice_item": None,
-            "promotion_code": None,
-            "source": {"coupon": coupon["id"], "type": "coupon"},
-            "start": account.now,
-            "subscription": subscription["id"],
-            "subscription_item": None,
-            "_terms": terms(coupon),
-        }
-    )
-
-
-def chosen(account: Account, subscription: Json, given: Iterable[Json]) -> list[str]:
-    """The discounts that a request names: those the subscription has already, and new ones from coupons."""
-    found = []
-    for place, one in enumerate(given):
-        if "discount" in one:
-            if one["discount"] not in subscription["discounts"]:
-                raise missing("discount", one["discount"], param=f"discounts[{place}][discount]", status=400)
-            found.append(one["discount"])
-        else:
-            coupon = coupon_of(account, one, place, subscription["currency"])
-            found.append(redeem(account, coupon, subscription)["id"])
-    return found
-
-
-def coupon_of(account: Account, given: Json, place: int, currency: str) -> Json:
-    """The coupon that one entry of `discounts` names."""
-    if "coupon" not in given:
-        param = f"discounts[{place}][coupon]"
-        raise StripeError(f"Missing required param: {param}.", code="parameter_missing", param=param)
-    return usable(account, given["coupon"], currency, f"discounts[{place}][coupon]")
 
 
 def terms(coupon: Json) -> Json:

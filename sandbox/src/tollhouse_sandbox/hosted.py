@@ -3,7 +3,16 @@
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from tollhouse_sandbox import cards, checkout, events, money, payment_methods, payments, subscriptions
+from tollhouse_sandbox import (
+    cards,
+    checkout,
+    checkout_discounts,
+    events,
+    money,
+    payment_methods,
+    payments,
+    subscriptions,
+)
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import DAY
@@ -51,6 +60,7 @@ def checkout_view(account: Account, session_id: str) -> Json:
             {**_priced(account, line["price"], line["quantity"]), "amount": line["amount_total"]}
             for line in session["_line_items"]
         ],
+        **checkout_discounts.shown(account, session),
         "trial_days": days,
         "trial_text": _trial_text(session, days),
         "cards": _test_cards(),

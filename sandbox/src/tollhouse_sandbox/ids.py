@@ -27,6 +27,7 @@ PREFIXES = {
     "price": "price_",
     "product": "prod_",
     "product_feature": "prodft_",
+    "promotion_code": "promo_",
     "refund": "re_",
     "setup_intent": "seti_",
     "subscription": "sub_",

@@ -145,6 +145,23 @@ def shape(fields: Mapping[str, Parser], required: tuple[str, ...] = ()) -> Parse
     return parse
 
 
+_CURRENCY = re.compile(r"[A-Za-z]{3}\Z")
+
+
+def by_currency(inner: Parser) -> Parser:
+    """An object whose keys are currencies: `currency_options[eur][…]=…`; they are kept in small letters."""
+
+    def parse(raw: Any, path: str) -> Params:
+        if not isinstance(raw, dict):
+            raise StripeError("Invalid object", param=path)
+        for name in raw:
+            if not _CURRENCY.match(name):
+                raise StripeError(f"Invalid currency: {name}.", param=f"{path}[{name}]")
+        return {name.lower(): inner(value, f"{path}[{name}]") for name, value in raw.items()}
+
+    return parse
+
+
 def metadata(raw: Any, path: str) -> dict[str, str] | None:
     """Up to 50 pairs of strings; an empty value removes its key, an empty string removes all (None)."""
     if raw == "":

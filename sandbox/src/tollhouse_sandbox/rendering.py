@@ -5,6 +5,7 @@ from typing import Any
 
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
+from tollhouse_sandbox.redeemable import code_is_active, coupon_is_valid
 from tollhouse_sandbox.store import Json
 
 MAX_DEPTH = 4
@@ -75,7 +76,22 @@ def _invoice(_account: Account, body: Json) -> Json:
     return {**body, "lines": {**listed(lines[:10], f"/v1/invoices/{body['id']}/lines", has_more=len(lines) > 10)}}
 
 
-_JOINED: dict[str, Callable[[Account, Json], Json]] = {"subscription": _subscription, "invoice": _invoice}
+def _coupon(account: Account, body: Json) -> Json:
+    return {**body, "valid": coupon_is_valid(body, account.now)}
+
+
+def _promotion_code(account: Account, body: Json) -> Json:
+    coupon = account.require("coupon", body["promotion"]["coupon"])
+    restrictions = {name: value for name, value in body["restrictions"].items() if name != "currency_options"}
+    return {**body, "active": code_is_active(body, coupon, account.now), "restrictions": restrictions}
+
+
+_JOINED: dict[str, Callable[[Account, Json], Json]] = {
+    "coupon": _coupon,
+    "invoice": _invoice,
+    "promotion_code": _promotion_code,
+    "subscription": _subscription,
+}
 
 
 def line_items(account: Account, session: Json) -> list[Json]:
@@ -106,6 +122,10 @@ def _subscriptions(account: Account, customer: Json) -> Json:
     return listed(found[:10], f"/v1/customers/{customer['id']}/subscriptions", has_more=len(found) > 10)
 
 
+def _minimums(_account: Account, code: Json) -> Json:
+    return dict(code["restrictions"]["currency_options"])
+
+
 def _confirmation_secret(account: Account, invoice: Json) -> Json | None:
     intent = account.store.get("payment_intent", invoice["_intent"] or "")
     return {"client_secret": intent["client_secret"], "type": "payment_intent"} if intent else None
@@ -119,6 +139,7 @@ INCLUDABLE: dict[str, dict[str, Callable[[Account, Json], Json | None]]] = {
         "confirmation_secret": _confirmation_secret,
         "payments": _related("invoice_payment", "invoice", "/v1/invoice_payments?invoice={id}"),
     },
+    "promotion_code": {"restrictions.currency_options": _minimums},
 }
 """Kind → fields that are absent until they are expanded."""
 
@@ -134,7 +155,7 @@ EXPANDABLE: dict[str, dict[str, str]] = {
         "subscription": "subscription",
     },
     "customer": {"invoice_settings.default_payment_method": "payment_method"},
-    "discount": {"customer": "customer", "source.coupon": "coupon"},
+    "discount": {"customer": "customer", "promotion_code": "promotion_code", "source.coupon": "coupon"},
     "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
     "entitlements.active_entitlement": {"feature": "entitlements.feature"},
     "invoice": {
@@ -150,6 +171,7 @@ EXPANDABLE: dict[str, dict[str, str]] = {
     "payment_method": {"customer": "customer"},
     "price": {"product": "product"},
     "product": {"default_price": "price"},
+    "promotion_code": {"customer": "customer", "promotion.coupon": "coupon"},
     "refund": {"charge": "charge", "customer": "customer", "payment_intent": "payment_intent", **_METHOD},
     "setup_intent": {"customer": "customer", **_METHOD},
     "subscription": {
@@ -191,8 +213,8 @@ def _expand(account: Account, shown: Json, parts: list[str], path: str) -> None:
         return
     for length in range(len(parts), 0, -1):
         field = ".".join(parts[:length])
-        if length == 1 and field in INCLUDABLE.get(shown["object"], {}):
-            _include(account, shown, field)
+        if field in INCLUDABLE.get(shown["object"], {}):
+            _include(account, shown, parts[:length])
         elif field in EXPANDABLE.get(shown["object"], {}):
             _replace(account, shown, parts[:length], EXPANDABLE[shown["object"]][field])
         elif not (length == 1 and _embeds(shown.get(field))):
@@ -223,21 +245,27 @@ def _at(shown: Json, parts: list[str]) -> Any:
     return value
 
 
-def _include(account: Account, shown: Json, field: str) -> None:
-    if field not in shown:
+def _include(account: Account, shown: Json, parts: list[str]) -> None:
+    holder, field = _holder(shown, parts), parts[-1]
+    if field not in holder:
         stored = account.require(shown["object"], shown["id"])
-        shown[field] = INCLUDABLE[shown["object"]][field](account, stored)
+        holder[field] = INCLUDABLE[shown["object"]][".".join(parts)](account, stored)
 
 
-def _replace(account: Account, shown: Json, parts: list[str], kind: str) -> None:
-    """Copies the dicts on the way, because below the first level they are the stored ones."""
-    value = _at(shown, parts)
-    if not isinstance(value, str | list):
-        return
+def _holder(shown: Json, parts: list[str]) -> Json:
+    """The dict with a path's last field; those on the way are copied, because below the first level they are stored."""
     holder = shown
     for part in parts[:-1]:
         holder[part] = dict(holder[part])
         holder = holder[part]
+    return holder
+
+
+def _replace(account: Account, shown: Json, parts: list[str], kind: str) -> None:
+    value = _at(shown, parts)
+    if not isinstance(value, str | list):
+        return
+    holder = _holder(shown, parts)
     if isinstance(value, list):
         holder[parts[-1]] = [_found(account, kind, each) if isinstance(each, str) else each for each in value]
     else:

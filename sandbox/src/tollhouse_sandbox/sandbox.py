@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tollhouse_sandbox import checkout, entitlements, hosted, timetable
+from tollhouse_sandbox import checkout, checkout_discounts, entitlements, hosted, timetable
 from tollhouse_sandbox.account import SETTINGS, Account
 from tollhouse_sandbox.clock import Clock
 from tollhouse_sandbox.delivery import Deliveries
@@ -175,9 +175,25 @@ class Sandbox:
         "amount_total": int|None, "amount_due_today": int, "email": str|None,
         "lines": [{"name", "description", "quantity", "unit_amount", "amount", "currency",
         "interval": str|None, "interval_count": int|None}], "trial_days": int|None, "trial_text": str|None,
-        "cards": [{"card": "pm_card_…", "number", "label"}], "needs_card": bool}`.
+        "cards": [{"card": "pm_card_…", "number", "label"}], "needs_card": bool,
+        "allow_promotion_codes": bool, "promotion_code": str|None (as it is written),
+        "discount": {"name", "terms": "20% off for 3 months", "amount": int}|None}`.
         """
         return hosted.checkout_view(self.account, session_id)
+
+    async def apply_promotion_code(self, session_id: str, code: str) -> None:
+        """Takes a typed code's discount off an open page that allows codes, in place of one typed before.
+
+        Raises `StripeError` 400 with a sentence for the customer when the code cannot be redeemed here.
+        """
+        with self.step():
+            session = checkout.open_session(self.account, session_id)
+            checkout_discounts.apply_code(self.account, session, code)
+
+    async def remove_promotion_code(self, session_id: str) -> None:
+        """Takes the typed code off the page again."""
+        with self.step():
+            checkout_discounts.remove_code(self.account, checkout.open_session(self.account, session_id))
 
     async def pay(
         self, session_id: str, card: str = "pm_card_visa", email: str | None = None, *, authenticated: bool = False

@@ -1,6 +1,15 @@
 """Updates of a running subscription: scheduled ends, trials, paused collection, pauses, and its items."""
 
-from tollhouse_sandbox import discounts, dunning, events, invoices, payment_methods, plan_changes, subscriptions
+from tollhouse_sandbox import (
+    dunning,
+    events,
+    invoices,
+    payment_methods,
+    plan_changes,
+    prices,
+    redemption,
+    subscriptions,
+)
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.events import Happening
@@ -48,7 +57,10 @@ def _plain(account: Account, subscription: Json, given: Json) -> Json:
         pause = given["pause_collection"]
         changes["pause_collection"] = {"resumes_at": None, **pause} if pause else None
     if "discounts" in given:
-        changes["discounts"] = discounts.chosen(account, subscription, given["discounts"])
+        costs = (
+            prices.cost(account.require("price", each["price"]), each["quantity"]) for each in subscription["items"]
+        )
+        changes["discounts"] = redemption.chosen(account, subscription, given["discounts"], sum(costs))
     if "cancellation_details" in given:
         changes["cancellation_details"] = {**subscription["cancellation_details"], **given["cancellation_details"]}
     return changes

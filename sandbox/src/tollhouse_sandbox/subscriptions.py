@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 
-from tollhouse_sandbox import discounts, dunning, events, ids, invoices, invoicing
+from tollhouse_sandbox import dunning, events, ids, invoices, invoicing, redemption
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.cards import Outcome
 from tollhouse_sandbox.events import Happening
 from tollhouse_sandbox.lifecycle import FINALISED_AFTER, TRIAL_WARNING, Cause, Status, after, next_attempt, period_end
 from tollhouse_sandbox.payment_methods import default_for
 from tollhouse_sandbox.payments import Payment
+from tollhouse_sandbox.redemption import Promotion
 from tollhouse_sandbox.store import Json
 
 _UNUSED: Json = {
@@ -54,7 +55,7 @@ class Order:
     on_trial_end_without_method: str = "create_invoice"
     cancel_at: int | str | None = None
     cancel_at_period_end: bool = False
-    coupons: list[Json] = field(default_factory=list)
+    promotions: list[Promotion] = field(default_factory=list)
 
 
 def product_name(account: Account, price: Json) -> str:
@@ -175,7 +176,8 @@ def _open(account: Account, order: Order) -> Json:
         trial_start=now if on_trial else None,
         _trial_warned=False,
     )
-    redeemed = [discounts.redeem(account, coupon, subscription)["id"] for coupon in order.coupons]
+    holder = {"customer": order.customer["id"], "subscription": subscription_id}
+    redeemed = [redemption.redeem(account, promotion, **holder)["id"] for promotion in order.promotions]
     return account.store.change(subscription, discounts=redeemed)
 
 

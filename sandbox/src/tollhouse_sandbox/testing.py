@@ -75,6 +75,17 @@ class RunningSandbox:
         body = {"card": card, "email": email, "authenticated": authenticated}
         return str(self._call(f"pay/{self.session_id(checkout)}", body)["redirect"])
 
+    def apply_promotion_code(self, checkout: str, code: str) -> Json:
+        """Types a code on a hosted page that takes them; answers with what the page shows (`Sandbox.checkout_view`).
+
+        Raises `StripeError` with a sentence for the customer when the code is refused.
+        """
+        return self._call(f"promotion_code/{self.session_id(checkout)}", {"code": code})
+
+    def remove_promotion_code(self, checkout: str) -> Json:
+        """Takes the typed code off the page again; answers with what it shows then."""
+        return self._call(f"promotion_code/{self.session_id(checkout)}")
+
     def settle(self, checkout: str, *, succeeds: bool = True) -> None:
         """Ends the delayed bank debit of a completed page."""
         self._call(f"settle/{self.session_id(checkout)}", {"succeeds": succeeds})

@@ -14,6 +14,7 @@ from tollhouse_sandbox.resources import (
     portal,
     prices,
     products,
+    promotion_codes,
     subscriptions,
     webhook_endpoints,
 )
@@ -26,6 +27,7 @@ OPERATIONS: list[Operation] = [
     *payment_methods.OPERATIONS,
     *checkout_sessions.OPERATIONS,
     *coupons.OPERATIONS,
+    *promotion_codes.OPERATIONS,
     *subscriptions.OPERATIONS,
     *invoices.OPERATIONS,
     *payments.OPERATIONS,

@@ -1,6 +1,6 @@
 """Checkout sessions: /v1/checkout/sessions. Paying one is `checkout`'s business."""
 
-from tollhouse_sandbox import checkout, customers, discounts, ids, prices
+from tollhouse_sandbox import checkout, checkout_discounts, customers, ids, prices, redemption
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.lifecycle import DAY
 from tollhouse_sandbox.operations import DATED, PAGING, Call, Operation, Page, fits, page, paged
@@ -17,6 +17,7 @@ from tollhouse_sandbox.params import (
     shape,
     text,
 )
+from tollhouse_sandbox.redemption import Promotion
 from tollhouse_sandbox.rendering import line_items
 from tollhouse_sandbox.resources.prices import PRICE_DATA
 from tollhouse_sandbox.store import Json
@@ -77,7 +78,7 @@ _CREATE = {
     "customer_creation": choice("always", "if_required"),
     "customer_email": text,
     "customer_update": anything,
-    "discounts": list_of(shape({"coupon": text}), at_most=1),
+    "discounts": list_of(shape({"coupon": text, "promotion_code": text}), at_most=1),
     "expires_at": moment,
     "integration_identifier": text,
     "line_items": list_of(_LINE),
@@ -102,9 +103,7 @@ def _create(call: Call) -> Json:
     account, given = call.account, call.params
     mode = given.get("mode") or "payment"
     _check(call, mode)
-    lines, coupons = _discounted(call, _lines(call, mode))
-    subtotal = sum(line["amount_subtotal"] for line in lines)
-    total = sum(line["amount_total"] for line in lines)
+    lines = _lines(call, mode)
     currency = lines[0]["currency"] if lines else given.get("currency")
     session_id = "cs_test_a1" + ids.token(56)
     page_url = f"{account.url}/pay/{session_id}"
@@ -113,10 +112,9 @@ def _create(call: Call) -> Json:
         "checkout.session",
         id=session_id,
         **_UNUSED,
+        **checkout_discounts.priced(mode, lines, _promotions(call, lines)),
         allow_promotion_codes=given.get("allow_promotion_codes"),
         allowed_payment_method_types=given.get("allowed_payment_method_types"),
-        amount_subtotal=subtotal if lines else None,
-        amount_total=total if lines else None,
         automatic_tax={"enabled": given.get("automatic_tax", {}).get("enabled", False), **_NO_TAX},
         billing_address_collection=given.get("billing_address_collection"),
         cancel_url=given.get("cancel_url"),
@@ -125,22 +123,18 @@ def _create(call: Call) -> Json:
         customer=given.get("customer"),
         customer_creation=_creation(call, mode),
         customer_email=given.get("customer_email"),
-        discounts=[{"coupon": coupon, "promotion_code": None} for coupon in coupons],
         expires_at=_expiry(call),
         integration_identifier=given.get("integration_identifier"),
         locale=given.get("locale"),
         metadata=merged({}, given.get("metadata", {})),
         mode=mode,
         payment_method_collection=given.get("payment_method_collection", recurring_only or "if_required"),
-        payment_status="unpaid" if total or mode == "subscription" else "no_payment_required",
         phone_number_collection={"enabled": given.get("phone_number_collection", {}).get("enabled", False)},
         status="open",
         submit_type=given.get("submit_type"),
         success_url=given.get("success_url"),
-        total_details=_details(subtotal - total) if lines else None,
         url=page_url,
         _intent=None,
-        _line_items=lines,
         _page=page_url,
         _payment_intent_data=given.get("payment_intent_data", {}),
         _subscription_data=given.get("subscription_data", {}),
@@ -241,29 +235,19 @@ def _lines(call: Call, mode: str) -> list[Json]:
     return lines
 
 
-def _details(discount: int) -> Json:
-    return {"amount_discount": discount, "amount_shipping": 0, "amount_tax": 0}
-
-
-def _discounted(call: Call, lines: list[Json]) -> tuple[list[Json], list[str]]:
-    """The lines less the page's discounts, and the coupons these are from."""
+def _promotions(call: Call, lines: list[Json]) -> list[Promotion]:
+    """What the request itself takes off the page."""
     given = call.params.get("discounts", [])
     if given and call.params.get("allow_promotion_codes"):
         raise StripeError(
             "You may only specify one of these parameters: allow_promotion_codes, discounts.", param="discounts"
         )
-    if not given or not lines:
-        return lines, []
-    found = [discounts.coupon_of(call.account, one, place, lines[0]["currency"]) for place, one in enumerate(given)]
-    taken = discounts.taken_off(
-        [line["amount_subtotal"] for line in lines], [(coupon["id"], discounts.terms(coupon)) for coupon in found]
-    )
-    less = [sum(one.amounts[place] for one in taken) for place in range(len(lines))]
-    shown = [
-        {**line, "amount_discount": off, "amount_total": line["amount_subtotal"] - off}
-        for line, off in zip(lines, less, strict=True)
-    ]
-    return shown, [coupon["id"] for coupon in found]
+    if not given:
+        return []
+    if not lines:
+        raise StripeError("You can not pass `discounts` in `setup` mode.", param="discounts")
+    asked = checkout_discounts.purchase(lines, call.params.get("customer"))
+    return [redemption.named(call.account, one, asked, f"discounts[{place}]") for place, one in enumerate(given)]
 
 
 def _line(call: Call, given: Json, param: str) -> Json:

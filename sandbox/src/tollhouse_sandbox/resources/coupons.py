@@ -38,7 +38,6 @@ def _create(call: Call) -> Json:
         percent_off=float(given["percent_off"]) if "percent_off" in given else None,
         redeem_by=given.get("redeem_by"),
         times_redeemed=0,
-        valid=True,
         **named,
     )
     events.emit(account, "coupon.created", coupon)

@@ -2,11 +2,12 @@
 
 from tollhouse_sandbox import (
     customers,
-    discounts,
     dunning,
     events,
     payment_methods,
     plan_changes,
+    prices,
+    redemption,
     subscription_updates,
     subscriptions,
 )
@@ -40,7 +41,7 @@ _COMMON = {
     "collection_method": choice("charge_automatically"),
     "default_payment_method": clearable(text),
     "description": clearable(text),
-    "discounts": list_of(shape({"coupon": text, "discount": text}), at_most=20),
+    "discounts": list_of(shape({"coupon": text, "discount": text, "promotion_code": text}), at_most=20),
     "metadata": metadata,
     "off_session": flag,
     "payment_behavior": choice("allow_incomplete", "default_incomplete", "error_if_incomplete"),
@@ -118,6 +119,8 @@ def _order(call: Call, customer: Json) -> subscriptions.Order:
     chosen = given.get("default_payment_method")
     if chosen:
         chosen = payment_methods.owned(account, chosen, customer, param="default_payment_method")["id"]
+    subtotal = sum(prices.cost(price, quantity) for price, quantity, _ in items)
+    purchase = redemption.Purchase(items[0][0]["currency"], subtotal, customer["id"])
     settings = given.get("trial_settings") or {"end_behavior": {"missing_payment_method": "create_invoice"}}
     return subscriptions.Order(
         customer=account.require("customer", customer["id"]),
@@ -129,8 +132,8 @@ def _order(call: Call, customer: Json) -> subscriptions.Order:
         on_trial_end_without_method=settings["end_behavior"]["missing_payment_method"],
         cancel_at=given.get("cancel_at"),
         cancel_at_period_end=given.get("cancel_at_period_end", False),
-        coupons=[
-            discounts.coupon_of(account, one, place, items[0][0]["currency"])
+        promotions=[
+            redemption.named(account, one, purchase, f"discounts[{place}]")
             for place, one in enumerate(given.get("discounts", []))
         ],
     )
