@@ -150,6 +150,44 @@ def test_the_store_undoes_removals():
     assert store.count("thing") == 1
 
 
+def test_the_store_finds_what_is_related():
+    """By one value, in both directions and between cursors, after changes, removals and what was undone of them."""
+
+    def price(name, **fields):
+        return {"object": "price", "id": name, "product": "p", "lookup_key": None, **fields}
+
+    def found(**related):
+        return "".join(one["id"] for one in store.oldest_first("price", **related))
+
+    store = Store()
+    for name in "abcd":
+        store.put(price(name))
+    store.commit()
+    assert found(product="p") == "abcd"
+    assert found(product="q") == found(lookup_key="k") == ""
+    store.change(price("b"), product="q")
+    store.remove(price("c"))
+    store.put(price("e", lookup_key="k"))
+    assert (found(product="p"), found(product="q"), found(lookup_key="k")) == ("ade", "b", "e")
+    store.change(price("b"), product="p")
+    assert [one["id"] for one in store.newest_first("price", "d", product="p")] == ["b", "a"]
+    assert [one["id"] for one in store.newest_first("price", before="b", product="p")] == ["e", "d"]
+    store.rollback()
+    assert (found(product="p"), found(product="q"), found(lookup_key="k"), found()) == ("abcd", "", "", "abcd")
+    with pytest.raises(KeyError):
+        found(colour="red")
+
+
+def test_an_object_is_found_by_each_value_of_a_list():
+    """As a subscription is by each of its items, and no longer by one that was taken out."""
+    store = Store()
+    store.put({"object": "subscription", "id": "sub", "items": [{"id": "si_1"}, {"id": "si_2"}]})
+    assert [one["id"] for one in store.newest_first("subscription", item="si_2")] == ["sub"]
+    store.change({"object": "subscription", "id": "sub"}, items=[{"id": "si_1"}])
+    assert not any(store.newest_first("subscription", item="si_2"))
+    assert any(store.newest_first("subscription", item="si_1"))
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -217,10 +217,7 @@ def expire(account: Account, session: Json) -> Json:
 
 def waiting_for(account: Account, intent: str) -> Json | None:
     """The completed session whose debit this intent is."""
-    for session in account.store.newest_first("checkout.session"):
-        if session["_intent"] == intent:
-            return session
-    return None
+    return next(account.store.newest_first("checkout.session", intent=intent), None)
 
 
 def settle(account: Account, intent: Json, *, succeeds: bool) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+import heapq
 import hmac
 import json
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from itertools import count
 
 import httpx
 
@@ -76,8 +78,11 @@ class Deliveries:
         self._account = account
         self._faults = faults
         self._waiting: dict[str, int] = {}
-        # Those to be sent after the others, by lot: the lowest first.
-        self._held: dict[str, float] = {}
+        # The same in the order of their time, with those besides that no longer wait, or not until then.
+        self._queue: list[tuple[int, int, str]] = []
+        # Those to be sent after the others, by lot: the lowest first, with those besides that were sent already.
+        self._held: list[tuple[float, int, str]] = []
+        self._order = count()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._lanes: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
         self._client: httpx.AsyncClient | None = None
@@ -88,7 +93,11 @@ class Deliveries:
         """Takes up the deliveries that were waiting when the sandbox was last stopped."""
         for delivery in self._account.store.oldest_first("_delivery"):
             if delivery["next_attempt"] is not None:
-                self._waiting[delivery["id"]] = delivery["next_attempt"]
+                self._wait(delivery["id"], delivery["next_attempt"])
+
+    def _wait(self, delivery_id: str, until: int) -> None:
+        self._waiting[delivery_id] = until
+        heapq.heappush(self._queue, (until, next(self._order), delivery_id))
 
     def plan(self, event: Json) -> None:
         """Notes a delivery for every endpoint that wants the event, due at once."""
@@ -131,31 +140,34 @@ class Deliveries:
                 repeated=repeated,
             )
         )
-        self._waiting[delivery["id"]] = delivery["next_attempt"]
+        self._wait(delivery["id"], delivery["next_attempt"])
         if held:
-            self._held[delivery["id"]] = held.draw.random()
+            heapq.heappush(self._held, (held.draw.random(), delivery["next_attempt"], delivery["id"]))
 
     def next_due(self) -> int | None:
         """When the next delivery is due that is not under way already; Unix seconds of the account's clock."""
-        return min(self._waiting.values(), default=None)
+        while self._queue and self._waiting.get(self._queue[0][2]) != self._queue[0][0]:
+            heapq.heappop(self._queue)
+        return self._queue[0][0] if self._queue else None
 
     def start_due(self) -> None:
         """Starts an attempt for every delivery that is due now."""
         now = self._account.now
-        for delivery_id in [delivery_id for delivery_id, at in self._waiting.items() if at <= now]:
-            self._start(delivery_id)
+        while (at := self.next_due()) is not None and at <= now:
+            self._start(self._queue[0][2])
 
     def _start(self, delivery_id: str) -> None:
         del self._waiting[delivery_id]
-        self._held.pop(delivery_id, None)
         self._running[delivery_id] = asyncio.create_task(self._attempt(delivery_id))
 
     def _start_held(self) -> bool:
         """Starts the next of those that let the others go first; whether there was one."""
-        if not self._held:
-            return False
-        self._start(min(self._held, key=self._held.__getitem__))
-        return True
+        while self._held:
+            _, at, delivery_id = heapq.heappop(self._held)
+            if self._waiting.get(delivery_id) == at:
+                self._start(delivery_id)
+                return True
+        return False
 
     async def drain(self) -> None:
         """Returns once every delivery that is due has been attempted, those included that the attempts cause, and
@@ -221,7 +233,7 @@ class Deliveries:
         elif len(attempts) <= len(waits := self._retries_after()):
             again = now + waits[len(attempts) - 1]
             store.change(delivery, attempts=attempts, next_attempt=again)
-            self._waiting[delivery_id] = again
+            self._wait(delivery_id, again)
         else:
             store.change(delivery, attempts=attempts, next_attempt=None, state="failed")
         store.commit()
@@ -234,7 +246,7 @@ class Deliveries:
     def resend(self, event: Json, endpoint: Json) -> None:
         """Sends an event once more, at once: instead of a delivery that was given up, else beside the one there is."""
         store = self._account.store
-        theirs = [one for one in store.oldest_first("_delivery") if one["event"] == event["id"]]
+        theirs = store.oldest_first("_delivery", event=event["id"])
         given_up = [one for one in theirs if one["endpoint"] == endpoint["id"] and one["state"] == "failed"]
         counted = next((one for one in given_up if not one["repeated"]), None)
         now = self._account.now
@@ -242,10 +254,11 @@ class Deliveries:
             delivery = store.change(counted, next_attempt=now, state="pending")
         else:
             delivery = store.put(_delivery(event, endpoint, next_attempt=now, repeated=True))
-        self._waiting[delivery["id"]] = now
+        self._wait(delivery["id"], now)
 
     def clear(self) -> None:
         self._waiting.clear()
+        self._queue.clear()
         self._held.clear()
 
     async def close(self) -> None:

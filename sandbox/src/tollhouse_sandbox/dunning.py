@@ -132,9 +132,8 @@ def ended(account: Account, subscription: Json, *, reason: str, details: Json | 
 
 def stop_collecting(account: Account, subscription: Json) -> None:
     """Leaves the open invoices open, but tries them no more."""
-    for invoice in account.store.oldest_first("invoice"):
-        its_own = invoices.subscription_id(invoice) == subscription["id"]
-        if its_own and invoice["status"] in ("draft", "open"):
+    for invoice in account.store.oldest_first("invoice", subscription=subscription["id"]):
+        if invoice["status"] in ("draft", "open"):
             account.store.change(
                 invoice, auto_advance=False, automatically_finalizes_at=None, next_payment_attempt=None
             )

@@ -24,10 +24,9 @@ def follow(account: Account) -> None:
 def _touched(account: Account) -> list[str]:
     """The customers of the subscriptions that changed, and of those that have a product whose features changed."""
     changed = [body["customer"] for body in account.store.touched("subscription")]
-    products = {body["_product"] for body in account.store.touched("product_feature")}
-    if products:
-        everyone = account.store.oldest_first("subscription")
-        changed += [body["customer"] for body in everyone if products & set(_products(account, body))]
+    for product in {body["_product"]: None for body in account.store.touched("product_feature")}:
+        for price in account.store.oldest_first("price", product=product):
+            changed += [body["customer"] for body in account.store.oldest_first("subscription", price=price["id"])]
     return list(dict.fromkeys(changed))
 
 
@@ -58,7 +57,7 @@ def _entitle(account: Account, customer: str, feature: str, key: str) -> None:
 
 def of_customer(account: Account, customer: str) -> list[Json]:
     """The active entitlements of a customer, newest first."""
-    return [one for one in account.store.newest_first(KIND) if one["_customer"] == customer]
+    return [*account.store.newest_first(KIND, customer=customer)]
 
 
 def _owed(account: Account, customer: str) -> dict[str, str]:
@@ -66,15 +65,14 @@ def _owed(account: Account, customer: str) -> dict[str, str]:
     opened: dict[str, str] = {}
     products = {
         product: None
-        for subscription in account.store.oldest_first("subscription")
-        if subscription["customer"] == customer and subscription["status"] in ENTITLING
+        for subscription in account.store.oldest_first("subscription", customer=customer)
+        if subscription["status"] in ENTITLING
         for product in _products(account, subscription)
     }
     for product in products:
-        for attached in account.store.oldest_first("product_feature"):
-            if attached["_product"] == product:
-                feature = attached["entitlement_feature"]
-                opened[feature["id"]] = feature["lookup_key"]
+        for attached in account.store.oldest_first("product_feature", product=product):
+            feature = attached["entitlement_feature"]
+            opened[feature["id"]] = feature["lookup_key"]
     return opened
 
 

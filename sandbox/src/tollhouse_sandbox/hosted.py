@@ -1,6 +1,6 @@
 """What the hosted pages show and do, beyond paying (that is `checkout`)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
 from tollhouse_sandbox import (
@@ -98,7 +98,7 @@ def _visitor(account: Account, portal_id: str) -> tuple[Json, Json]:
 
 
 def _of(account: Account, kind: str, customer: Json) -> Iterator[Json]:
-    return (body for body in account.store.newest_first(kind) if body["customer"] == customer["id"])
+    return account.store.newest_first(kind, customer=customer["id"])
 
 
 def _standing(account: Account, subscription: Json) -> Json:
@@ -172,7 +172,6 @@ def portal_set_payment_method(account: Account, portal_id: str, card: str) -> No
 def overview(account: Account) -> Json:
     store = account.store
     kinds = ("customer", "subscription", "invoice", "event", "checkout.session", "charge", "refund", "dispute")
-    deliveries = list(store.newest_first("_delivery"))
 
     def latest(kind: str) -> list[Json]:
         return [public(account, body) for body in islice(store.newest_first(kind), SHOWN)]
@@ -182,7 +181,7 @@ def overview(account: Account) -> Json:
         "offset": account.clock.offset,
         "frozen": account.clock.frozen,
         "counts": {kind.replace("checkout.", "checkout_") + "s": store.count(kind) for kind in kinds},
-        "events": [{"event": event, "deliveries": _attempts(account, event, deliveries)} for event in latest("event")],
+        "events": [{"event": event, "deliveries": _attempts(account, event)} for event in latest("event")],
         "endpoints": latest("webhook_endpoint"),
         "customers": latest("customer"),
         "subscriptions": latest("subscription"),
@@ -190,11 +189,10 @@ def overview(account: Account) -> Json:
     }
 
 
-def _attempts(account: Account, event: Json, deliveries: Iterable[Json]) -> list[Json]:
+def _attempts(account: Account, event: Json) -> list[Json]:
     shown = []
-    for delivery in deliveries:
-        if delivery["event"] == event["id"]:
-            endpoint = account.store.get("webhook_endpoint", delivery["endpoint"])
-            names = ("endpoint", "state", "attempts", "next_attempt")
-            shown.append({**{name: delivery[name] for name in names}, "url": endpoint["url"] if endpoint else None})
+    for delivery in account.store.newest_first("_delivery", event=event["id"]):
+        endpoint = account.store.get("webhook_endpoint", delivery["endpoint"])
+        names = ("endpoint", "state", "attempts", "next_attempt")
+        shown.append({**{name: delivery[name] for name in names}, "url": endpoint["url"] if endpoint else None})
     return shown

@@ -14,8 +14,8 @@ def pending_items(account: Account, subscription: Json) -> list[Json]:
     """The invoice items that wait for this subscription's next invoice, oldest first."""
     return [
         item
-        for item in account.store.oldest_first("invoiceitem")
-        if item["invoice"] is None and item["parent"]["subscription_details"]["subscription"] == subscription["id"]
+        for item in account.store.oldest_first("invoiceitem", subscription=subscription["id"])
+        if item["invoice"] is None
     ]
 
 
@@ -204,10 +204,7 @@ def _intend(account: Account, invoice: Json) -> Json:
 
 def payment_of(account: Account, *, intent: str) -> Json | None:
     """The invoice payment an intent belongs to; None when the intent pays no invoice."""
-    for payment in account.store.newest_first("invoice_payment"):
-        if payment["payment"]["payment_intent"] == intent:
-            return payment
-    return None
+    return next(account.store.newest_first("invoice_payment", payment_intent=intent), None)
 
 
 def _paid(account: Account, invoice: Json) -> Json:

@@ -9,6 +9,7 @@ from tollhouse_sandbox import params
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.params import Parser
+from tollhouse_sandbox.relations import RELATIONS
 from tollhouse_sandbox.store import Json
 
 
@@ -69,31 +70,40 @@ def fits(body: Json, wanted: dict[str, Any], *names: str) -> bool:
 
 
 def page(call: Call, kind: str, keep: Callable[[Json], bool] = lambda _: True) -> Page:
-    """The objects of a kind that `keep` lets through, newest first, as far as the paging parameters say."""
-    store, after = call.account.store, call.params.get("starting_after")
-    if after is None or store.get(kind, after) is None:
-        return paged(call, kind, store.newest_first(kind), keep)
-    return _cut(call, kind, store.newest_first(kind, after), keep)
+    """The objects of a kind that `keep` lets through, newest first, as far as the paging parameters say.
+
+    A parameter that is called as a relation of the kind narrows the list down by itself. A cursor need not pass
+    `keep`: it may have changed since.
+    """
+    store = call.account.store
+    cursors: dict[str, str] = {}
+    for name, param in (("after", "starting_after"), ("before", "ending_before")):
+        if cursor := call.params.get(param):
+            if store.get(kind, cursor) is None:
+                raise missing(kind, cursor, param=param, status=400)
+            cursors[name] = cursor
+    related = [(name, call.params[name]) for name in RELATIONS.get(kind, ()) if call.params.get(name)]
+    return _cut(call, store.newest_first(kind, **cursors, **dict(related[-1:])), keep)
 
 
-def paged(call: Call, kind: str, bodies: Iterator[Json], keep: Callable[[Json], bool] = lambda _: True) -> Page:
-    """Cuts a page out of a list given newest first. A cursor need not pass `keep`: it may have changed since."""
+def paged(call: Call, kind: str, bodies: Iterator[Json]) -> Page:
+    """Cuts a page out of a list given newest first."""
     if after := call.params.get("starting_after"):
         list(_until(bodies, kind, after, "starting_after"))
-    return _cut(call, kind, bodies, keep)
+    if before := call.params.get("ending_before"):
+        bodies = _until(bodies, kind, before, "ending_before")
+    return _cut(call, bodies)
 
 
-def _cut(call: Call, kind: str, bodies: Iterator[Json], keep: Callable[[Json], bool]) -> Page:
+def _cut(call: Call, bodies: Iterator[Json], keep: Callable[[Json], bool] = lambda _: True) -> Page:
     limit = call.params.get("limit", 10)
     if not 1 <= limit <= 100:
         raise StripeError(
             f"Invalid integer: {limit}: must be between 1 and 100", code="parameter_invalid_integer", param="limit"
         )
-    created, before = call.params.get("created", {}), call.params.get("ending_before")
-    if before:
-        bodies = _until(bodies, kind, before, "ending_before")
+    created = call.params.get("created", {})
     kept = (body for body in bodies if keep(body) and params.within(body.get("created", 0), created))
-    if before:
+    if "ending_before" in call.params:
         newer = list(kept)
         return Page(newer[-limit:], len(newer) > limit)
     data = list(islice(kept, limit + 1))

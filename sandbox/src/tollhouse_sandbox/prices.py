@@ -112,16 +112,15 @@ def _recurring(given: Json | None) -> Json | None:
 
 def claim(account: Account, key: str, *, transfer: bool) -> None:
     """Makes a lookup key free for its next price. Raises 400 if another one has it and `transfer` is not asked for."""
-    for price in account.store.oldest_first("price"):
-        if price["lookup_key"] == key:
-            if not transfer:
-                raise StripeError(
-                    f"A price (`{price['id']}`) already uses that lookup key. If you want to transfer it to this "
-                    "price, set `transfer_lookup_key` to true.",
-                    param="lookup_key",
-                )
-            before = events.picture(account, price)
-            events.updated(account, "price.updated", account.store.change(price, lookup_key=None), before)
+    for price in account.store.oldest_first("price", lookup_key=key):
+        if not transfer:
+            raise StripeError(
+                f"A price (`{price['id']}`) already uses that lookup key. If you want to transfer it to this "
+                "price, set `transfer_lookup_key` to true.",
+                param="lookup_key",
+            )
+        before = events.picture(account, price)
+        events.updated(account, "price.updated", account.store.change(price, lookup_key=None), before)
 
 
 def cost(price: Json, quantity: int) -> int:

@@ -83,11 +83,8 @@ def _has_bought(account: Account, customer: str | None) -> bool:
     """Whether a customer has successful payments, or invoices that are not void."""
     if customer is None:
         return False
-    paid = (charge["paid"] and charge["customer"] == customer for charge in account.store.newest_first("charge"))
-    billed = (
-        invoice["status"] != "void" and invoice["customer"] == customer
-        for invoice in account.store.newest_first("invoice")
-    )
+    paid = (charge["paid"] for charge in account.store.newest_first("charge", customer=customer))
+    billed = (invoice["status"] != "void" for invoice in account.store.newest_first("invoice", customer=customer))
     return any(paid) or any(billed)
 
 

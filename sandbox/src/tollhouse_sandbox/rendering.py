@@ -107,7 +107,7 @@ def _line_items(account: Account, session: Json) -> Json:
 
 def _related(kind: str, field: str, path: str) -> Callable[[Account, Json], Json]:
     def find(account: Account, body: Json) -> Json:
-        found = [public(account, other) for other in account.store.newest_first(kind) if other[field] == body["id"]]
+        found = [public(account, other) for other in account.store.newest_first(kind, **{field: body["id"]})]
         return listed(found[:10], path.format(id=body["id"]), has_more=len(found) > 10)
 
     return find
@@ -116,8 +116,8 @@ def _related(kind: str, field: str, path: str) -> Callable[[Account, Json], Json
 def _subscriptions(account: Account, customer: Json) -> Json:
     found = [
         public(account, body)
-        for body in account.store.newest_first("subscription")
-        if body["customer"] == customer["id"] and body["status"] != "canceled"
+        for body in account.store.newest_first("subscription", customer=customer["id"])
+        if body["status"] != "canceled"
     ]
     return listed(found[:10], f"/v1/customers/{customer['id']}/subscriptions", has_more=len(found) > 10)
 

@@ -2,9 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from tollhouse_sandbox.relations import RELATIONS, Index
 
 Json = dict[str, Any]
 
@@ -15,6 +17,8 @@ class Store:
     A stored dict is never changed in place: `change` puts a new one, so that the old one can be compared with it and
     put back. Top-level keys that begin with `_` are the sandbox's own and never leave it. What a step changes becomes
     durable with `commit`, or is undone with `rollback`.
+
+    Lists of a kind may be narrowed down to those of one value of one of its `relations`: `customer="cus_…"`.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -23,6 +27,7 @@ class Store:
         # What is removed keeps its place, as it may come back.
         self._order: dict[str, list[str]] = {}
         self._places: dict[str, dict[str, int]] = {}
+        self._indexes: dict[str, Index] = {}
         self._undo: list[tuple[str, str, Json | None]] = []
         self.on_put: Callable[[Json], None] = lambda _: None
         self._database = _open(file) if file else None
@@ -36,17 +41,35 @@ class Store:
     def get(self, kind: str, object_id: str) -> Json | None:
         return self._objects.get(kind, {}).get(object_id)
 
-    def newest_first(self, kind: str, after: str | None = None) -> Iterator[Json]:
-        """All of the kind, or those older than the one of the id `after`, which must exist."""
+    def newest_first(
+        self, kind: str, after: str | None = None, before: str | None = None, **related: str
+    ) -> Iterator[Json]:
+        """All of the kind, or those older than the one of the id `after`, newer than `before`; both must exist."""
+        places = self._places.get(kind, {})
+        begin = 0 if before is None else places[before] + 1
+        end = len(places) if after is None else places[after]
+        return self._at(kind, reversed(self._narrowed(kind, range(begin, end), related)))
+
+    def oldest_first(self, kind: str, **related: str) -> Iterator[Json]:
+        return self._at(kind, self._narrowed(kind, range(len(self._places.get(kind, {}))), related))
+
+    def _narrowed(self, kind: str, places: range, related: dict[str, str]) -> Sequence[int]:
+        if not related:
+            return places
+        ((name, value),) = related.items()
+        return self._index(kind).places(name, value, places)
+
+    def _at(self, kind: str, places: Iterable[int]) -> Iterator[Json]:
         objects, order = self._objects.get(kind, {}), self._order.get(kind, [])
-        begin = len(order) if after is None else self._places[kind][after]
-        for place in range(begin - 1, -1, -1):
+        for place in places:
             body = objects.get(order[place])
             if body is not None:
                 yield body
 
-    def oldest_first(self, kind: str) -> Iterator[Json]:
-        return iter(self._objects.get(kind, {}).values())
+    def _index(self, kind: str) -> Index:
+        if kind not in self._indexes:
+            self._indexes[kind] = Index(RELATIONS.get(kind, {}))
+        return self._indexes[kind]
 
     def count(self, kind: str) -> int:
         return len(self._objects.get(kind, ()))
@@ -63,7 +86,8 @@ class Store:
 
     def remove(self, body: Json) -> None:
         kind, object_id = body["object"], body["id"]
-        self._undo.append((kind, object_id, self._objects[kind].pop(object_id)))
+        self._undo.append((kind, object_id, self._objects[kind][object_id]))
+        self._take_out(kind, object_id)
 
     def _place(self, body: Json) -> None:
         kind, object_id = body["object"], body["id"]
@@ -71,8 +95,14 @@ class Store:
         if object_id not in places:
             places[object_id] = len(order)
             order.append(object_id)
-        self._objects.setdefault(kind, {})[object_id] = body
+        objects = self._objects.setdefault(kind, {})
+        self._index(kind).moved(places[object_id], objects.get(object_id), body)
+        objects[object_id] = body
         self.on_put(body)
+
+    def _take_out(self, kind: str, object_id: str) -> None:
+        old = self._objects[kind].pop(object_id, None)
+        self._index(kind).moved(self._places[kind][object_id], old, None)
 
     def touched(self, kind: str) -> list[Json]:
         """What was added, changed or removed since the last commit, each as it is now or was when it was removed."""
@@ -105,14 +135,14 @@ class Store:
         """Forgets the changes since the last commit."""
         for kind, object_id, old in reversed(self._undo):
             if old is None:
-                self._objects[kind].pop(object_id, None)
+                self._take_out(kind, object_id)
             else:
                 self._place(old)
         self._undo.clear()
 
     def clear(self) -> None:
         """Forgets everything, at once and durably."""
-        for known in (self._objects, self._order, self._places, self._undo):
+        for known in (self._objects, self._order, self._places, self._indexes, self._undo):
             known.clear()
         if self._database:
             with self._database:

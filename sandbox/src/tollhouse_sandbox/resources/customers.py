@@ -92,8 +92,8 @@ def _update(call: Call) -> Json:
 def _delete(call: Call) -> Json:
     """Deletes a customer for good; their subscriptions end at once."""
     account, customer = call.account, _living(call)
-    for subscription in list(account.store.oldest_first("subscription")):
-        if subscription["customer"] == customer["id"] and not has_ended(subscription["status"]):
+    for subscription in account.store.oldest_first("subscription", customer=customer["id"]):
+        if not has_ended(subscription["status"]):
             events.emit_all(account, dunning.ended(account, subscription, reason="cancellation_requested"))
     events.emit(account, "customer.deleted", customer)
     return account.store.change(customer, deleted=True)
@@ -104,8 +104,8 @@ def _list(call: Call) -> Page:
 
 
 def _methods(call: Call) -> Page:
-    customer = _living(call)["id"]
-    return page(call, "payment_method", lambda each: each["customer"] == customer and fits(each, call.params, "type"))
+    call.params["customer"] = _living(call)["id"]
+    return page(call, "payment_method", lambda each: fits(each, call.params, "type"))
 
 
 def _method(call: Call) -> Json:

@@ -1,5 +1,6 @@
 """Features, which products have them, and who is entitled to them: /v1/entitlements, /v1/products/:id/features."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from tollhouse_sandbox import customers, entitlements, ids
@@ -14,7 +15,7 @@ _ATTACHED = "product_feature"
 
 def _create(call: Call) -> Json:
     key = call.params["lookup_key"]
-    if any(feature["lookup_key"] == key for feature in call.account.store.oldest_first(_FEATURE)):
+    if any(call.account.store.oldest_first(_FEATURE, lookup_key=key)):
         raise StripeError(
             f"A feature with lookup_key `{key}` already exists.", code="resource_already_exists", param="lookup_key"
         )
@@ -55,8 +56,8 @@ def _store(call: Call, kind: str, **fields: Any) -> Json:
 
 
 def _attached(call: Call) -> Page:
-    product = call.target("product")
-    return page(call, _ATTACHED, lambda one: one["_product"] == product["id"])
+    call.params["product"] = call.target("product")["id"]
+    return page(call, _ATTACHED)
 
 
 def _one_attached(call: Call) -> Json:
@@ -73,8 +74,8 @@ def _detach(call: Call) -> Json:
     return {"id": attached["id"], "object": _ATTACHED, "deleted": True}
 
 
-def _of(call: Call, product: Json) -> list[Json]:
-    return [one for one in call.account.store.oldest_first(_ATTACHED) if one["_product"] == product["id"]]
+def _of(call: Call, product: Json) -> Iterator[Json]:
+    return call.account.store.oldest_first(_ATTACHED, product=product["id"])
 
 
 def _entitled(call: Call) -> Page:

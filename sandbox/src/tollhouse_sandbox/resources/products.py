@@ -76,7 +76,7 @@ def _update(call: Call) -> Json:
 
 def _delete(call: Call) -> Json:
     product = call.target("product")
-    if any(price["product"] == product["id"] for price in call.account.store.oldest_first("price")):
+    if any(call.account.store.oldest_first("price", product=product["id"])):
         raise StripeError("This product cannot be deleted because it has one or more user-created prices.", param="id")
     events.emit(call.account, "product.deleted", product)
     call.account.store.remove(product)

@@ -229,11 +229,10 @@ def _items(call: Call) -> Page:
 
 
 def _find_item(call: Call) -> tuple[Json, Json]:
-    for subscription in call.account.store.newest_first("subscription"):
-        for item in subscription["items"]:
-            if item["id"] == call.path["id"]:
-                return subscription, item
-    raise missing("subscription_item", call.path["id"])
+    wanted = call.path["id"]
+    for subscription in call.account.store.newest_first("subscription", item=wanted):
+        return subscription, next(item for item in subscription["items"] if item["id"] == wanted)
+    raise missing("subscription_item", wanted)
 
 
 def _item(call: Call) -> Json:
