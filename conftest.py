@@ -12,6 +12,7 @@ import hypothesis
 import psycopg
 import pytest
 import structlog
+from conformance import Watch
 
 from tollhouse_sandbox.testing import RunningSandbox, running_sandbox
 from tollhouse_server.db import migrate
@@ -103,14 +104,20 @@ def valkey_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def sandbox() -> Iterator[RunningSandbox]:
+def stripe_calls() -> Watch:
+    """Looks at every call of the service to Stripe and at its answer."""
+    return Watch()
+
+
+@pytest.fixture(scope="session")
+def sandbox(stripe_calls: Watch) -> Iterator[RunningSandbox]:
     """Stripe on a desk; each test that uses it through `world` finds it empty.
 
     Not traced for coverage, which would double what it takes: its own tests cover it.
     """
     traced = threading.gettrace()
     threading.settrace(None)  # type: ignore[arg-type]
-    with running_sandbox(frozen=True) as running:
+    with running_sandbox(frozen=True, watch=stripe_calls) as running:
         threading.settrace(traced)  # type: ignore[arg-type]
         yield running
 
@@ -131,11 +138,15 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def world(
-    request: pytest.FixtureRequest, sandbox: RunningSandbox, service: RunningService, database_url: str
+    request: pytest.FixtureRequest,
+    sandbox: RunningSandbox,
+    stripe_calls: Watch,
+    service: RunningService,
+    database_url: str,
 ) -> Iterator[World]:
     """The service, its database and Stripe, empty and at one time of day.
 
-    At the end its invariants hold, but for those that a test says it `breaks`.
+    At the end its invariants hold, but for those that a test says it `breaks`, and each call to Stripe was a right one.
     """
     assert service.settings.database_url.get_secret_value() == database_url
     with world_of(sandbox, service) as beginning:
@@ -143,3 +154,4 @@ def world(
         broken = {name for mark in request.node.iter_markers("breaks") for name in mark.args}
         told = service.run(lambda resources: broken_invariants(resources.database))
         assert [one for one in told if one.partition(":")[0] not in broken] == []
+        assert stripe_calls.told() == []

@@ -16,7 +16,7 @@ from tollhouse_sandbox.account import API_VERSION, AUTOMATIC
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.faults import Fault
 from tollhouse_sandbox.operations import Call, Operation, Page
-from tollhouse_sandbox.sandbox import Sandbox
+from tollhouse_sandbox.sandbox import Exchange, Sandbox
 from tollhouse_sandbox.store import Json
 
 _log = logging.getLogger(__name__)
@@ -69,6 +69,8 @@ async def _answer(sandbox: Sandbox, operation: Operation | None, request: Reques
         if fault is None or fault.after or not fault.cuts:
             status, body = _carry_out(sandbox, operation, request, encoded, key, headers, fault)
             answer = Response(body, status, headers)
+            version = request.headers.get("Stripe-Version")
+            sandbox.watch(Exchange(request.method, request.url.path, encoded, version, status, body))
     finally:
         if key:
             sandbox.keys.leave(key)

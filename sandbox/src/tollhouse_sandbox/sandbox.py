@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from tollhouse_sandbox import checkout, checkout_discounts, entitlements, hosted, timetable
 from tollhouse_sandbox.account import SETTINGS, Account
@@ -17,6 +18,17 @@ from tollhouse_sandbox.store import Json, Store
 from tollhouse_sandbox.timetable import Timetable
 
 _log = logging.getLogger(__name__)
+
+
+class Exchange(NamedTuple):
+    """An API call and its answer, as they were on the wire; `version` is the one the caller asked for."""
+
+    method: str
+    path: str
+    sent: str
+    version: str | None
+    status: int
+    body: str
 
 
 class Sandbox:
@@ -38,6 +50,8 @@ class Sandbox:
         self.account.loses_event = lambda event_type: self.faults.of_event("lose", event_type) is not None
         self.deliveries = Deliveries(self.account, self.faults)
         self.keys = IdempotencyKeys(self.account)
+        self.watch: Callable[[Exchange], None] = lambda _: None
+        """Is shown every API call with its answer."""
         self._wake = asyncio.Event()
         self._moving = asyncio.Lock()
         store.load()

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ import uvicorn
 
 from tollhouse_sandbox.app import build_app
 from tollhouse_sandbox.errors import StripeError
-from tollhouse_sandbox.sandbox import Sandbox
+from tollhouse_sandbox.sandbox import Exchange, Sandbox
 
 Json = dict[str, Any]
 
@@ -147,12 +147,20 @@ class RunningSandbox:
 
 
 @contextmanager
-def running_sandbox(*, data: Path | None = None, frozen: bool = False) -> Iterator[RunningSandbox]:
-    """Runs a sandbox in a thread on a free port of 127.0.0.1; `data` is a file to keep its state in."""
+def running_sandbox(
+    *, data: Path | None = None, frozen: bool = False, watch: Callable[[Exchange], None] | None = None
+) -> Iterator[RunningSandbox]:
+    """Runs a sandbox in a thread on a free port of 127.0.0.1.
+
+    `data` is a file to keep its state in. `watch` is shown every API call with its answer, in that thread.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    sandbox = Sandbox(url, data)
+    if watch:
+        sandbox.watch = watch
     config = uvicorn.Config(
-        build_app(Sandbox(url, data)), log_level="warning", ws="none", lifespan="on", timeout_graceful_shutdown=2
+        build_app(sandbox), log_level="warning", ws="none", lifespan="on", timeout_graceful_shutdown=2
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="tollhouse-sandbox", daemon=True)
