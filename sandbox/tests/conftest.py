@@ -126,6 +126,14 @@ def shop(desk: RunningSandbox, api: Any) -> Shop:
     return Shop(desk, api)
 
 
+@pytest.fixture
+def charge(shop):
+    """A charge of 100.00, and the customer it names."""
+    session = shop.checkout(shop.price(10_000, None), customer=shop.customer(card=None, email="ann@example.com").id)
+    shop.desk.pay(session.id)
+    return shop.api.charges.list().data[0]
+
+
 @pytest.fixture(scope="session")
 def field_hint() -> Callable[[str, str], Any]:
     """The SDK's annotation of a field of a kind of object, by a path like `parent.subscription_details`."""

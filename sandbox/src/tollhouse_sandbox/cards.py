@@ -31,7 +31,8 @@ class Card:
     `decline` refuses every payment; `refused_when_saved` says whether it is already refused when it is attached.
     `authenticates` is when 3-D Secure is asked for: on the hosted page only, or for renewals too.
     `settles` is, for a delayed method, whether the debit arrives in the end.
-    `dispute` is the status of the dispute that follows a payment.
+    `dispute` is the status of the dispute that follows a payment, `disputes` how many share its amount.
+    `refund` is what becomes of a refund: done `at_once`, done `late`, or first done and later one that `fails`.
     """
 
     name: str
@@ -44,6 +45,9 @@ class Card:
     authenticates: str = "never"
     settles: bool | None = None
     dispute: str | None = None
+    dispute_reason: str = "fraudulent"
+    disputes: int = 1
+    refund: str = "at_once"
 
     @property
     def last4(self) -> str:
@@ -166,6 +170,22 @@ _ALL = [
         number="4000000000001976",
         dispute="warning_needs_response",
     ),
+    Card(
+        "pm_card_createDisputeProductNotReceived",
+        "Succeeds, then is disputed: nothing received",
+        number="4000000000002685",
+        dispute="needs_response",
+        dispute_reason="product_not_received",
+    ),
+    Card(
+        "pm_card_createMultipleDisputes",
+        "Succeeds, then is disputed twice",
+        number="4000000404000079",
+        dispute="needs_response",
+        disputes=2,
+    ),
+    Card("pm_card_pendingRefund", "Succeeds, its refund takes days", number="4000000000007726", refund="late"),
+    Card("pm_card_refundFail", "Succeeds, its refund fails later", number="4000000000005126", refund="fails"),
     Card("pm_usBankAccount", "US bank debit, arrives days later", "us_bank_account", "", "000123456789", settles=True),
     Card(
         "pm_usBankAccount_insufficientFunds",

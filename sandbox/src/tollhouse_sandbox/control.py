@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from tollhouse_sandbox import checkout, delivery, disputes, faults
+from tollhouse_sandbox import checkout, delivery, disputes, faults, refunds
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.lifecycle import DAY
 from tollhouse_sandbox.rendering import public
@@ -76,24 +76,31 @@ async def _settle(sandbox: Sandbox, request: Request, body: Json) -> Json:
 
 async def _open_dispute(sandbox: Sandbox, _request: Request, body: Json) -> Json:
     account = sandbox.account
-    status = body.get("status", "needs_response")
-    if status not in (*disputes.OPEN, *disputes.CLOSED):
-        raise StripeError(f"There is no dispute status {status}.", param="status")
     with sandbox.step():
         charge = account.require("charge", body.get("charge", ""), param="charge")
-        reason = body.get("reason", "fraudulent")
-        opened = disputes.open_dispute(account, charge, status=status, reason=reason, amount=body.get("amount"))
+        opened = disputes.open_dispute(
+            account,
+            charge,
+            status=disputes.known(body.get("status", "needs_response")),
+            reason=body.get("reason", "fraudulent"),
+            amount=body.get("amount"),
+            closed_first=bool(body.get("closed_first", False)),
+        )
         return public(account, opened)
 
 
 async def _decide_dispute(sandbox: Sandbox, request: Request, body: Json) -> Json:
     account = sandbox.account
-    status = body.get("status")
-    if status not in (*disputes.OPEN, *disputes.CLOSED):
-        raise StripeError(f"There is no dispute status {status}.", param="status")
     with sandbox.step():
         dispute = account.require("dispute", request.path_params["id"])
-        return public(account, disputes.decide(account, dispute, status))
+        return public(account, disputes.decide(account, dispute, body.get("status", "")))
+
+
+async def _decide_refund(sandbox: Sandbox, request: Request, body: Json) -> Json:
+    account = sandbox.account
+    with sandbox.step():
+        refund = account.require("refund", request.path_params["id"])
+        return public(account, refunds.decide(account, refund, body.get("status", "")))
 
 
 async def _order_fault(sandbox: Sandbox, _request: Request, body: Json) -> Json:
@@ -173,6 +180,7 @@ def routes(sandbox: Sandbox) -> list[BaseRoute]:
         route("POST", "settle/{id}", _settle),
         route("POST", "disputes", _open_dispute),
         route("POST", "disputes/{id}", _decide_dispute),
+        route("POST", "refunds/{id}", _decide_refund),
         route("POST", "faults", _order_fault),
         route("GET", "faults", _list_faults),
         route("DELETE", "faults", _clear_faults),

@@ -6,6 +6,7 @@ import string
 _ALPHABET = string.ascii_letters + string.digits
 
 PREFIXES = {
+    "balance_transaction": "txn_",
     "billing_portal.configuration": "bpc_",
     "billing_portal.session": "bps_",
     "charge": "ch_",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tollhouse_sandbox import cards, ids
+from tollhouse_sandbox import balance, cards, ids
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.cards import Decline, Outcome
 from tollhouse_sandbox.errors import AuthenticationRequired, StripeError
@@ -95,7 +95,7 @@ def attempt(
         return _unauthenticated(account, intent)
     if outcome is Outcome.PROCESSING:
         return _processing(account, intent, method)
-    charge = _charge(account, intent, method, "succeeded")
+    charge = balance.take_in(account, _charge(account, intent, method, "succeeded"))
     intent = account.store.change(
         intent,
         amount_received=intent["amount"],
@@ -244,6 +244,7 @@ def settle(account: Account, intent: Json, *, succeeds: bool) -> Payment:
         charge = account.store.change(
             charge, amount_captured=charge["amount"], captured=True, paid=True, status="succeeded"
         )
+        charge = balance.take_in(account, charge)
         intent = account.store.change(intent, amount_received=intent["amount"], status="succeeded", _settles_at=None)
         happened = [Happening("charge.succeeded", charge), Happening("payment_intent.succeeded", intent)]
         return Payment(intent, Outcome.SUCCEEDS, happened=happened)

@@ -146,7 +146,11 @@ INCLUDABLE: dict[str, dict[str, Callable[[Account, Json], Json | None]]] = {
 _METHOD = {"payment_method": "payment_method"}
 EXPANDABLE: dict[str, dict[str, str]] = {
     "billing_portal.session": {"configuration": "billing_portal.configuration"},
-    "charge": {"customer": "customer", "payment_intent": "payment_intent"},
+    "charge": {
+        "balance_transaction": "balance_transaction",
+        "customer": "customer",
+        "payment_intent": "payment_intent",
+    },
     "checkout.session": {
         "customer": "customer",
         "invoice": "invoice",
@@ -172,7 +176,14 @@ EXPANDABLE: dict[str, dict[str, str]] = {
     "price": {"product": "product"},
     "product": {"default_price": "price"},
     "promotion_code": {"customer": "customer", "promotion.coupon": "coupon"},
-    "refund": {"charge": "charge", "customer": "customer", "payment_intent": "payment_intent", **_METHOD},
+    "refund": {
+        "balance_transaction": "balance_transaction",
+        "charge": "charge",
+        "customer": "customer",
+        "failure_balance_transaction": "balance_transaction",
+        "payment_intent": "payment_intent",
+        **_METHOD,
+    },
     "setup_intent": {"customer": "customer", **_METHOD},
     "subscription": {
         "customer": "customer",

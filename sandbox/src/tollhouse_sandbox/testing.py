@@ -90,13 +90,20 @@ class RunningSandbox:
         """Ends the delayed bank debit of a completed page."""
         self._call(f"settle/{self.session_id(checkout)}", {"succeeds": succeeds})
 
-    def dispute(self, charge: str, status: str = "needs_response") -> Json:
-        """Has the bank dispute a charge; answers with the dispute."""
-        return self._call("disputes", {"charge": charge, "status": status})
+    def dispute(self, charge: str, status: str = "needs_response", **more: Any) -> Json:
+        """Has the bank dispute a charge; answers with the dispute.
+
+        More: `amount`, `reason`, and `closed_first` to hear of the end of a dispute born `lost` before its beginning.
+        """
+        return self._call("disputes", {"charge": charge, "status": status, **more})
 
     def decide_dispute(self, dispute: str, status: str) -> Json:
-        """Closes a dispute: `won` or `lost`."""
+        """Changes a dispute's status, for example to `won` or `lost`; `disputes.py` has the table."""
         return self._call(f"disputes/{dispute}", {"status": status})
+
+    def decide_refund(self, refund: str, status: str) -> Json:
+        """Changes a refund's status: a pending one to `succeeded`, `failed` or `canceled`, a done one to `failed`."""
+        return self._call(f"refunds/{refund}", {"status": status})
 
     def fault(self, kind: str, **how: Any) -> str:
         """Switches a fault on and answers with its id; `faults.py` has the kinds and what each can be told.

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
-from tollhouse_sandbox import checkout, disputes, lifecycle, subscriptions
+from tollhouse_sandbox import checkout, disputes, lifecycle, refunds, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.lifecycle import Action, Due
 from tollhouse_sandbox.store import Json, Store
@@ -23,6 +23,10 @@ def due(body: Json) -> Due | None:
         return Due(body["_settles_at"], "settle")
     if kind == "payment_intent" and body["_disputed_as"]:
         return Due(body["created"], "dispute")
+    if kind == "dispute" and (next_due := disputes.next_due(body)):
+        return Due(*next_due)
+    if kind == "refund" and body["_comes_to"]:
+        return Due(body["created"] + refunds.DECIDED_AFTER, body["_comes_to"])
     return None
 
 
@@ -65,7 +69,7 @@ class Timetable:
         self._notes.clear()
 
 
-_KINDS = frozenset(("subscription", "invoice", "checkout.session", "payment_intent"))
+_KINDS = frozenset(("subscription", "invoice", "checkout.session", "payment_intent", "dispute", "refund"))
 
 
 def perform(account: Account, body: Json, action: str) -> None:
@@ -79,12 +83,14 @@ def perform(account: Account, body: Json, action: str) -> None:
             subscriptions.pay_invoice(account, body, automatic=True)
         case "checkout.session":
             checkout.expire(account, body)
+        case "dispute":
+            disputes.decide(account, body, action)
+        case "refund":
+            refunds.decide(account, body, action)
         case _ if action == "settle":
             checkout.settle_when_due(account, body)
         case _:
-            account.store.change(body, _disputed_as=None)
-            charge = account.require("charge", body["latest_charge"])
-            disputes.open_dispute(account, charge, status=body["_disputed_as"], amount=None)
+            disputes.open_for_card(account, body)
 
 
 _SUBSCRIPTION: dict[str, Callable[[Account, Json], object]] = {
