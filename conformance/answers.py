@@ -113,7 +113,7 @@ def shape_faults(body: dict[str, Any]) -> list[str]:
     """Everything in an answer that the SDK's annotations do not allow."""
     if body.get("object") == "list":
         return [fault for each in body["data"] for fault in shape_faults(each)]
-    cls = get_object_class("V1", body["object"])
+    cls: Any = get_object_class("V1", body["object"])
     assert cls is not stripe.StripeObject, f"the SDK knows no {body['object']}"
     faults = _check(body, cls, body["object"])
     if not body.get("deleted"):

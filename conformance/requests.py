@@ -6,6 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NotRequired, Union, get_args, get_origin
 
@@ -37,7 +38,10 @@ def _calls() -> list[tuple[str, re.Pattern[str], str, str]]:
     found = sorted(
         (call for file in files for call in _declared(file.read_text())), key=lambda call: call[1].count("{")
     )
-    return [(verb, re.compile(re.sub(r"\{\w+\}", "[^/]+", path) + r"\Z"), *params) for verb, path, *params in found]
+    return [
+        (verb, re.compile(re.sub(r"\{\w+\}", "[^/]+", path) + r"\Z"), module, name)
+        for verb, path, module, name in found
+    ]
 
 
 def _params_of(method: str, path: str) -> Any:
@@ -83,6 +87,7 @@ _WRITTEN: dict[Any, Callable[[str], bool]] = {
     str: lambda _value: True,
     int: re.compile(r"-?\d+\Z").match,  # type: ignore[dict-item]
     float: re.compile(r"-?\d+(\.\d+)?\Z").match,  # type: ignore[dict-item]
+    Decimal: re.compile(r"-?\d+(\.\d+)?\Z").match,  # type: ignore[dict-item]
     bool: ("true", "false").__contains__,
 }
 
@@ -96,8 +101,8 @@ def _faults(value: Any, hint: Any, path: str) -> list[str]:
     if origin is Literal:
         return [] if value in arguments else [f"{path}: {value!r} is none of {arguments[:12]}"]
     if isinstance(value, str):
-        written = _WRITTEN.get(hint, lambda _value: hint.__name__ == "Decimal" and _WRITTEN[float](value))
-        return [] if written(value) else [f"{path}: {value!r} is no {hint}"]
+        written = _WRITTEN.get(hint)
+        return [] if written and written(value) else [f"{path}: {value!r} is no {hint}"]
     if origin is list:
         return [fault for key, each in value.items() for fault in _faults(each, arguments[0], f"{path}[{key}]")]
     if origin is dict:
