@@ -65,17 +65,15 @@ def kept_share(account: Account, subscription: Json) -> Decimal:
     return share
 
 
-def apply(account: Account, subscription: Json, lines: list[Json]) -> tuple[list[Json], list[Json]]:
-    """The lines of a new bill with what is taken off each, and the sums; ends the discounts that are over by it.
+def _discountable(line: Json) -> int:
+    return line["amount"] if line["discountable"] and line["amount"] > 0 else 0
 
-    Prorations are not discounted again, and a bill of nothing uses up no discount.
-    """
-    discounts = running(account, account.require("subscription", subscription["id"]))
-    amounts = [line["amount"] if line["discountable"] and line["amount"] > 0 else 0 for line in lines]
-    if not sum(amounts):
-        return lines, []
-    taken = taken_off(amounts, [(discount["id"], discount["_terms"]) for discount in discounts])
-    lines = [
+
+def discounted(lines: list[Json], given: Sequence[tuple[str, Json]]) -> tuple[list[Json], list[Taken]]:
+    """Lines with what the discounts, (id, terms), take off each. Prorations are not discounted again."""
+    amounts = [_discountable(line) for line in lines]
+    taken = taken_off(amounts, given) if sum(amounts) else []
+    return [
         {
             **line,
             "discount_amounts": [
@@ -83,9 +81,19 @@ def apply(account: Account, subscription: Json, lines: list[Json]) -> tuple[list
             ],
         }
         for place, line in enumerate(lines)
-    ]
-    once = {one.discount for one in taken if one.once}
-    account.store.change(
-        subscription, discounts=[discount["id"] for discount in discounts if discount["id"] not in once]
-    )
+    ], taken
+
+
+def apply(account: Account, subscription: Json, lines: list[Json]) -> tuple[list[Json], list[Json]]:
+    """The lines of a new bill with what is taken off each, and the sums; ends the discounts that are over by it.
+
+    A bill of nothing uses up no discount.
+    """
+    discounts = running(account, account.require("subscription", subscription["id"]))
+    lines, taken = discounted(lines, [(discount["id"], discount["_terms"]) for discount in discounts])
+    if any(map(_discountable, lines)):
+        once = {one.discount for one in taken if one.once}
+        account.store.change(
+            subscription, discounts=[discount["id"] for discount in discounts if discount["id"] not in once]
+        )
     return lines, [{"amount": sum(one.amounts), "discount": one.discount} for one in taken]

@@ -33,7 +33,8 @@ def collect(
     Only an `automatic` attempt is counted and followed by retries. The subscription is left to `react`.
     """
     customer = account.require("customer", invoice["customer"])
-    method = method or default_for(account, customer, invoices.subscription_of(account, invoice))
+    own = invoice if invoice["default_payment_method"] else invoices.subscription_of(account, invoice)
+    method = method or default_for(account, customer, own)
     attempts = invoice["attempt_count"] + 1 if automatic else max(1, invoice["attempt_count"])
     intent = account.require("payment_intent", invoice["_intent"])
     if method is None:
@@ -52,7 +53,7 @@ def react(account: Account, invoice: Json, *, automatic: bool) -> list[Happening
     """
     invoice = account.require("invoice", invoice["id"])
     subscription = invoices.subscription_of(account, invoice)
-    if has_ended(subscription["status"]) or subscription["status"] == Status.PAUSED:
+    if subscription is None or has_ended(subscription["status"]) or subscription["status"] == Status.PAUSED:
         return []
     if invoice["status"] == "paid":
         if subscription["latest_invoice"] == invoice["id"]:
@@ -74,12 +75,20 @@ def _failed(account: Account, invoice: Json) -> bool:
     return bool(invoice["status"] == "open" and invoice["attempted"] and not processing)
 
 
-def conclude(account: Account, invoice: Json, happened: list[Happening], before: Json, *, automatic: bool) -> None:
-    """Lets the subscription follow its invoice and emits it all; `before` is the subscription as it was."""
+def billed(account: Account, invoice: Json) -> Json | None:
+    """A picture of the subscription that an invoice bills, for `conclude`; None where it bills none."""
+    subscription = invoices.subscription_of(account, invoice)
+    return events.picture(account, subscription) if subscription else None
+
+
+def conclude(
+    account: Account, invoice: Json, happened: list[Happening], before: Json | None, *, automatic: bool
+) -> None:
+    """Lets the subscription, if any, follow its invoice and emits it all; `before` is the subscription as it was."""
     endings = react(account, invoice, automatic=automatic)
     events.emit_all(account, [*happened, *endings])
     subscription = invoices.subscription_of(account, invoice)
-    if not has_ended(subscription["status"]):
+    if subscription and before and not has_ended(subscription["status"]):
         events.updated(account, "customer.subscription.updated", subscription, before)
 
 

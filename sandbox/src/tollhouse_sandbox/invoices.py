@@ -1,156 +1,23 @@
-"""Invoices: drafted, finalised, paid, voided. Changes the state and says what happened; emits nothing itself."""
+"""Invoices: finalised, paid, sent, given up. Changes the state and says what happened; emits nothing itself."""
 
-from collections.abc import Sequence
-
-from tollhouse_sandbox import discounts, ids, invoicing, payments
+from tollhouse_sandbox import invoicing, payments
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.cards import Outcome
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.events import Happening, picture
+from tollhouse_sandbox.lifecycle import FINALISED_AFTER
 from tollhouse_sandbox.store import Json
 
 
-def pending_items(account: Account, subscription: Json) -> list[Json]:
-    """The invoice items that wait for this subscription's next invoice, oldest first."""
-    return [
-        item
-        for item in account.store.oldest_first("invoiceitem", subscription=subscription["id"])
-        if item["invoice"] is None
-    ]
+def subscription_id(invoice: Json) -> str | None:
+    """The subscription an invoice bills; None for one that bills none."""
+    parent = invoice["parent"]
+    return parent["subscription_details"]["subscription"] if parent else None
 
 
-def draft(
-    account: Account,
-    subscription: Json,
-    lines: Sequence[Json],
-    *,
-    reason: str,
-    period: tuple[int, int],
-    finalises_at: int | None = None,
-) -> Json:
-    """Stores a draft of these lines and of every pending invoice item of the subscription."""
-    invoice_id = ids.new("invoice")
-    customer = account.require("customer", subscription["customer"])
-    waiting = pending_items(account, subscription)
-    for item in waiting:
-        account.store.change(item, invoice=invoice_id)
-    swept = [
-        invoicing.invoice_item_line(item, account.require("price", item["pricing"]["price_details"]["price"]))
-        for item in waiting
-    ]
-    stamped = [{"id": ids.new("line_item"), **line, "invoice": invoice_id} for line in [*swept, *lines]]
-    stamped, taken = discounts.apply(account, subscription, stamped)
-    subtotal = sum(line["amount"] for line in stamped)
-    total = subtotal - sum(one["amount"] for one in taken)
-    return account.born(
-        "invoice",
-        id=invoice_id,
-        **_UNUSED,
-        **_billed_to(customer),
-        **_amounts(subtotal, total),
-        attempt_count=0,
-        attempted=False,
-        auto_advance=finalises_at is not None,
-        automatically_finalizes_at=finalises_at,
-        billing_reason=reason,
-        collection_method="charge_automatically",
-        currency=subscription["currency"],
-        discounts=[one["discount"] for one in taken],
-        ending_balance=None,
-        lines=stamped,
-        metadata={},
-        next_payment_attempt=None,
-        number=None,
-        parent=_parent(subscription),
-        period_end=period[1],
-        period_start=period[0],
-        starting_balance=customer["balance"],
-        status="draft",
-        status_transitions=dict.fromkeys(("finalized_at", "marked_uncollectible_at", "paid_at", "voided_at")),
-        total_discount_amounts=taken,
-        hosted_invoice_url=None,
-        invoice_pdf=None,
-        effective_at=None,
-        _intent=None,
-    )
-
-
-def _amounts(subtotal: int, total: int) -> Json:
-    """What a draft says of its sums: `subtotal` before and `total` after discounts."""
-    return {
-        "amount_due": max(0, total),
-        "amount_overpaid": 0,
-        "amount_paid": 0,
-        "amount_remaining": max(0, total),
-        "amount_shipping": 0,
-        "subtotal": subtotal,
-        "subtotal_excluding_tax": subtotal,
-        "total": total,
-        "total_excluding_tax": total,
-    }
-
-
-_UNUSED: Json = {
-    "account_country": "DE",
-    "account_name": "Tollhouse sandbox",
-    "account_tax_ids": None,
-    "application": None,
-    "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None, "provider": None, "status": None},
-    "custom_fields": None,
-    "default_payment_method": None,
-    "default_source": None,
-    "default_tax_rates": [],
-    "description": None,
-    "due_date": None,
-    "footer": None,
-    "from_invoice": None,
-    "issuer": {"type": "self"},
-    "last_finalization_error": None,
-    "latest_revision": None,
-    "on_behalf_of": None,
-    "payment_settings": {"default_mandate": None, "payment_method_options": None, "payment_method_types": None},
-    "post_payment_credit_notes_amount": 0,
-    "pre_payment_credit_notes_amount": 0,
-    "receipt_number": None,
-    "rendering": None,
-    "shipping_cost": None,
-    "shipping_details": None,
-    "statement_descriptor": None,
-    "test_clock": None,
-    "total_pretax_credit_amounts": [],
-    "total_taxes": [],
-    "webhooks_delivered_at": None,
-}
-
-
-def _billed_to(customer: Json) -> Json:
-    return {
-        "customer": customer["id"],
-        "customer_address": customer["address"],
-        "customer_email": customer["email"],
-        "customer_name": customer["name"],
-        "customer_phone": customer["phone"],
-        "customer_shipping": customer["shipping"],
-        "customer_tax_exempt": customer["tax_exempt"],
-        "customer_tax_ids": [],
-    }
-
-
-def _parent(subscription: Json) -> Json:
-    return {
-        "type": "subscription_details",
-        "quote_details": None,
-        "subscription_details": {"metadata": subscription["metadata"], "subscription": subscription["id"]},
-    }
-
-
-def subscription_id(invoice: Json) -> str:
-    """The subscription an invoice bills; the sandbox has no other invoices."""
-    return str(invoice["parent"]["subscription_details"]["subscription"])
-
-
-def subscription_of(account: Account, invoice: Json) -> Json:
-    return account.require("subscription", subscription_id(invoice))
+def subscription_of(account: Account, invoice: Json) -> Json | None:
+    named = subscription_id(invoice)
+    return account.require("subscription", named) if named else None
 
 
 def finalise(account: Account, invoice: Json) -> tuple[Json, list[Happening]]:
@@ -166,7 +33,7 @@ def finalise(account: Account, invoice: Json) -> tuple[Json, list[Happening]]:
         automatically_finalizes_at=None,
         effective_at=account.now,
         ending_balance=totals.balance,
-        number=f"{customer['invoice_prefix']}-{sequence:04}",
+        number=invoice["number"] or f"{customer['invoice_prefix']}-{sequence:04}",
         starting_balance=customer["balance"],
         status="open",
         status_transitions={**invoice["status_transitions"], "finalized_at": account.now},
@@ -260,6 +127,30 @@ def _settle_invoice_payment(account: Account, invoice: Json) -> Json:
     )
 
 
+def pay_out_of_band(account: Account, invoice: Json) -> tuple[Json, list[Happening]]:
+    """Marks an open invoice as paid elsewhere: no money moves here, and its intent is called off."""
+    before = picture(account, invoice)
+    called_off = _call_off(account, invoice)
+    invoice = account.store.change(_paid(account, invoice), amount_paid_off_stripe=invoice["amount_due"])
+    return invoice, [*called_off, Happening("invoice.updated", invoice, before), *_paid_events(invoice)]
+
+
+def first_attempt(account: Account, invoice: Json) -> int | None:
+    """When an open invoice that advances by itself is first tried; None when it waits for somebody."""
+    waits = invoice["status"] != "open" or invoice["collection_method"] == "send_invoice"
+    return None if waits or not invoice["auto_advance"] else account.now + FINALISED_AFTER
+
+
+def sent(account: Account, invoice: Json) -> list[Happening]:
+    """What sending an open invoice to the customer causes; the sandbox sends no mail."""
+    return [Happening("invoice.sent", account.require("invoice", invoice["id"]))]
+
+
+def fall_due(account: Account, invoice: Json) -> list[Happening]:
+    """The day an invoice that was sent was to be paid by."""
+    return [Happening("invoice.overdue", account.store.change(invoice, _overdue=True))]
+
+
 def close(account: Account, invoice: Json, status: str) -> tuple[Json, list[Happening]]:
     """Gives an open invoice up: `void` or `uncollectible`. 400 when it is not open."""
     allowed = ("open", "uncollectible") if status == "void" else ("open",)
@@ -267,6 +158,7 @@ def close(account: Account, invoice: Json, status: str) -> tuple[Json, list[Happ
         raise StripeError(f"You can only pass in open invoices. This invoice isn't open: it is {invoice['status']}.")
     before = picture(account, invoice)
     moment = "voided_at" if status == "void" else "marked_uncollectible_at"
+    called_off = _call_off(account, invoice) if status == "void" else []
     invoice = account.store.change(
         invoice,
         auto_advance=False,
@@ -275,4 +167,19 @@ def close(account: Account, invoice: Json, status: str) -> tuple[Json, list[Happ
         status_transitions={**invoice["status_transitions"], moment: account.now},
     )
     name = "invoice.voided" if status == "void" else "invoice.marked_uncollectible"
-    return invoice, [Happening("invoice.updated", invoice, before), Happening(name, invoice)]
+    return invoice, [*called_off, Happening("invoice.updated", invoice, before), Happening(name, invoice)]
+
+
+def _call_off(account: Account, invoice: Json) -> list[Happening]:
+    """Ends the intent and the payment of an invoice that is not to be collected any more."""
+    intent = account.store.get("payment_intent", invoice["_intent"] or "")
+    if intent is None or intent["status"] in ("processing", "succeeded"):
+        return []
+    payment = payment_of(account, intent=intent["id"])
+    assert payment
+    moments = {**payment["status_transitions"], "canceled_at": account.now}
+    account.store.change(payment, status="canceled", status_transitions=moments)
+    intent = account.store.change(
+        intent, canceled_at=account.now, cancellation_reason="void_invoice", next_action=None, status="canceled"
+    )
+    return [Happening("payment_intent.canceled", intent)]

@@ -27,11 +27,22 @@ def rate(price: Mapping[str, Any]) -> str:
     return f"{amount} / {every}"
 
 
-def _line(price: Mapping[str, Any], quantity: int, amount: int, description: str, period: tuple[int, int]) -> Json:
+def pricing(price: Mapping[str, Any]) -> Json:
+    """How a line and an invoice item name their price."""
+    return {
+        "type": "price_details",
+        "price_details": {"price": price["id"], "product": price["product"]},
+        "unit_amount_decimal": price["unit_amount_decimal"],
+    }
+
+
+def _line(
+    pricing: Json, currency: str, quantity: int, amount: int, description: str | None, period: tuple[int, int]
+) -> Json:
     return {
         "object": "line_item",
         "amount": amount,
-        "currency": price["currency"],
+        "currency": currency,
         "description": description,
         "discount_amounts": [],
         "discountable": True,
@@ -40,11 +51,7 @@ def _line(price: Mapping[str, Any], quantity: int, amount: int, description: str
         "metadata": {},
         "period": {"start": period[0], "end": period[1]},
         "pretax_credit_amounts": [],
-        "pricing": {
-            "type": "price_details",
-            "price_details": {"price": price["id"], "product": price["product"]},
-            "unit_amount_decimal": price["unit_amount_decimal"],
-        },
+        "pricing": pricing,
         "quantity": quantity,
         "quantity_decimal": str(quantity),
         "subtotal": amount,
@@ -63,11 +70,10 @@ def subscription_line(
     """The line of one subscription item for its current period; `free` while on trial."""
     quantity = item["quantity"]
     period = (item["current_period_start"], item["current_period_end"])
+    amount, written = cost(price, quantity), f"{quantity} × {product_name} (at {rate(price)})"
     if free:
-        line = _line(price, quantity, 0, f"Free trial for {quantity} × {product_name}", period)
-    else:
-        written = f"{quantity} × {product_name} (at {rate(price)})"
-        line = _line(price, quantity, cost(price, quantity), written, period)
+        amount, written = 0, f"Free trial for {quantity} × {product_name}"
+    line = _line(pricing(price), price["currency"], quantity, amount, written, period)
     line["metadata"] = subscription["metadata"]
     line["parent"] = _subscription_parent(subscription["id"], item["id"], proration=False)
     return line
@@ -126,16 +132,28 @@ def prorations(
     return lines
 
 
-def invoice_item_line(item: Mapping[str, Any], price: Mapping[str, Any]) -> Json:
-    """The line of a pending invoice item."""
+def invoice_item_line(item: Mapping[str, Any]) -> Json:
+    """The line of an invoice item. A subscription's proration names the item it is of; other lines their item only."""
     period = (item["period"]["start"], item["period"]["end"])
-    line = _line(price, item["quantity"], item["amount"], item["description"], period)
+    line = _line(item["pricing"], item["currency"], item["quantity"], item["amount"], item["description"], period)
     line["metadata"] = item["metadata"]
-    details = item["parent"]["subscription_details"]
     line["discountable"] = item["discountable"]
-    line["parent"] = _subscription_parent(
-        details["subscription"], details["subscription_item"], proration=item["proration"], ii=item["id"]
-    )
+    generated = (item["parent"] or {}).get("subscription_details", {})
+    if generated.get("subscription_item"):
+        line["parent"] = _subscription_parent(
+            generated["subscription"], generated["subscription_item"], proration=item["proration"], ii=item["id"]
+        )
+    else:
+        line["parent"] = {
+            "type": "invoice_item_details",
+            "invoice_item_details": {
+                "invoice_item": item["id"],
+                "proration": False,
+                "proration_details": {"credited_items": None},
+                "subscription": generated.get("subscription"),
+            },
+            "subscription_item_details": None,
+        }
     return line
 
 

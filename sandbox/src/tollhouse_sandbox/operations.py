@@ -102,12 +102,16 @@ def _cut(call: Call, bodies: Iterator[Json], keep: Callable[[Json], bool] = lamb
             f"Invalid integer: {limit}: must be between 1 and 100", code="parameter_invalid_integer", param="limit"
         )
     created = call.params.get("created", {})
-    kept = (body for body in bodies if keep(body) and params.within(body.get("created", 0), created))
+    kept = (body for body in bodies if keep(body) and params.within(_born(body), created))
     if "ending_before" in call.params:
         newer = list(kept)
         return Page(newer[-limit:], len(newer) > limit)
     data = list(islice(kept, limit + 1))
     return Page(data[:limit], len(data) > limit)
+
+
+def _born(body: Json) -> int:
+    return int(body.get("created") or body.get("date") or 0)  # an invoice item calls it so
 
 
 def _until(bodies: Iterator[Json], kind: str, object_id: str, param: str) -> Iterator[Json]:

@@ -64,6 +64,13 @@ def positive(raw: Any, path: str) -> int:
     return value
 
 
+def signed_decimal(raw: Any, path: str) -> Decimal:
+    """A decimal amount with at most 12 places."""
+    negative = isinstance(raw, str) and raw.startswith("-")
+    value = decimal(raw[1:] if negative else raw, path)
+    return -value if negative else value
+
+
 def decimal(raw: Any, path: str) -> Decimal:
     """A decimal amount with at most 12 places; not negative."""
     if not isinstance(raw, str) or not _DECIMAL.match(raw):

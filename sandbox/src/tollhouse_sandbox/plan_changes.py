@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tollhouse_sandbox import discounts, ids, invoicing, prices, subscriptions
+from tollhouse_sandbox import discounts, invoice_items, invoicing, prices, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.events import Happening
@@ -153,38 +153,21 @@ def _sold(account: Account, item: Json) -> tuple[Json, int, str]:
 
 
 def _pending(account: Account, subscription: Json, item: Json, proration: invoicing.Proration) -> Json:
-    now = account.now
     price = proration.price
-    return account.store.put(
-        {
-            "id": ids.new("invoiceitem"),
-            "object": "invoiceitem",
-            "amount": proration.amount,
-            "currency": price["currency"],
-            "customer": subscription["customer"],
-            "date": now,
-            "description": proration.description,
-            "discountable": False,
-            "discounts": [],
-            "invoice": None,
-            "livemode": False,
-            "metadata": subscription["metadata"],
-            "net_amount": proration.amount,
-            "parent": {
-                "type": "subscription_details",
-                "subscription_details": {"subscription": subscription["id"], "subscription_item": item["id"]},
-            },
-            "period": {"start": proration.period[0], "end": proration.period[1]},
-            "pricing": {
-                "type": "price_details",
-                "price_details": {"price": price["id"], "product": price["product"]},
-                "unit_amount_decimal": price["unit_amount_decimal"],
-            },
-            "proration": True,
-            "proration_details": {"credited_items": None, "discount_amounts": []},
-            "quantity": proration.quantity,
-            "quantity_decimal": str(proration.quantity),
-            "tax_rates": [],
-            "test_clock": None,
-        }
+    return invoice_items.make(
+        account,
+        customer=subscription["customer"],
+        amount=proration.amount,
+        currency=price["currency"],
+        description=proration.description,
+        pricing=invoicing.pricing(price),
+        quantity=proration.quantity,
+        period=proration.period,
+        subscription=subscription["id"],
+        subscription_item=item["id"],
+        discountable=False,
+        metadata=subscription["metadata"],
+        net_amount=proration.amount,
+        proration=True,
+        proration_details={"credited_items": None, "discount_amounts": []},
     )

@@ -3,7 +3,7 @@
 from tollhouse_sandbox import (
     dunning,
     events,
-    invoices,
+    invoice_items,
     payment_methods,
     plan_changes,
     prices,
@@ -147,7 +147,7 @@ def _prolonged(account: Account, subscription: Json, end: int) -> tuple[Json, li
 def end(account: Account, subscription: Json, details: Json | None, *, prorate: bool, invoice_now: bool) -> Json:
     """Ends a subscription now. `prorate` gives the unused time back; `invoice_now` bills all that is pending."""
     happened = plan_changes.credit_rest(account, subscription) if prorate else []
-    if invoice_now and invoices.pending_items(account, subscription):
+    if invoice_now and invoice_items.waiting(account, subscription):
         happened += subscriptions.bill_now(account, subscription, [])[2]
     events.emit_all(account, happened)
     return subscriptions.cancel(account, subscription, details)

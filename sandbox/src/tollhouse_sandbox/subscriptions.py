@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tollhouse_sandbox import dunning, events, ids, invoices, invoicing, redemption
+from tollhouse_sandbox import drafts, dunning, events, ids, invoices, invoicing, redemption
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.cards import Outcome
 from tollhouse_sandbox.events import Happening
@@ -108,7 +108,7 @@ def start(
     happened, in Stripe's order.
     """
     subscription = _open(account, order)
-    invoice = invoices.draft(
+    invoice = drafts.for_subscription(
         account,
         subscription,
         [line(account, subscription, item) for item in subscription["items"]],
@@ -222,7 +222,7 @@ def _next_period(account: Account, subscription: Json, item: Json) -> Json:
 
 def _bill_cycle(account: Account, subscription: Json, items: list[Json], period: tuple[int, int]) -> None:
     waits = subscription["pause_collection"] or subscription["status"] == Status.UNPAID
-    invoice = invoices.draft(
+    invoice = drafts.for_subscription(
         account,
         subscription,
         [line(account, subscription, item) for item in items],
@@ -275,7 +275,7 @@ def bill_now(
 ) -> tuple[Payment | None, Json, list[Happening]]:
     """An invoice for a change, finalised and collected at once. Emits nothing."""
     now = account.now
-    invoice = invoices.draft(
+    invoice = drafts.for_subscription(
         account,
         subscription,
         lines,
@@ -292,13 +292,20 @@ def bill_now(
 
 
 def finalise_draft(account: Account, invoice: Json, *, collected: bool = True) -> None:
-    """Finalises a draft, which makes it the subscription's latest invoice, and tries to collect it."""
+    """Finalises a draft, which makes it its subscription's latest invoice, and tries to collect it.
+
+    A bill that is sent is not collected: its customer pays it.
+    """
     subscription = invoices.subscription_of(account, invoice)
-    before = events.picture(account, subscription)
-    account.store.change(subscription, latest_invoice=invoice["id"])
+    before = dunning.billed(account, invoice)
+    if subscription:
+        account.store.change(subscription, latest_invoice=invoice["id"])
     invoice, happened = invoices.finalise(account, invoice)
     if invoice["status"] == "open" and collected:
-        happened += dunning.collect(account, invoice, automatic=True)[1]
+        if invoice["collection_method"] == "send_invoice":
+            happened += invoices.sent(account, invoice)
+        else:
+            happened += dunning.collect(account, invoice, automatic=True)[1]
     dunning.conclude(account, invoice, happened, before, automatic=collected)
 
 
@@ -312,8 +319,7 @@ def pay_invoice(
     authenticated: bool = False,
 ) -> Payment:
     """Tries an open invoice (again): by its retry schedule when `automatic`, else because somebody asked."""
-    subscription = invoices.subscription_of(account, invoice)
-    before = events.picture(account, subscription)
+    before = dunning.billed(account, invoice)
     payment, happened = dunning.collect(
         account, invoice, method, automatic=automatic, off_session=off_session, authenticated=authenticated
     )
@@ -323,8 +329,7 @@ def pay_invoice(
 
 def settle_invoice(account: Account, invoice: Json, payment: Payment) -> None:
     """Writes the end of a delayed debit on the invoice it was for."""
-    subscription = invoices.subscription_of(account, invoice)
-    before = events.picture(account, subscription)
+    before = dunning.billed(account, invoice)
     again = next_attempt(max(1, invoice["attempt_count"]), account.now)
     _, written = invoices.record(account, invoice, payment, attempts=invoice["attempt_count"], next_attempt=again)
     dunning.conclude(account, invoice, [*payment.happened, *written], before, automatic=True)

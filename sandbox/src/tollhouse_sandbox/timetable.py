@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
-from tollhouse_sandbox import checkout, disputes, lifecycle, refunds, subscriptions
+from tollhouse_sandbox import checkout, disputes, events, invoices, lifecycle, refunds, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.lifecycle import Action, Due
 from tollhouse_sandbox.store import Json, Store
@@ -35,6 +35,8 @@ def _invoice_due(invoice: Json) -> Due | None:
         return Due(invoice["automatically_finalizes_at"], "finalise")
     if invoice["status"] == "open" and invoice["next_payment_attempt"]:
         return Due(invoice["next_payment_attempt"], "retry")
+    if invoice["status"] == "open" and invoice["due_date"] and not invoice["_overdue"]:
+        return Due(invoice["due_date"], "fall_due")
     return None
 
 
@@ -79,6 +81,8 @@ def perform(account: Account, body: Json, action: str) -> None:
             _SUBSCRIPTION[Action(action)](account, body)
         case "invoice" if action == "finalise":
             subscriptions.finalise_draft(account, body)
+        case "invoice" if action == "fall_due":
+            events.emit_all(account, invoices.fall_due(account, body))
         case "invoice":
             subscriptions.pay_invoice(account, body, automatic=True)
         case "checkout.session":
