@@ -16,11 +16,10 @@ from conformance import Watch
 
 from tollhouse_sandbox.testing import RunningSandbox, running_sandbox
 from tollhouse_server.db import migrate
-from tollhouse_server.db.tables import metadata
 from tollhouse_server.doctor import broken_invariants
 from tollhouse_server.embedded.postgres import PostgresServer, temporary_postgres
 from tollhouse_server.embedded.valkey import running_valkey
-from tollhouse_server.testing import Receiver, RunningService, World, running_service, world_of
+from tollhouse_server.testing import Receiver, RunningService, World, emptied, running_service, world_of
 
 # Nothing here speaks TLS, yet each HTTP client that is made reads all certificate authorities, for 30 ms. One will do.
 _authority = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115 - open, and so there, as long as the process
@@ -83,9 +82,7 @@ def database_url(migrated_database: str) -> str:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        connection.execute("SET session_replication_role = replica")  # past the triggers that keep the audit trail
-        connection.execute(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY CASCADE")
-    return migrated_database
+    return emptied(migrated_database)
 
 
 @pytest.fixture

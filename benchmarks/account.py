@@ -116,7 +116,7 @@ def account(postgres: PostgresServer, customers: int, *, latency: float = 0.0) -
         with running_world(desk, url) as world:
             app = world.publish(CATALOG)
             world.hold_webhooks()
-            world.customer(app, "ada").buys("bench.pro.monthly")
+            world.customer("ada", app).buys("bench.pro.monthly")
             environment = {
                 "DATABASE_URL": url,
                 "STRIPE_SECRET_KEY": desk.secret_key,

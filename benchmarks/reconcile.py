@@ -80,7 +80,7 @@ def sweep(postgres: PostgresServer, size: int) -> Measured:
 
 def sell_one(world: World) -> None:
     """The pattern of all others, sold as it is really done."""
-    world.customer(world.publish(CATALOG), "ada").buys("bench.pro.monthly")
+    world.customer("ada", world.publish(CATALOG)).buys("bench.pro.monthly")
 
 
 def sell_the_rest(sandbox: Sandbox, url: str, size: int) -> None:

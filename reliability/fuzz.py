@@ -74,7 +74,7 @@ def run(scale: Scale, seed: int) -> Figures:
 def sold(sandbox: RunningSandbox, database_url: str) -> str:
     """Something of everything is there to be found; answers with a key of the project."""
     with running_world(sandbox, database_url) as world:
-        ada = world.customer(world.publish(SHOP), "ada")
+        ada = world.customer("ada", world.publish(SHOP))
         ada.buys(MONTHLY)
         ada.buys("shop.lifetime.once")
         given = {"project": "shop", "user_id": "ada", "feature": "export", "reason": "a fuzz run"}

@@ -9,44 +9,35 @@ from tollhouse_server.testing import World
 
 def test_bought_refunded_closed(world: World, pdf_tool: Tollhouse) -> None:
     """A lifetime licence opens for good; a partial refund keeps it, a full one ends it."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys("pdf-tool.lifetime.once")
     check = ada.may("premium_export")
     assert (check.allowed, check.valid_until, check.reason) == (True, None, "purchase-paid")
-    charge = world.stripe.v1.charges.list({"customer": ada.stripe_id}).data[0]
 
-    world.stripe.v1.refunds.create({"charge": charge.id, "amount": 5_000})
-    world.arrive()
+    ada.refunds(5_000)
     assert ada.may("premium_export")
     assert ada.state().purchases[0].refunded == 5_000
 
-    world.stripe.v1.refunds.create({"charge": charge.id})
-    world.arrive()
+    ada.refunds()
     assert not ada.may("premium_export")
     assert ada.state().purchases[0].refunded == 19_900
 
 
 def test_a_refund_ends_only_what_it_paid_for(world: World, pdf_tool: Tollhouse) -> None:
     """Refunding the licence leaves the subscription's access as it was."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys("pdf-tool.pro.monthly")
     ada.buys("pdf-tool.lifetime.once")
-    licence = next(
-        one for one in world.stripe.v1.charges.list({"customer": ada.stripe_id}).data if one.amount == 19_900
-    )
-    world.stripe.v1.refunds.create({"charge": licence.id})
-    world.arrive()
+    ada.refunds(price="pdf-tool.lifetime.once")
     assert ada.may("premium_export").reason == "subscription-active"
     assert ada.may("pages_per_day").value == 500
 
 
 def test_the_refund_of_a_period_ends_it(world: World, pdf_tool: Tollhouse) -> None:
     """A fully refunded subscription invoice ends the period it paid for; the next paid period opens again."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys("pdf-tool.pro.monthly")
-    charge = world.stripe.v1.charges.list({"customer": ada.stripe_id}).data[0]
-    world.stripe.v1.refunds.create({"charge": charge.id})
-    world.arrive()
+    ada.refunds()
     assert not ada.may("premium_export")
 
     world.passes(days=32)
@@ -55,38 +46,32 @@ def test_the_refund_of_a_period_ends_it(world: World, pdf_tool: Tollhouse) -> No
 
 def test_a_dispute_suspends_and_won_restores(world: World, pdf_tool: Tollhouse) -> None:
     """A disputed payment gives no access while that is open; won gives it back, lost ends it."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys("pdf-tool.lifetime.once")
-    charge = world.stripe.v1.charges.list({"customer": ada.stripe_id}).data[0]
-    dispute = world.sandbox.dispute(charge.id)
-    world.arrive()
+    ada.disputes()
     assert not ada.may("premium_export")
 
-    world.sandbox.decide_dispute(dispute["id"], "won")
-    world.arrive()
+    ada.dispute_closes("won")
     assert ada.may("premium_export")
 
-    grace = world.customer(pdf_tool, "grace")
+    grace = world.customer("grace")
     grace.buys("pdf-tool.lifetime.once")
-    charge = world.stripe.v1.charges.list({"customer": grace.stripe_id}).data[0]
-    world.sandbox.decide_dispute(world.sandbox.dispute(charge.id)["id"], "lost")
-    world.arrive()
+    grace.disputes()
+    grace.dispute_closes("lost")
     assert not grace.may("premium_export")
 
 
 @pytest.mark.parametrize("succeeds", [True, False])
 def test_completed_is_not_paid(world: World, pdf_tool: Tollhouse, succeeds: bool) -> None:
     """A bank debit completes the checkout at once and is paid days later, or never: only paid opens."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     checkout = ada.buys("pdf-tool.lifetime.once", card="pm_usBankAccount")
     assert not ada.may("premium_export")
     state = pdf_tool.checkout(checkout)
     assert (state.state, state.payment_status) == ("complete", "unpaid")
     assert asked_again(pdf_tool) == "already_owned", "the money is on its way: nobody may pay twice"
 
-    session = world.stripe.v1.checkout.sessions.list({"customer": ada.stripe_id}).data[0]
-    world.sandbox.settle(session.id, succeeds=succeeds)
-    world.arrive()
+    ada.debit_settles(succeeds=succeeds)
     assert bool(ada.may("premium_export")) is succeeds
     assert asked_again(pdf_tool) == ("already_owned" if succeeds else "new")
 
@@ -99,7 +84,7 @@ def asked_again(app: Tollhouse) -> str:
 
 def test_a_declined_card_opens_nothing(world: World, pdf_tool: Tollhouse) -> None:
     """After a decline nothing is open and the same page can still be paid with a good card."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     with pytest.raises(StripeError, match="declined"):
         ada.buys("pdf-tool.pro.monthly", card="pm_card_chargeDeclined")
     world.arrive()
@@ -117,7 +102,7 @@ def test_a_declined_card_opens_nothing(world: World, pdf_tool: Tollhouse) -> Non
 def test_the_return_page_beats_the_webhook(world: World, pdf_tool: Tollhouse) -> None:
     """Sync on the return page of the checkout, and of the portal, shows what is true though no webhook ever came."""
     world.hold_webhooks()
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     checkout = ada.buys("pdf-tool.pro.monthly")
     assert not ada.may("premium_export")
 

@@ -8,7 +8,7 @@ from tollhouse_server.testing import World
 
 def test_subscribe_renew_cancel_at_period_end_closed(world: World, pdf_tool: Tollhouse) -> None:
     """Access opens with the payment, lasts through a renewal, and ends at the instant the cancellation names."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     assert not ada.may("premium_export")
 
     ada.buys("pdf-tool.pro.monthly")
@@ -39,18 +39,17 @@ def test_subscribe_renew_cancel_at_period_end_closed(world: World, pdf_tool: Tol
 
 def test_cancelled_in_the_portal(world: World, pdf_tool: Tollhouse) -> None:
     """The portal sets only `cancel_at`; the app says until when it stays open, and undoing it keeps it open."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys("pdf-tool.pro.monthly")
     subscription = ada.state().subscriptions[0]
-    portal = pdf_tool.open_portal("ada", return_url="https://app.test/account").url
 
-    world.in_portal(portal, "cancel", subscription.id)
+    ada.cancels()
     at_stripe = world.stripe.v1.subscriptions.retrieve(subscription.id)
     assert (at_stripe.cancel_at is not None, at_stripe.cancel_at_period_end) == (True, False)
     assert ada.may("premium_export").valid_until == subscription.current_period_end
     assert not ada.state().subscriptions[0].renews
 
-    world.in_portal(portal, "resume", subscription.id)
+    ada.resumes()
     assert ada.state().subscriptions[0].renews
     world.passes(days=32)
     assert ada.may("premium_export")
@@ -58,10 +57,10 @@ def test_cancelled_in_the_portal(world: World, pdf_tool: Tollhouse) -> None:
 
 def test_a_renewal_fails_and_recovers(world: World, pdf_tool: Tollhouse) -> None:
     """A failed renewal keeps access for seven days from the start of the unpaid period, no more; paying reopens it."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys("pdf-tool.pro.monthly")
     turned = ada.state().subscriptions[0].current_period_end
-    world.pays_with(ada, "pm_card_chargeCustomerFail")
+    ada.card_declines()
 
     world.passes_until(turned + timedelta(days=1))
     unpaid = ada.state().subscriptions[0]
@@ -73,16 +72,14 @@ def test_a_renewal_fails_and_recovers(world: World, pdf_tool: Tollhouse) -> None
     world.passes_until(turned + timedelta(days=7))
     assert not ada.may("premium_export")
 
-    invoice = world.stripe.v1.invoices.list({"customer": ada.stripe_id, "status": "open"}).data[0]
-    world.pays_with(ada, "pm_card_visa")
-    world.stripe.v1.invoices.pay(invoice.id)
-    world.arrive()
+    ada.pays_with("pm_card_visa")
+    ada.pays_invoice()
     assert ada.may("premium_export").reason == "subscription-active"
 
 
 def test_a_trial_becomes_a_paid_subscription(world: World, pdf_tool: Tollhouse) -> None:
     """A trial opens at once and ends at its instant; the payment that follows keeps the feature open."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     started = world.service.clock.now()
     ada.buys("pdf-tool.pro.trial")
     check = ada.may("premium_export")
@@ -98,7 +95,7 @@ def test_a_trial_becomes_a_paid_subscription(world: World, pdf_tool: Tollhouse) 
 
 def test_who_has_it_does_not_pay_again(world: World, pdf_tool: Tollhouse) -> None:
     """A subscriber who asks for another plan of the group, or the same, is told `already_owned` and given no page."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys("pdf-tool.pro.monthly")
     for price in ("pdf-tool.pro.monthly", "pdf-tool.pro.yearly"):
         opened = pdf_tool.open_checkout("ada", price, success_url="https://app.test/", cancel_url="https://app.test/")

@@ -40,7 +40,7 @@ def test_what_is_bought_and_given_back_is_known_without_a_question(
 ) -> None:
     """A purchase opens in the app by itself, a grant's end closes by itself, and each answer is live."""
     assert app.check("ada", "premium_export").reason == "no-source"
-    world.customer(pdf_tool, "ada").buys("pdf-tool.pro.monthly")
+    world.customer("ada").buys("pdf-tool.pro.monthly")
     eventually(lambda: app.check("ada", "premium_export"))
     eventually(lambda: app.check("ada", "premium_export").freshness == "live")
     assert app.check("ada", "pages_per_day").value == 500
@@ -58,7 +58,7 @@ def test_a_new_catalog_reaches_the_app(
     world: World, pdf_tool: Tollhouse, app: Tollhouse, pdf_tool_document: dict[str, Any]
 ) -> None:
     """A feature that is added exists in the app a moment later; what a plan no longer opens is closed."""
-    world.customer(pdf_tool, "ada").buys("pdf-tool.pro.monthly")
+    world.customer("ada").buys("pdf-tool.pro.monthly")
     eventually(lambda: app.check("ada", "premium_export"))
     assert app.check("ada", "batch").reason == "feature-not-found"
     grown = copy.deepcopy(pdf_tool_document)
@@ -74,7 +74,7 @@ def test_an_app_starts_without_its_service_and_finds_it_again(
     world: World, pdf_tool: Tollhouse, app: Tollhouse, key: str, tmp_path: Path
 ) -> None:
     """Started again in an outage it knows who may; started again after it, it goes on where it was, asking nothing."""
-    world.customer(pdf_tool, "ada").buys("pdf-tool.pro.monthly")
+    world.customer("ada").buys("pdf-tool.pro.monthly")
     eventually(lambda: app.check("ada", "premium_export").freshness == "live")
     app.close()
     with Tollhouse("http://127.0.0.1:9", key, retries=0, snapshot_file=tmp_path / "copy") as alone:

@@ -33,7 +33,7 @@ def test_a_life_under_all_faults_at_once(world: World, pdf_tool: Tollhouse, seed
     world.service.reconcile_if_due()
     for kind, how in FAULTS.items():
         world.sandbox.fault(kind, seed=seed, **how)
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
 
     ada.buys("pdf-tool.pro.monthly")
     settles(world)

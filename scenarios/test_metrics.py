@@ -85,29 +85,20 @@ def subscribes(customer: WorldCustomer, lookup_key: str, **params: Any) -> str:
     customer.app.open_checkout(
         customer.user_id, lookup_key, success_url="https://app.test/", cancel_url="https://app.test/"
     )
-    world.pays_with(customer, "pm_card_visa")
+    customer.pays_with("pm_card_visa")
     asked: Any = {"customer": customer.stripe_id, "items": [{"price": price_of(world, lookup_key)}], **params}
     made = world.stripe.v1.subscriptions.create(asked)
     world.arrive()
     return str(made.id)
 
 
-def changes(customer: WorldCustomer, lookup_key: str, **params: Any) -> None:
-    """Another price for the customer's only subscription."""
-    v1 = customer.world.stripe.v1
-    one = v1.subscriptions.list({"customer": customer.stripe_id}).data[0]
-    item: Any = {"id": one["items"].data[0].id, "price": price_of(customer.world, lookup_key)}
-    v1.subscriptions.update(one.id, {"items": [item], **params})  # type: ignore[typeddict-item]
-    customer.world.arrive()
-
-
 def test_every_kind_of_price_and_two_currencies(world: World, plans: Tollhouse, books: Books) -> None:
     """9.00 a month, 90.00 a year (7.50), three seats at 5.00: 31.50. Ten dollars apart. A purchase is no MRR."""
-    world.customer(plans, "ada").buys("plans.basic.monthly")
-    world.customer(plans, "bo").buys("plans.basic.yearly")
-    world.customer(plans, "cy").buys("plans.seats.monthly", quantity=3)
-    world.customer(plans, "dee").buys("plans.basic.dollars")
-    world.customer(plans, "eve").buys("plans.lifetime.once")
+    world.customer("ada").buys("plans.basic.monthly")
+    world.customer("bo").buys("plans.basic.yearly")
+    world.customer("cy").buys("plans.seats.monthly", quantity=3)
+    world.customer("dee").buys("plans.basic.dollars")
+    world.customer("eve").buys("plans.lifetime.once")
     euros = books.total()
     shows(
         euros,
@@ -134,9 +125,9 @@ def test_every_kind_of_price_and_two_currencies(world: World, plans: Tollhouse, 
 def test_a_trial_that_converts_and_one_that_does_not(world: World, plans: Tollhouse, books: Books) -> None:
     """Two trials without MRR; one is left on its last day, the other is paid for: half of the cohort converted."""
     for name in ("ada", "bo"):
-        world.customer(plans, name).buys("plans.basic.trial")
+        world.customer(name).buys("plans.basic.trial")
     shows(books.total(), trialing=2, trials_started=2)
-    bo = world.customer(plans, "bo").state().subscriptions[0]
+    bo = world.customer("bo").state().subscriptions[0]
     world.stripe.v1.subscriptions.update(bo.id, {"cancel_at_period_end": True})
     world.passes(days=15)
     row = books.total()
@@ -169,7 +160,7 @@ def test_discounts(world: World, plans: Tollhouse, books: Books) -> None:
         "dee": {**half, "duration": "repeating", "duration_in_months": 2},
     }.items():
         coupon = v1.coupons.create(terms)  # type: ignore[arg-type]
-        subscribes(world.customer(plans, name), "plans.basic.monthly", discounts=[{"coupon": coupon.id}])
+        subscribes(world.customer(name), "plans.basic.monthly", discounts=[{"coupon": coupon.id}])
     first = books.total()
     assert (first["new_mrr"], first["mrr_end"]) == (450 + 700 + 900 + 450, 2500)
     assert first["subscription_revenue"] == 450 + 700 + 450 + 450
@@ -185,11 +176,11 @@ def test_refunds(world: World, plans: Tollhouse, books: Books) -> None:
     """3.00 of a month given back: it goes on. The whole of a purchase, and of a month, which ends it: 9.00 churned."""
     v1 = world.stripe.v1
     for name, price in (("ada", "basic.monthly"), ("bo", "lifetime.once"), ("cy", "basic.monthly")):
-        world.customer(plans, name).buys(f"plans.{price}")
+        world.customer(name).buys(f"plans.{price}")
     world.passes(days=1)
     part: dict[str, Any] = {"amount": 300}
     for name, more in (("ada", part), ("bo", {}), ("cy", {})):
-        charge = v1.charges.list({"customer": world.customer(plans, name).stripe_id}).data[0]
+        charge = v1.charges.list({"customer": world.customer(name).stripe_id}).data[0]
         v1.refunds.create({"charge": charge.id, **more})
     world.arrive()
     row = books.total()
@@ -212,8 +203,8 @@ def test_refunds(world: World, plans: Tollhouse, books: Books) -> None:
 
 def test_the_past_of_an_older_version_is_read(world: World, plans: Tollhouse, books: Books) -> None:
     """Rows that an older version wrote have no bills: one sweep reads them, from Stripe, back to the first."""
-    world.customer(plans, "ada").buys("plans.basic.monthly")
-    world.customer(plans, "bo").buys("plans.lifetime.once")
+    world.customer("ada").buys("plans.basic.monthly")
+    world.customer("bo").buys("plans.lifetime.once")
     before = books.total()
 
     async def forget(resources: Resources) -> None:
@@ -235,21 +226,23 @@ def the_story(world: World, app: Tollhouse) -> dict[str, str]:
     paid; the grace is over on the seventh day. dee: fails, is paid on the twelfth day, after the grace.
     Answers with the events.
     """
-    ada, *others = [world.customer(app, name) for name in ("ada", "bo", "cy", "dee")]
+    ada, *others = [world.customer(name, app) for name in ("ada", "bo", "cy", "dee")]
     for one in (ada, *others):
         subscribes(one, "plans.basic.monthly")
     world.passes(days=10)
-    changes(ada, "plans.pro.monthly", proration_behavior="always_invoice")
+    ada.changes_plan("plans.pro.monthly", proration_behavior="always_invoice")
     world.passes(days=10)
-    changes(ada, "plans.basic.monthly")
+    ada.changes_plan("plans.basic.monthly")
     for one in others:
-        world.pays_with(one, "pm_card_chargeCustomerFail")
+        one.card_declines()
     world.passes(days=13)
     bo, _, dee = others
-    pays_now(world, bo)
+    bo.pays_with("pm_card_visa")
+    bo.pays_invoice()
     events = listed(world)
     world.passes(days=9)
-    pays_now(world, dee)
+    dee.pays_with("pm_card_visa")
+    dee.pays_invoice()
     world.passes(days=23)
     v1 = world.stripe.v1
     one = v1.subscriptions.list({"customer": ada.stripe_id}).data[0]
@@ -277,13 +270,6 @@ def deliver_shuffled(world: World, events: dict[str, str]) -> None:
         answer = world.operator.post("/v1/stripe/webhook", content=body, headers={"Stripe-Signature": header})
         assert answer.status_code == 200, answer.text
     world.service.work()
-
-
-def pays_now(world: World, customer: WorldCustomer) -> None:
-    world.pays_with(customer, "pm_card_visa")
-    v1 = world.stripe.v1
-    v1.invoices.pay(v1.invoices.list({"customer": customer.stripe_id, "status": "open"}).data[0].id)
-    world.arrive()
 
 
 @pytest.mark.parametrize("webhooks", ["as they happen", "at the end, shuffled", "never, one sync each"])

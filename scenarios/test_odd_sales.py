@@ -8,11 +8,11 @@ from tollhouse_server.testing import World
 
 def test_a_subscription_made_in_the_dashboard(world: World, pdf_tool: Tollhouse) -> None:
     """Made at Stripe with none of our metadata, it opens what its price sells: the customer alone leads to the user."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     pdf_tool.open_checkout(
         "ada", "pdf-tool.pro.yearly", success_url="https://app.test/", cancel_url="https://app.test/"
     )
-    world.pays_with(ada, "pm_card_visa")
+    ada.pays_with("pm_card_visa")
     price = world.stripe.v1.prices.list({"lookup_keys": ["pdf-tool.pro.monthly"]}).data[0]
     world.stripe.v1.subscriptions.create({"customer": ada.stripe_id, "items": [{"price": price.id}]})
     world.arrive()
@@ -21,13 +21,13 @@ def test_a_subscription_made_in_the_dashboard(world: World, pdf_tool: Tollhouse)
 
 def test_a_price_the_catalog_does_not_know(world: World, pdf_tool: Tollhouse) -> None:
     """What was paid for is kept and shown, with the reason why it opens nothing; it is not dropped."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys("pdf-tool.lifetime.once")
     product = world.stripe.v1.products.create({"name": "Made by hand"})
     price = world.stripe.v1.prices.create(
         {"product": product.id, "currency": "eur", "unit_amount": 500, "recurring": {"interval": "month"}}
     )
-    world.pays_with(ada, "pm_card_visa")
+    ada.pays_with("pm_card_visa")
     made = world.stripe.v1.subscriptions.create({"customer": ada.stripe_id, "items": [{"price": price.id}]})
     world.arrive()
 
@@ -42,7 +42,7 @@ def test_a_replaced_price_keeps_its_customers(
     world: World, pdf_tool: Tollhouse, pdf_tool_document: dict[str, Any]
 ) -> None:
     """A new amount is a new price for new customers; who has the old one goes on paying that, and keeps access."""
-    ada, grace = world.customer(pdf_tool, "ada"), world.customer(pdf_tool, "grace")
+    ada, grace = world.customer("ada"), world.customer("grace", pdf_tool)
     ada.buys("pdf-tool.pro.monthly")
     monthly = pdf_tool_document["products"]["pro"]["prices"]["monthly"] | {"amount": 1_200}
     prices = pdf_tool_document["products"]["pro"]["prices"] | {"monthly": monthly}
@@ -63,7 +63,7 @@ def test_a_replaced_price_keeps_its_customers(
 
 def test_one_stripe_customer_for_all_purchases(world: World, pdf_tool: Tollhouse) -> None:
     """However often someone buys, Stripe knows them once, and a one-time buyer may open the portal too."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys("pdf-tool.lifetime.once")
     assert pdf_tool.open_portal("ada", return_url="https://app.test/account").url.startswith("http")
     ada.buys("pdf-tool.pro.monthly")
@@ -72,7 +72,7 @@ def test_one_stripe_customer_for_all_purchases(world: World, pdf_tool: Tollhouse
 
 def test_changing_what_a_product_opens(world: World, pdf_tool: Tollhouse, pdf_tool_document: dict[str, Any]) -> None:
     """A published change of the catalog reaches those who have the product, each with a new version."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys("pdf-tool.pro.monthly")
     version = ada.may("pages_per_day").version
     opens = {"premium_export": True, "pages_per_day": 800}

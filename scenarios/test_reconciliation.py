@@ -30,7 +30,7 @@ def test_a_sale_whose_webhook_never_came_is_open_within_one_catch_up(world: Worl
     world.passes(minutes=2)
     world.hold_webhooks()
     paid_at = world.service.clock.now()
-    world.customer(pdf_tool, "ada").buys("pdf-tool.pro.monthly")
+    world.customer("ada").buys("pdf-tool.pro.monthly")
     took = until_allowed(world, pdf_tool, True, longest=CATCH_UP_EVERY + STEP, step=STEP)
     assert took == CATCH_UP_EVERY - timedelta(minutes=2)
     [run] = world.operator.get("/v1/admin/reconciliations", params={"kind": "catch-up", "limit": 1}).json()["data"]
@@ -45,7 +45,7 @@ def test_a_sale_whose_webhook_never_came_is_open_within_one_catch_up(world: Worl
 
 def test_an_end_that_stripe_never_told_is_found_by_the_sweep(world: World, pdf_tool: Tollhouse) -> None:
     """Canceled at once, and no event was ever generated: the catch-ups cannot know, the next sweep does."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys("pdf-tool.pro.monthly")
     world.service.reconcile_if_due()
     world.passes(hours=1)

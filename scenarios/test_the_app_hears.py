@@ -61,7 +61,7 @@ def same(told: Customer, asked: Customer) -> bool:
 def test_purchase_renewal_refund(world: World, pdf_tool: Tollhouse, listens: Callable[[], App]) -> None:
     """Each is heard in order, with the state that the API told at that version; the copy is always what a call says."""
     app = listens()
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys("pdf-tool.pro.monthly")
     assert same(app.states["ada"], ada.state())
     assert app.told() == [(1, {"premium_export": "opened", "pages_per_day": "opened"})]
@@ -105,9 +105,9 @@ def test_time_alone_is_heard_too(world: World, pdf_tool: Tollhouse, listens: Cal
 
 def test_an_app_that_was_away_catches_up(world: World, pdf_tool: Tollhouse, receiver: Receiver, listens: Any) -> None:
     """What came while it had no endpoint is sent on asking, in order; an old message never undoes a newer one."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys("pdf-tool.lifetime.once")
-    bob = world.customer(pdf_tool, "bob")
+    bob = world.customer("bob")
     bob.buys("pdf-tool.pro.monthly")
     app = listens()
     world.stripe.v1.subscriptions.update(bob.state().subscriptions[0].id, {"cancel_at_period_end": True})

@@ -17,7 +17,7 @@ def bot(world: World, pdf_tool_document: dict[str, object]) -> Tollhouse:
 
 def test_a_project_cannot_see_anothers_customer(world: World, pdf_tool: Tollhouse, bot: Tollhouse) -> None:
     """The same user id in another app is another customer; its checkouts do not exist there."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada", pdf_tool)
     checkout = ada.buys("pdf-tool.pro.monthly")
     assert ada.may("premium_export")
 
@@ -40,7 +40,7 @@ def test_a_project_cannot_see_anothers_customer(world: World, pdf_tool: Tollhous
 
 def test_each_app_has_its_own_customer_of_one_person(world: World, pdf_tool: Tollhouse, bot: Tollhouse) -> None:
     """What is bought in one app opens nothing in the other, and each has one Stripe customer however often they buy."""
-    ada, guild = world.customer(pdf_tool, "ada"), world.customer(bot, "ada")
+    ada, guild = world.customer("ada", pdf_tool), world.customer("ada", bot)
     ada.buys("pdf-tool.lifetime.once")
     guild.buys("guild-bot.pro.monthly")
     assert ada.may("pages_per_day").value == float("inf")

@@ -37,7 +37,7 @@ def test_paid_in_one_tab_asked_in_the_other(world: World, pdf_tool: Tollhouse) -
 
 def test_a_customer_deleted_at_stripe(world: World, pdf_tool: Tollhouse) -> None:
     """Deleting the customer in the dashboard ends the subscription; the user can become a customer again."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     ada.buys(MONTHLY)
     world.stripe.v1.customers.delete(ada.stripe_id)
     world.arrive()

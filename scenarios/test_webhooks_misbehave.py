@@ -17,7 +17,7 @@ Events = list[dict[str, Any]]
 def a_months_worth(world: World, app: Tollhouse) -> Events:
     """The events, oldest first, of two customers who buy, renew, cancel and refund while no webhook is delivered."""
     world.hold_webhooks()
-    ada, grace = world.customer(app, "ada"), world.customer(app, "grace")
+    ada, grace = world.customer("ada", app), world.customer("grace", app)
     subscribed = ada.buys("pdf-tool.pro.monthly")
     bought = grace.buys("pdf-tool.lifetime.once")
     world.passes(days=32)
@@ -60,7 +60,7 @@ def test_duplicate_shuffled_and_late_webhooks_give_the_same_end(world: World, pd
             world.service.work()
     world.service.work()
 
-    ada, grace = world.customer(pdf_tool, "ada").state(), world.customer(pdf_tool, "grace").state()
+    ada, grace = world.customer("ada").state(), world.customer("grace", pdf_tool).state()
     assert (ada.subscriptions[0].status, ada.subscriptions[0].renews) == ("active", False)
     assert ada.entitlements["premium_export"].valid_until == ada.subscriptions[0].current_period_end
     assert grace.purchases[0].refunded == 19_900
@@ -75,7 +75,7 @@ def test_duplicate_shuffled_and_late_webhooks_give_the_same_end(world: World, pd
 def test_one_event_is_enough(world: World, pdf_tool: Tollhouse) -> None:
     """The last event alone tells as much as all of them: it says who is dirty, and Stripe says the rest."""
     events = a_months_worth(world, pdf_tool)
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada")
     event = next(one for one in events if one["data"]["object"].get("customer") == ada.stripe_id)
     assert posted(world, event) == 200
     world.service.work()

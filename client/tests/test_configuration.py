@@ -156,3 +156,17 @@ def test_clients_are_context_managers(service: Any, key: str, examples: Any) -> 
             await client.customer("ada")
 
     asyncio.run(use())
+
+
+@both
+def test_the_environment_says_that_each_check_asks(
+    kind: Kind, service: Any, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test need not change the app to see at once what it did; what the app says itself counts first."""
+    monkeypatch.setenv("TOLLHOUSE_POLL_INTERVAL", "0")
+    asking, told = kind(service.url, key), kind(service.url, key, stream=True)
+    assert (asking._stream, asking._limits.poll) == (False, 0)
+    assert (told._stream, told._limits.poll) == (True, 30)
+    monkeypatch.setenv("TOLLHOUSE_POLL_INTERVAL", "often")
+    with pytest.raises(ConfigurationError, match="TOLLHOUSE_POLL_INTERVAL"):
+        kind(service.url, key)

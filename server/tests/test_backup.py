@@ -85,7 +85,7 @@ def test_restored_and_read_again_everything_is_as_stripe_says(
     before, of whoever came or went since too, and every version is above all that was seen."""
     app = world.publish(PDF_TOOL)
     for user in USERS[:3]:
-        world.customer(app, user).buys(MONTHLY)
+        world.customer(user, app).buys(MONTHLY)
     key = world.new_key("pdf-tool")
     url, file = world.service.settings.database_url.get_secret_value(), tmp_path / "night.dump"
 
@@ -98,7 +98,7 @@ def test_restored_and_read_again_everything_is_as_stripe_says(
     assert file.stat().st_mode & 0o777 == 0o600 and list(tmp_path.iterdir()) == [file]
 
     world.stripe.v1.subscriptions.cancel(subscription_of(app, "ada"))
-    world.customer(app, "late").buys(MONTHLY)
+    world.customer("late", app).buys(MONTHLY)
     seen = {user: app.check(user, "export") for user in USERS}
     assert {user: bool(check) for user, check in seen.items()} == {"ada": False, "bob": True, "cyd": True, "late": True}
 

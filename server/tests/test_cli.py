@@ -19,14 +19,14 @@ from standardwebhooks import Webhook
 from typer.main import get_group
 from typer.testing import CliRunner
 
-from tollhouse import Tollhouse, Unauthenticated
+from tollhouse import Unauthenticated
 from tollhouse_server import cli
 from tollhouse_server.domain.catalog_schema import json_schema
 from tollhouse_server.embedded.postgres import PostgresServer
 from tollhouse_server.key_format import Kind, make_key
 from tollhouse_server.settings import Settings
 from tollhouse_server.stripe_gateway.client import API_VERSION
-from tollhouse_server.testing import OPERATOR_KEY, Receiver, World, answering
+from tollhouse_server.testing import OPERATOR_KEY, App, Receiver, World, answering
 
 TOLLHOUSE = Path(sys.executable).with_name("tollhouse")
 
@@ -203,8 +203,8 @@ def test_selling_from_a_shell(world: World, of_world: dict[str, str], run: Run, 
     key = run(of_world, "keys", "issue", "pdf-tool", "--name", "web").out.strip()
     listed = world.operator.get("/v1/admin/projects/pdf-tool/keys").json()["data"]
     assert [(one["name"], one["id"]) for one in listed] == [("web", key.split("_")[1])]
-    with Tollhouse(world.service.url, key, retries=0, stream=False, poll_interval=0) as app:
-        world.customer(app, "ada").buys("pdf-tool.pro.monthly")
+    with App(world.service.url, key, tomllib.loads(CATALOG)) as app:
+        world.customer("ada", app).buys("pdf-tool.pro.monthly")
         [subscription] = app.customer("ada").subscriptions
 
     may = run(of_world, "check", "pdf-tool", "ada", "premium_export")
@@ -248,7 +248,7 @@ def test_reconciling_from_a_shell(world: World, of_world: dict[str, str], typed:
     """A sale nobody told of: a dry run finds it and exits with 3, the repair and everything after it with 0."""
     app = world.publish(tomllib.loads(CATALOG))
     world.hold_webhooks()
-    world.customer(app, "ada").buys("pdf-tool.pro.monthly")
+    world.customer("ada", app).buys("pdf-tool.pro.monthly")
     world.passes(minutes=5)
     environment = of_world | {"RECONCILE_REQUESTS_PER_SECOND": "20", "FOLLOW_SANDBOX_CLOCK": "true"}
     dry = typed(environment, "reconcile", "--dry-run", "--project", "pdf-tool")
@@ -270,7 +270,7 @@ def test_keys_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -
     assert registered.is_success
 
     def works(key: str) -> bool:
-        with Tollhouse(world.service.url, key, retries=0, stream=False, poll_interval=0) as app:
+        with App(world.service.url, key, tomllib.loads(CATALOG)) as app:
             try:
                 return bool(app.catalog())
             except Unauthenticated:

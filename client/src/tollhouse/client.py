@@ -18,7 +18,7 @@ from .asking import ask
 from .background import Background, InThreads
 from .base import Client
 from .calls import Call, known
-from .configuration import Limits
+from .configuration import Limits, following
 from .keeper import Keeper
 from .local_copy import Need
 from .outage import Policies, last_known_good
@@ -60,7 +60,8 @@ class Tollhouse(Client):
 
     `url` and `api_key` default to the environment's TOLLHOUSE_URL and TOLLHOUSE_API_KEY; ConfigurationError where there
     is neither. `check` and `entitlements` answer from a local copy. From the first of them on a thread keeps it current
-    over a stream; with `stream=False` there is no thread, and who finds a copy older than `poll_interval` seconds asks.
+    over a stream; with `stream=False` there is no thread, and who finds a copy older than `poll_interval` seconds (30)
+    asks. TOLLHOUSE_POLL_INTERVAL, where it is set, says both where neither is given: no stream, and these seconds.
     They never raise for what the service or the network does: `outage` says what then holds, for all features or by
     feature. `snapshot_file` (or TOLLHOUSE_SNAPSHOT_FILE; "" for none) keeps the copy over restarts.
 
@@ -81,13 +82,14 @@ class Tollhouse(Client):
         timeout: float = 10.0,
         connect_timeout: float = 2.0,
         retries: int = 2,
-        stream: bool = True,
-        poll_interval: float = 30.0,
+        stream: bool | None = None,
+        poll_interval: float | None = None,
         check_wait: float = 0.05,
         snapshot_file: str | os.PathLike[str] | None = None,
         outage: Policies = last_known_good(),  # noqa: B008 - it is a value that does not change
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        stream, poll_interval = following(stream, poll_interval)
         limits = Limits(check_timeout, timeout, connect_timeout, retries, check_wait, poll_interval)
         super().__init__(url, api_key, limits, stream, snapshot_file, outage)
         self._transport = transport
@@ -257,13 +259,14 @@ class AsyncTollhouse(Client):
         timeout: float = 10.0,
         connect_timeout: float = 2.0,
         retries: int = 2,
-        stream: bool = True,
-        poll_interval: float = 30.0,
+        stream: bool | None = None,
+        poll_interval: float | None = None,
         check_wait: float = 0.05,
         snapshot_file: str | os.PathLike[str] | None = None,
         outage: Policies = last_known_good(),  # noqa: B008 - it is a value that does not change
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        stream, poll_interval = following(stream, poll_interval)
         limits = Limits(check_timeout, timeout, connect_timeout, retries, check_wait, poll_interval)
         super().__init__(url, api_key, limits, stream, snapshot_file, outage)
         self._transport = transport

@@ -8,6 +8,7 @@ import httpx
 
 from .errors import ConfigurationError
 
+POLL_INTERVAL = 30.0
 _KEY = re.compile(r"tollhouse_[A-Za-z0-9_]+")
 
 
@@ -25,7 +26,7 @@ class Limits:
     """How often a failed attempt is repeated at most."""
     wait: float = 0.05
     """How long one check may wait for an answer, once the process has begun."""
-    poll: float = 30.0
+    poll: float = POLL_INTERVAL
     """How old a copy may become before it is asked for again, where no stream keeps it current."""
 
     def __post_init__(self) -> None:
@@ -64,3 +65,17 @@ def project_key(api_key: str | None) -> str:
         # Another service's secret in this place must not be sent to us, nor show up in a log.
         raise ConfigurationError("the API key is not a Tollhouse project key: those begin with tollhouse_")
     return key
+
+
+def following(stream: bool | None, poll_interval: float | None) -> tuple[bool, float]:
+    """Whether a stream is followed, and how old a copy may become without; else by TOLLHOUSE_POLL_INTERVAL.
+
+    Raises ConfigurationError where that is no number.
+    """
+    set_so = os.environ.get("TOLLHOUSE_POLL_INTERVAL", "") if stream is None and poll_interval is None else ""
+    if not set_so:
+        return stream is not False, POLL_INTERVAL if poll_interval is None else poll_interval
+    try:
+        return False, float(set_so)
+    except ValueError:
+        raise ConfigurationError(f"TOLLHOUSE_POLL_INTERVAL is not a number of seconds: {set_so!r}") from None

@@ -78,7 +78,7 @@ def test_time_alone_ends_a_304(world: World, pdf_tool: Tollhouse, http: httpx.Cl
 
 def test_the_state_object_after_everything(world: World, pdf_tool: Tollhouse, http: httpx.Client) -> None:
     """A subscription, a purchase, its refund and a grant: each is there as it is, and the features follow."""
-    ada = world.customer(pdf_tool, "ada-state")
+    ada = world.customer("ada-state", pdf_tool)
     ada.buys("pdf-tool.pro.monthly", quantity=3)
     subscribed = http.get("/v1/customers/ada-state").json()
     [subscription] = subscribed["subscriptions"]
@@ -140,7 +140,7 @@ def test_the_state_object_after_everything(world: World, pdf_tool: Tollhouse, ht
 
 def test_an_explanation_is_whole(world: World, pdf_tool: Tollhouse, http: httpx.Client) -> None:
     """The verdict, the policy, and every source with its Stripe ids: what counts and what does not."""
-    ada = world.customer(pdf_tool, "ada-explained")
+    ada = world.customer("ada-explained", pdf_tool)
     ada.buys("pdf-tool.pro.monthly")
     grant = give(world, "ada-explained", feature="pages_per_day", value=3)
     [subscription] = http.get("/v1/customers/ada-explained").json()["subscriptions"]

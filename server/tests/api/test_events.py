@@ -16,7 +16,7 @@ EVENTS = "/v1/admin/events"
 @pytest.fixture(scope="module", autouse=True)
 def bought(world: World, pdf_tool: Tollhouse) -> None:
     """Some events to look at."""
-    world.customer(pdf_tool, "ada").buys("pdf-tool.pro.monthly")
+    world.customer("ada", pdf_tool).buys("pdf-tool.pro.monthly")
 
 
 def test_pages_are_whole_and_in_order(world: World) -> None:

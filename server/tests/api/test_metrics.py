@@ -16,8 +16,8 @@ from tollhouse_server.testing import World
 @pytest.fixture(scope="module")
 def sold(world: World, pdf_tool: Tollhouse, guild_bot: Tollhouse) -> datetime:
     """A month and a licence of the one project, a month in dollars of the other; answers with the day."""
-    world.customer(pdf_tool, "ada").buys("pdf-tool.pro.monthly")
-    world.customer(pdf_tool, "bo").buys("pdf-tool.lifetime.once")
+    world.customer("ada", pdf_tool).buys("pdf-tool.pro.monthly")
+    world.customer("bo", pdf_tool).buys("pdf-tool.lifetime.once")
     there = {"success_url": "https://bot.test/", "cancel_url": "https://bot.test/"}
     url = guild_bot.open_checkout("cy", "guild-bot.premium.monthly", **there).url
     assert url is not None

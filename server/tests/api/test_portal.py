@@ -15,7 +15,7 @@ BACK = "https://app.test/account"
 
 def test_who_bought_once_may_open_the_portal(world: World, pdf_tool: Tollhouse, http: httpx.Client) -> None:
     """A one-time buyer has invoices and a card to see too; the page is that customer's."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada", pdf_tool)
     ada.buys("pdf-tool.lifetime.once")
     answer = http.post(PORTAL, json={"user_id": "ada", "return_url": BACK})
     assert answer.status_code == 201 and set(answer.json()) == {"url"}

@@ -20,8 +20,8 @@ RECONCILIATIONS = "/v1/admin/reconciliations"
 def unheard(world: World, pdf_tool: Tollhouse) -> None:
     """Two sales that nobody told of."""
     world.hold_webhooks()
-    world.customer(pdf_tool, "ada").buys("pdf-tool.pro.monthly")
-    world.customer(pdf_tool, "grace").buys("pdf-tool.lifetime.once")
+    world.customer("ada", pdf_tool).buys("pdf-tool.pro.monthly")
+    world.customer("grace", pdf_tool).buys("pdf-tool.lifetime.once")
     world.passes(minutes=5)
 
 

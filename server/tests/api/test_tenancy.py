@@ -25,7 +25,7 @@ CANARY = "canary"
 @pytest.fixture(scope="module")
 def theirs(world: World, pdf_tool: Tollhouse) -> dict[str, list[str]]:
     """The ids of the PDF tool, by the name of the parameter or field that takes them."""
-    ada = world.customer(pdf_tool, "ada")
+    ada = world.customer("ada", pdf_tool)
     checkout = ada.buys("pdf-tool.pro.monthly", email=f"{CANARY}@example.com")
     ada.buys("pdf-tool.lifetime.once")
     given = {"project": "pdf-tool", "user_id": "ada", "feature": SHARED, "reason": CANARY}
@@ -169,7 +169,7 @@ def test_another_projects_ids_are_as_good_as_none(
                 asked.add((method, path))
     assert asked == {(method, path) for method, path, _ in operations(document)}
     assert belongings(world) == before
-    assert world.customer(guild_bot, "ada").may(SHARED).allowed is False
+    assert world.customer("ada", guild_bot).may(SHARED).allowed is False
 
 
 def test_a_projects_key_opens_nothing_of_the_operators(
@@ -201,7 +201,7 @@ def test_one_user_id_in_two_projects_is_two_customers(
     world: World, theirs: dict[str, list[str]], guild_bot: Tollhouse, pdf_tool: Tollhouse
 ) -> None:
     """What ada buys in one app opens nothing in another, though she has one id."""
-    ada = world.customer(guild_bot, "ada")
+    ada = world.customer("ada", guild_bot)
     opened = guild_bot.open_checkout(
         "ada", "guild-bot.premium.monthly", success_url="https://bot.test/", cancel_url="https://bot.test/"
     )
@@ -210,7 +210,7 @@ def test_one_user_id_in_two_projects_is_two_customers(
     world.arrive()
     assert ada.may(SHARED)
     assert [one.product for one in ada.state().subscriptions] == ["premium"]
-    assert [one.product for one in world.customer(pdf_tool, "ada").state().subscriptions] == ["pro"]
+    assert [one.product for one in world.customer("ada", pdf_tool).state().subscriptions] == ["pro"]
     stamped = [
         one for one in world.stripe.v1.customers.list().data if one.to_dict()["metadata"]["tollhouse_user_id"] == "ada"
     ]

@@ -63,7 +63,7 @@ def test_what_changes_a_customer_says_the_version_it_made(
     assert given.headers["Tollhouse-Version"] == again.headers["Tollhouse-Version"] == "1"
     revoked = world.operator.post(f"/v1/admin/grants/{given.json()['id']}/revoke", json={"reason": "a test"})
     assert revoked.headers["Tollhouse-Version"] == "2"
-    checkout = world.customer(pdf_tool, user).buys(MONTHLY)
+    checkout = world.customer(user, pdf_tool).buys(MONTHLY)
     for path in (f"/v1/checkouts/{checkout}/sync", f"/v1/customers/{user}/sync"):
         assert http.post(path).headers["Tollhouse-Version"] == "3"
 

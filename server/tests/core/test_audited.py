@@ -24,7 +24,7 @@ def test_each_change_says_who_and_what_made_them(world: World, pdf_tool_catalog:
     """Stripe's events, the app's checkout, time, an operator: each by its name, with before and after."""
     app = world.publish(pdf_tool_catalog)
     [price] = list(world.stripe.v1.prices.list({"lookup_keys": [MONTHLY]}).data)
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     stripe_id = ada.stripe_id
     world.stripe.v1.prices.update(price.id, {"active": False})

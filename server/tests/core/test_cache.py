@@ -334,7 +334,7 @@ async def test_checks_are_answered_without_the_cache(
 
 def _grant_and_check(world: World) -> None:
     app: Tollhouse = world.publish(CATALOG)
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     assert not ada.may("premium_export")
     given = {"project": "pdf-tool", "user_id": "ada", "feature": "premium_export", "reason": "a test"}
     assert world.operator.post("/v1/admin/grants", json=given).is_success

@@ -96,7 +96,7 @@ def diagnose(world: World, statements: tuple[str, ...]) -> list[Result]:
 @pytest.fixture
 def sold(world: World, pdf_tool_catalog: dict[str, Any]) -> World:
     """A shop where all is well: a plan and a thing sold, one cancelled, reconciled, a worker at work."""
-    ada = world.customer(world.publish(pdf_tool_catalog), "ada")
+    ada = world.customer("ada", world.publish(pdf_tool_catalog))
     ada.buys("pdf-tool.pro.monthly")
     ada.buys("pdf-tool.lifetime.once")
     world.arrive()

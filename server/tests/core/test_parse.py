@@ -262,7 +262,7 @@ def test_a_price_can_be_bought_while_it_and_its_product_are_active() -> None:
 
 def test_the_sandboxs_objects_parse_whole(world: World, pdf_tool_catalog: dict[str, Any]) -> None:
     """A subscription renewed and then refunded, a purchase disputed: read as the real library gives them."""
-    ada = world.customer(world.publish(pdf_tool_catalog), "ada")
+    ada = world.customer("ada", world.publish(pdf_tool_catalog))
     ada.buys("pdf-tool.pro.monthly")
     ada.buys("pdf-tool.lifetime.once")
     world.passes(days=32)

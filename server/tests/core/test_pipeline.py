@@ -84,7 +84,7 @@ def due_now(world: World) -> None:
 
 def test_however_many_events_one_read(world: World, app: Tollhouse, proxy: Any) -> None:
     """Forty events of one customer make Stripe be asked once for each list, and all are settled by that one read."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     received(world, ada.stripe_id, *(f"evt_{number}" for number in range(40)))
     assert worked(world, proxy.url)
@@ -101,7 +101,7 @@ def test_however_many_events_one_read(world: World, app: Tollhouse, proxy: Any) 
 
 def test_a_read_held_up_loses_to_one_that_began_later(world: World, app: Tollhouse) -> None:
     """A reads while Ada has access, B reads after she cancelled and commits; then A commits: what B read stands."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     stripe_id = ada.stripe_id
 
@@ -125,7 +125,7 @@ def test_a_read_held_up_loses_to_one_that_began_later(world: World, app: Tollhou
 
 def test_stripe_away_then_back(world: World, app: Tollhouse) -> None:
     """What cannot be read now is kept with the reason, tried later, and then applied: nothing is lost."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     world.hold_webhooks()
     ada.buys(MONTHLY)
     received(world, ada.stripe_id, "evt_1")
@@ -142,7 +142,7 @@ def test_stripe_away_then_back(world: World, app: Tollhouse) -> None:
 
 def test_a_fault_of_stripes_in_the_middle_of_a_read_leaves_nothing_half(world: World, app: Tollhouse) -> None:
     """The customer was read and the invoices were not: nothing of it is written, and later all of it is."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     world.hold_webhooks()
     ada.buys(MONTHLY)
     received(world, ada.stripe_id, "evt_1")
@@ -157,7 +157,7 @@ def test_a_fault_of_stripes_in_the_middle_of_a_read_leaves_nothing_half(world: W
 
 def test_after_the_last_try_an_event_is_buried_and_can_be_replayed(world: World, app: Tollhouse) -> None:
     """It is given up visibly, with its error; a replay applies it once Stripe is back."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     world.hold_webhooks()
     ada.buys(MONTHLY)
     received(world, ada.stripe_id, "evt_1")
@@ -175,7 +175,7 @@ def test_after_the_last_try_an_event_is_buried_and_can_be_replayed(world: World,
 
 def test_a_new_event_is_not_given_up_with_an_old_one(world: World, app: Tollhouse) -> None:
     """It has had no tries of its own yet: the customer is tried on, and one read then settles both."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     world.hold_webhooks()
     ada.buys(MONTHLY)
     world.sandbox.fail_next(429, times=2, method="GET", path="/v1/customers")
@@ -191,7 +191,7 @@ def test_a_new_event_is_not_given_up_with_an_old_one(world: World, app: Tollhous
 
 def test_what_we_do_not_understand_is_parked_and_changes_nothing(world: World, app: Tollhouse, proxy: Any) -> None:
     """A status or a shape of next year is buried at once, with what is wrong; access stays as it was last known."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     before = ada.state().version
 
@@ -227,7 +227,7 @@ def test_somebody_elses_customer_is_foreign(world: World, app: Tollhouse) -> Non
 
 def test_a_customer_stripe_does_not_know_is_not_taken_for_nobodys(world: World, app: Tollhouse) -> None:
     """One that our books hold and Stripe does not is a mix-up of accounts: parked, and access stays as it was."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
 
     async def moved(resources: Resources) -> None:
@@ -243,7 +243,7 @@ def test_a_customer_stripe_does_not_know_is_not_taken_for_nobodys(world: World, 
 
 def test_a_customer_lost_from_our_books_is_found_again(world: World, app: Tollhouse) -> None:
     """After a restored backup the next event of a customer whom Tollhouse made brings all of it back."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     stripe_id = ada.stripe_id
 
@@ -263,7 +263,7 @@ def test_a_customer_lost_from_our_books_is_found_again(world: World, app: Tollho
 
 def test_a_dispute_finds_its_customer_by_the_charge(world: World, app: Tollhouse) -> None:
     """A dispute names a charge and no customer: its access is suspended all the same, and comes back when it is won."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(ONCE)
     charge = world.stripe.v1.charges.list({"customer": ada.stripe_id}).data[0]
     dispute = world.sandbox.dispute(charge.id)
@@ -276,7 +276,7 @@ def test_a_dispute_finds_its_customer_by_the_charge(world: World, app: Tollhouse
 
 def test_a_deleted_customer_loses_what_stripe_ends(world: World, app: Tollhouse) -> None:
     """Deleting a customer in Stripe cancels what runs: the event is applied, not parked."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     world.stripe.v1.customers.delete(ada.stripe_id)
     world.arrive()
@@ -286,7 +286,7 @@ def test_a_deleted_customer_loses_what_stripe_ends(world: World, app: Tollhouse)
 @pytest.mark.parametrize("what", ["price", "product"])
 def test_what_is_archived_in_stripe_is_not_sold(world: World, app: Tollhouse, what: str) -> None:
     """Archived in the dashboard, by price or by product, a checkout refuses it; put back, it is sold again."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     found = world.stripe.v1.prices.list({"lookup_keys": [MONTHLY]}).data[0]
 
     def put(active: bool) -> None:
@@ -306,7 +306,7 @@ def test_what_is_archived_in_stripe_is_not_sold(world: World, app: Tollhouse, wh
 
 def test_two_workers_on_one_customer_apply_its_events_once(world: World, app: Tollhouse) -> None:
     """A lease that runs out while Stripe is slow lets a second worker in: one change, one version, all settled."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     world.hold_webhooks()
     ada.buys(MONTHLY)
     received(world, ada.stripe_id, "evt_1", "evt_2")

@@ -56,7 +56,7 @@ def verdicts(world: World, run_id: str) -> dict[str, str | None]:
 def test_a_sale_whose_webhooks_never_came_is_caught_up(world: World, app: Tollhouse) -> None:
     """Each missing event is named, the ordinary pipeline opens what was paid, and the report says since when."""
     world.hold_webhooks()
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     paid_at = world.service.clock.now()
     world.passes(minutes=5)
@@ -81,12 +81,12 @@ def test_a_sale_whose_webhooks_never_came_is_caught_up(world: World, app: Tollho
 
 def test_what_came_is_not_missing_and_what_was_caught_up_is_known(world: World, app: Tollhouse) -> None:
     """The list is read again from before the cursor: an event that it shows twice is stored once, and missing once."""
-    world.customer(app, "ada").buys(MONTHLY)
+    world.customer("ada", app).buys(MONTHLY)
     world.passes(minutes=5)
     first = world.service.reconcile(Kind.CATCH_UP)
     assert report(world, first) == [] and run_of(world, first).counts["events.missing"] == 0
     world.hold_webhooks()
-    grace = world.customer(app, "grace")
+    grace = world.customer("grace", app)
     grace.buys(MONTHLY)
     world.passes(minutes=5)
     second, third = world.service.reconcile(Kind.CATCH_UP), world.service.reconcile(Kind.CATCH_UP)
@@ -102,7 +102,7 @@ def test_what_came_is_not_missing_and_what_was_caught_up_is_known(world: World, 
 def test_an_event_on_its_way_is_received_and_not_called_missing(world: World, app: Tollhouse) -> None:
     """Stripe may list it before its webhook is here: within a minute that is no difference worth a report."""
     world.hold_webhooks()
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     run_id = world.service.reconcile(Kind.CATCH_UP)
     world.service.work()
@@ -134,7 +134,7 @@ def test_a_sweep_finds_what_no_event_told(world: World, app: Tollhouse) -> None:
 
     Each repair is in the audit trail under the run, and the next sweep finds nothing and reads nobody again.
     """
-    people = {name: world.customer(app, name) for name in ["ada", "grace", "joan", "mary", "anita", "barbara", "edith"]}
+    people = {name: world.customer(name, app) for name in ["ada", "grace", "joan", "mary", "anita", "barbara", "edith"]}
     for name in ("grace", "anita", "barbara"):
         people[name].buys(MONTHLY)
     for name in ("joan", "mary", "edith"):
@@ -176,7 +176,7 @@ def test_a_sweep_finds_what_no_event_told(world: World, app: Tollhouse) -> None:
 
 def test_what_only_one_list_shows(world: World, app: Tollhouse) -> None:
     """A charge of long ago is refunded, another disputed, a buyer without a subscription deleted: each is found."""
-    ada, grace, joan = (world.customer(app, name) for name in ("ada", "grace", "joan"))
+    ada, grace, joan = (world.customer(name, app) for name in ("ada", "grace", "joan"))
     for one in (ada, grace, joan):
         one.buys(ONCE)
     deleted = joan.stripe_id
@@ -197,9 +197,9 @@ def test_what_only_one_list_shows(world: World, app: Tollhouse) -> None:
 
 def test_a_sweep_names_the_event_that_was_missing(world: World, app: Tollhouse) -> None:
     """Of what Stripe did tell and nobody heard, the event about the object itself where there is one."""
-    world.customer(app, "grace").buys(MONTHLY)
+    world.customer("grace", app).buys(MONTHLY)
     world.hold_webhooks()
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     run_id = world.service.reconcile(Kind.SWEEP)
     [row] = [row for row in report(world, run_id) if row.field == "exists"]
@@ -210,7 +210,7 @@ def test_a_sweep_names_the_event_that_was_missing(world: World, app: Tollhouse) 
 
 def test_an_event_that_waits_in_the_inbox_explains_the_difference(world: World, app: Tollhouse) -> None:
     """It came and could not be applied: the sweep mends what it should have, and says which event that was."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     subscribed = world.stripe.v1.subscriptions.list({"customer": ada.stripe_id}).data[0]
     world.stripe.v1.subscriptions.cancel(subscribed.id)
@@ -226,7 +226,7 @@ def test_an_event_that_waits_in_the_inbox_explains_the_difference(world: World, 
 @pytest.mark.breaks("snapshot-version")
 def test_a_customer_whom_a_restored_backup_does_not_know(world: World, app: Tollhouse) -> None:
     """Stripe shows them with our stamp: made again, with all they paid for. Strangers are counted and not touched."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     stripe_id = ada.stripe_id
     world.stripe.v1.customers.create({"email": "someone@else.test"})
@@ -244,7 +244,7 @@ def test_a_customer_whom_a_restored_backup_does_not_know(world: World, app: Toll
 
 def test_lists_over_several_pages_and_items_beyond_ten(world: World, app: Tollhouse, proxy: Any) -> None:
     """101 customers before ours in the list, and a subscription of twelve items of which Stripe embeds ten."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     v1 = world.stripe.v1
     subscribed = v1.subscriptions.list({"customer": ada.stripe_id}).data[0]
@@ -272,7 +272,7 @@ def test_lists_over_several_pages_and_items_beyond_ten(world: World, app: Tollho
 
 def test_one_customer_who_cannot_be_read_stops_nobody(world: World, app: Tollhouse, proxy: Any) -> None:
     """The others are repaired; the one is in the report with the reason, keeps what they have, and is not repaired."""
-    ada, grace, joan = (world.customer(app, name) for name in ("ada", "grace", "joan"))
+    ada, grace, joan = (world.customer(name, app) for name in ("ada", "grace", "joan"))
     for one in (ada, grace, joan):
         one.buys(MONTHLY)
     world.sandbox.lose_events()
@@ -308,7 +308,7 @@ def test_one_customer_who_cannot_be_read_stops_nobody(world: World, app: Tollhou
 @pytest.mark.breaks("two-subscriptions")
 def test_what_stripe_no_longer_shows_is_told_and_left(world: World, app: Tollhouse) -> None:
     """A subscription of ours that is nowhere at Stripe: nothing is closed by an absence, and somebody is told."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     renamed = text("""UPDATE subscription SET id = 'sub_old', evidence = jsonb_set(evidence, '{id}', '"sub_old"')""")
     rows(world, renamed)
@@ -321,7 +321,7 @@ def test_what_stripe_no_longer_shows_is_told_and_left(world: World, app: Tollhou
 
 def test_another_accounts_key_changes_nothing(world: World, app: Tollhouse) -> None:
     """Where Stripe shows hardly any of our customers, no one of them is asked for, and the run says what to check."""
-    world.customer(app, "ada").buys(MONTHLY)
+    world.customer("ada", app).buys(MONTHLY)
     strangers = text("""
         INSERT INTO customer (id, project_id, user_id, stripe_customer_id)
         SELECT gen_random_uuid(), project.id, n::text, 'cus_' || n FROM project, generate_series(1, 25) n""")
@@ -335,7 +335,7 @@ def test_of_one_project_alone(world: World, app: Tollhouse, pdf_tool_catalog: di
     """Only its customers are read again; another project's wait for their own run. Both kinds of run."""
     images = world.publish({**pdf_tool_catalog, "project": "images", "name": "Images"})
     world.arrive()
-    ada, grace = world.customer(app, "ada"), world.customer(images, "grace")
+    ada, grace = world.customer("ada", app), world.customer("grace", images)
     world.hold_webhooks()
     ada.buys(MONTHLY)
     grace.buys("images.pro.monthly")
@@ -352,7 +352,7 @@ REPORTS = {"reconciliation", "reconciliation_seen", "reconciliation_suspect", "d
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_dry_run_changes_nothing(world: World, app: Tollhouse, kind: Kind) -> None:
     """Every table but those of the report is as before, and the report foretells what a real run then does."""
-    ada, grace = world.customer(app, "ada"), world.customer(app, "grace")
+    ada, grace = world.customer("ada", app), world.customer("grace", app)
     grace.buys(MONTHLY)
     world.hold_webhooks()
     ada.buys(MONTHLY)
@@ -378,7 +378,7 @@ def test_a_dry_run_changes_nothing(world: World, app: Tollhouse, kind: Kind) -> 
 
 def test_gauges_tell_who_is_told_wrong(world: World, app: Tollhouse) -> None:
     """Users and minutes: of those found and not repaired, and for a day of those who were."""
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     world.hold_webhooks()
     ada.buys(MONTHLY)
     world.passes(minutes=30)
@@ -412,7 +412,7 @@ def test_gauges_tell_who_is_told_wrong(world: World, app: Tollhouse) -> None:
 def test_stripe_limits_the_rate(world: World, app: Tollhouse) -> None:
     """A 429 is waited out and the page asked for again: the run goes on where it is, and nothing is missed."""
     world.hold_webhooks()
-    ada = world.customer(app, "ada")
+    ada = world.customer("ada", app)
     ada.buys(MONTHLY)
     world.sandbox.fail_next(429, path="/v1/customers")
     run = run_of(world, world.service.reconcile(Kind.SWEEP))

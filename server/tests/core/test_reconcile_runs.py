@@ -189,7 +189,7 @@ def through(resources: Resources, proxy: Any, **more: Any) -> Reconciler:
 def unheard_sale(world: World, app: Tollhouse, *names: str) -> None:
     world.sandbox.lose_events()
     for name in names:
-        world.customer(app, name).buys("pdf-tool.pro.monthly")
+        world.customer(name, app).buys("pdf-tool.pro.monthly")
 
 
 def test_four_replicas_find_a_run_due_and_one_does_it(world: World, app: Tollhouse) -> None:

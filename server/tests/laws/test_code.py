@@ -39,12 +39,12 @@ def matching(pattern: re.Pattern[str]) -> set[str]:
 
 def test_only_the_gateway_knows_stripe() -> None:
     """Beside it only the harness of the tests, which plays the person at Stripe's dashboard."""
-    assert {name.split("/")[0] for name in importers("stripe")} == {"stripe_gateway", "testing.py"}
+    assert {name.split("/")[0] for name in importers("stripe")} == {"stripe_gateway", "testing"}
 
 
 def test_only_what_puts_things_together_reads_settings() -> None:
     """Everything else is handed what it needs, so that a test can hand it something else."""
-    together = {"app.py", "cli", "dev", "resources.py", "testing.py", "worker.py"}
+    together = {"app.py", "cli", "dev", "resources.py", "testing", "worker.py"}
     assert {name.split("/")[0] for name in importers("settings")} <= together
     environment = re.compile(r"os\.(environ|getenv)")
     readers = {name.split("/")[0] for name in matching(environment)}
