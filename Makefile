@@ -1,6 +1,6 @@
 # Every command a person or CI runs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test browser-test upgrade-test reliability mutants lint typecheck format bench ci lock build up down migrate logs clean
+.PHONY: help setup run test browser-test upgrade-test reliability mutants lint typecheck format bench sandbox-coverage ci lock build up down migrate logs clean
 
 # What is imported is kept compiled: the tests start a lot of processes.
 export PYTHONDONTWRITEBYTECODE :=
@@ -13,7 +13,7 @@ DOMAIN := server/src/tollhouse_server/domain/*
 ARGS :=
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(INSTALLED): requirements.lock bootstrap.lock pyproject.toml $(PACKAGES) .ci/set-up
 	@.ci/set-up
@@ -55,6 +55,9 @@ format: $(INSTALLED)  ## format the code and mend what can be mended
 
 bench: $(INSTALLED)  ## measure speed, as ratios; ARGS=--quick for a first look, LARGE=1 for a million customers
 	$(BIN)/python -m benchmarks $(if $(LARGE),--large) $(ARGS)
+
+sandbox-coverage: $(INSTALLED)  ## have Stripe's own command line try the sandbox, and write what it does not cover
+	$(BIN)/python docs/write_sandbox_coverage.py $(ARGS)
 
 ci:  ## what CI runs: tests, checks, browser tests, and a purchase on a fresh clone
 	.ci/run

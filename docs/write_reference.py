@@ -17,6 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 
 import tollhouse_server
+from tollhouse_sandbox.resources import OPERATIONS
 from tollhouse_server import cli as command_line
 from tollhouse_server import telemetry
 from tollhouse_server.app import build_app
@@ -201,7 +202,17 @@ def metrics() -> str:
     return "\n".join(["| metric | kind | labels | |", "|---|---|---|---|", *rows, ""])
 
 
+def sandbox_calls() -> str:
+    """What the sandbox answers, path by path."""
+    lines = ["| Call | Parameters |", "|---|---|"]
+    for operation in sorted(OPERATIONS, key=lambda each: (each.path, each.method)):
+        names = ", ".join(f"**{name}**" if name in operation.required else name for name in sorted(operation.accepts))
+        lines.append(f"| `{operation.method} {operation.path}` | {names} |")
+    return "\n".join([*lines, "", "Those in bold are required.", ""])
+
+
 WRITTEN: dict[str, Callable[[], str]] = {
+    "sandbox-coverage.md": sandbox_calls,
     "http-api.md": http_api,
     "settings.md": settings,
     "errors.md": errors,

@@ -1,5 +1,6 @@
 """Checkout: sessions of every mode, the hosted page's button, expiry, and delayed debits."""
 
+import httpx
 import pytest
 import stripe
 
@@ -364,3 +365,19 @@ def test_metadata_of_a_session_can_be_changed(shop):
     session = shop.checkout(shop.price(), metadata={"a": "1", "b": "2"})
     changed = shop.api.checkout.sessions.update(session.id, params={"metadata": {"a": "", "c": "3"}})
     assert changed.metadata.to_dict() == {"b": "2", "c": "3"}
+
+
+def test_a_page_paid_as_the_stripe_cli_does(shop):
+    """With a payment method, and the sum that the caller believes is due."""
+    session = shop.checkout(shop.price(1500, interval=None))
+    method = shop.api.payment_methods.create(params={"type": "card", "card": {"token": "tok_visa"}})
+
+    def confirm(expected: int) -> httpx.Response:
+        data = {"payment_method": method.id, "expected_amount": expected}
+        url = f"{shop.desk.url}/v1/payment_pages/{session.id}/confirm"
+        return httpx.post(url, data=data, auth=("sk_test_cli", ""), trust_env=False)
+
+    assert confirm(1400).json()["error"]["param"] == "expected_amount"
+    assert confirm(1500).json()["payment_status"] == "paid"
+    assert "no longer be paid" in confirm(1500).json()["error"]["message"]
+    assert shop.happened()[-4:] == PAID_ONCE
