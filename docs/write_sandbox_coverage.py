@@ -1,4 +1,4 @@
-"""Has Stripe's own command line cause its events in the sandbox, and writes in docs/reference/sandbox-coverage.md which came.
+"""Has Stripe's own command line cause its events in the sandbox, and writes in sandbox-coverage.md which came.
 
 Needs npm and its registry, once: `stripe` is kept under .tools. `make sandbox-coverage` runs it; CI does not.
 """
@@ -95,7 +95,7 @@ def written(runs: dict[str, Run]) -> Iterator[str]:
         for type_ in ran.seen if ran.failed is None else ():
             causes[type_].append(trigger)
     passed = [trigger for trigger, ran in runs.items() if ran.failed is None]
-    yield f"## Triggers\n\n{len(passed)} of {len(runs)} triggers of `{PACKAGE}` do in the sandbox what they do at Stripe.\n\n"
+    yield f"## Triggers\n\n{len(passed)} of {len(runs)} triggers of `{PACKAGE}` cause their event in the sandbox.\n\n"
     yield "| Trigger | | |\n|---|---|---|\n"
     for trigger, ran in runs.items():
         version = f"with `--api-version {ran.version}`" if ran.version else ""
@@ -112,7 +112,8 @@ def main() -> None:
         runs = {}
         for trigger in sys.argv[1:] or triggers(program):
             runs[trigger] = ran = run(program, desk, trigger, home)
-            print("no " if ran.failed else "yes", trigger, ran.failed or ran.version or "", flush=True)
+            sys.stdout.write(f"{'no ' if ran.failed else 'yes'} {trigger} {ran.failed or ran.version or ''}\n")
+            sys.stdout.flush()
     if not sys.argv[1:]:
         before, _, rest = PAGE.read_text().partition(BEGIN)
         PAGE.write_text(before + BEGIN + "".join(written(runs)) + END + rest.partition(END)[2])
