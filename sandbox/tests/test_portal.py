@@ -201,7 +201,7 @@ def test_the_overview(here, subscribed):
     here.post("customers", {"email": "new@example.com"})
     here.run(here.sandbox.drain())
     view = here.run(here.sandbox.overview())
-    assert (view["counts"]["customers"], view["counts"]["subscriptions"]) == (2, 1)
+    assert (view["counts"]["customer"], view["counts"]["subscription"]) == (2, 1)
     newest = view["events"][0]
     assert newest["event"]["type"] == "customer.created"
     (delivery,) = newest["deliveries"]

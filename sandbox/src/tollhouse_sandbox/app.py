@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from tollhouse_sandbox import api, control, pages, resources
+from tollhouse_sandbox.pages.same_origin import SameOriginOnly
 from tollhouse_sandbox.sandbox import Sandbox
 
 
@@ -38,4 +40,4 @@ def build_app(sandbox: Sandbox) -> Starlette:
         *control.routes(sandbox),
         *pages.routes(sandbox),
     ]
-    return _App(routes=routes, lifespan=lifespan)
+    return _App(routes=routes, middleware=[Middleware(SameOriginOnly)], lifespan=lifespan)

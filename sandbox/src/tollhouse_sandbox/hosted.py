@@ -1,7 +1,6 @@
 """What the hosted pages show and do, beyond paying (that is `checkout`)."""
 
 from collections.abc import Iterator
-from itertools import islice
 
 from tollhouse_sandbox import (
     cards,
@@ -18,9 +17,6 @@ from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import DAY
 from tollhouse_sandbox.rendering import public
 from tollhouse_sandbox.store import Json
-
-SHOWN = 20
-"""How many of each kind the control page lists."""
 
 
 def _test_cards() -> list[Json]:
@@ -167,32 +163,3 @@ def portal_set_payment_method(account: Account, portal_id: str, card: str) -> No
             before = events.picture(account, subscription)
             renewed_with = account.store.change(subscription, default_payment_method=method["id"])
             events.updated(account, "customer.subscription.updated", renewed_with, before)
-
-
-def overview(account: Account) -> Json:
-    store = account.store
-    kinds = ("customer", "subscription", "invoice", "event", "checkout.session", "charge", "refund", "dispute")
-
-    def latest(kind: str) -> list[Json]:
-        return [public(account, body) for body in islice(store.newest_first(kind), SHOWN)]
-
-    return {
-        "now": account.clock.now(),
-        "offset": account.clock.offset,
-        "frozen": account.clock.frozen,
-        "counts": {kind.replace("checkout.", "checkout_") + "s": store.count(kind) for kind in kinds},
-        "events": [{"event": event, "deliveries": _attempts(account, event)} for event in latest("event")],
-        "endpoints": latest("webhook_endpoint"),
-        "customers": latest("customer"),
-        "subscriptions": latest("subscription"),
-        "checkout_sessions": latest("checkout.session"),
-    }
-
-
-def _attempts(account: Account, event: Json) -> list[Json]:
-    shown = []
-    for delivery in account.store.newest_first("_delivery", event=event["id"]):
-        endpoint = account.store.get("webhook_endpoint", delivery["endpoint"])
-        names = ("endpoint", "state", "attempts", "next_attempt")
-        shown.append({**{name: delivery[name] for name in names}, "url": endpoint["url"] if endpoint else None})
-    return shown

@@ -22,6 +22,7 @@ RELATIONS: Mapping[str, Paths] = {
     "dispute": _by("charge", "payment_intent"),
     "entitlements.active_entitlement": _by(customer="_customer"),
     "entitlements.feature": _by("lookup_key"),
+    "event": _by(about="data.object.id"),
     "invoice": _by("customer", subscription="parent.subscription_details.subscription"),
     "invoice_payment": _by("invoice", payment_intent="payment.payment_intent"),
     "invoiceitem": _by("customer", "invoice", subscription="parent.subscription_details.subscription"),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tollhouse_sandbox import checkout, checkout_discounts, entitlements, hosted, timetable
+from tollhouse_sandbox import checkout, checkout_discounts, desk, entitlements, hosted, timetable
 from tollhouse_sandbox.account import SETTINGS, Account
 from tollhouse_sandbox.clock import Clock
 from tollhouse_sandbox.delivery import Deliveries
@@ -255,10 +255,10 @@ class Sandbox:
     async def overview(self) -> Json:
         """What the control page shows, newest first and at most 20 of each.
 
-        `{"now": float, "offset": float, "frozen": bool, "counts": {"customers": int, "subscriptions": int,
-        "events": int, …}, "events": [{"event": <event>, "deliveries": [{"endpoint": "we_…", "url", "state":
+        `{"now": float, "offset": float, "frozen": bool, "counts": {"customer": int, "subscription": int, …},
+        "events": [{"event": <event>, "deliveries": [{"endpoint": "we_…", "url", "state":
         "pending"|"succeeded"|"failed", "attempts": [{"at": int, "status": int|None, "error": str|None}],
         "next_attempt": int|None}]}], "endpoints": [<webhook_endpoint>], "customers": [<customer>],
-        "subscriptions": [<subscription>], "checkout_sessions": [<checkout.session>]}`.
+        "subscriptions": [<subscription>], "checkout_sessions": [<checkout.session>], "test_clocks": [<test clock>]}`.
         """
-        return hosted.overview(self.account)
+        return desk.overview(self.account)

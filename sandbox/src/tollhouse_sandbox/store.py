@@ -71,6 +71,10 @@ class Store:
             self._indexes[kind] = Index(RELATIONS.get(kind, {}))
         return self._indexes[kind]
 
+    def kinds(self) -> list[str]:
+        """The kinds of which there are objects."""
+        return [kind for kind, objects in self._objects.items() if objects]
+
     def count(self, kind: str) -> int:
         return len(self._objects.get(kind, ()))
 

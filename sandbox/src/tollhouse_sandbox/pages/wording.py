@@ -12,8 +12,13 @@ def per(interval: str, count: int) -> str:
     return f"per {interval}" if count == 1 else f"every {count} {interval}s"
 
 
+def plural(count: int, noun: str) -> str:
+    """ "1 time"; "3 times"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def days(count: int) -> str:
-    return "1 day" if count == 1 else f"{count} days"
+    return plural(count, "day")
 
 
 def day(unix: float) -> str:
@@ -33,7 +38,7 @@ def length(seconds: float) -> str:
     hours, minutes = divmod(round(seconds / 60), 60)
     whole_days, hours = divmod(hours, 24)
     parts = [(whole_days, "day"), (hours, "hour"), (0 if whole_days else minutes, "minute")]
-    return " ".join(f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts if count)
+    return " ".join(plural(count, unit) for count, unit in parts if count)
 
 
 def charge(lines: Sequence[Mapping[str, Any]]) -> str:

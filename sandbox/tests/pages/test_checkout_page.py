@@ -1,0 +1,104 @@
+"""The payment page as a browser without JavaScript meets it."""
+
+import re
+from typing import Any
+
+APP = "http://app.example.com"
+EMAIL = "ada@example.com"
+
+
+def test_the_page_says_what_is_bought_and_what_it_costs(merchant):
+    """Product, price, interval, the total of today, and the way back to the app are on the page."""
+    page = merchant.open(f"/pay/{merchant.checkout(merchant.price())}")
+    assert "PDF Tool Pro" in page.text
+    assert "€9.00 per month" in page.text
+    assert "Total due today €9.00" in page.text
+    assert "SANDBOX No money moves" in page.text
+    assert page.all("a", href=f"{APP}/pricing")
+
+
+def test_a_trial_is_told_before_it_starts(merchant):
+    """Who starts a trial reads how long it is free, what it costs afterwards, and that nothing is due today."""
+    fields: dict[str, Any] = {"subscription_data[trial_period_days]": 14}
+    page = merchant.open(f"/pay/{merchant.checkout(merchant.price(), **fields)}")
+    assert "14 days free then €9.00 per month" in page.text
+    assert "Total due today €0.00" in page.text
+    assert "Start trial" in page.text
+
+
+def test_paying_leads_back_to_the_app(merchant):
+    """A good card answers 303 to the app's success URL with the session's id in it, and the session is paid."""
+    checkout = merchant.checkout(merchant.price())
+    answer = merchant.pay(checkout)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"{APP}/welcome?session={checkout}"
+    assert merchant.session(checkout)["payment_status"] == "paid"
+    assert merchant.session(checkout)["customer_details"]["email"] == EMAIL
+
+
+def test_a_decline_is_said_and_nothing_is_lost(merchant):
+    """After a declined card the page shows why, keeps what was typed and chosen, and can be paid again."""
+    checkout = merchant.checkout(merchant.price())
+    answer = merchant.pay(checkout, "pm_card_chargeDeclined")
+    page = merchant.words(answer)
+    assert answer.status_code == 402
+    assert "Your card was declined." in page.text
+    assert page.all("input", id="email")[0]["value"] == EMAIL
+    assert "checked" in page.all("input", value="pm_card_chargeDeclined")[0]
+    assert merchant.session(checkout)["status"] == "open"
+    assert merchant.pay(checkout).status_code == 303
+
+
+def test_the_bank_may_ask_who_it_is(merchant):
+    """A card with 3-D Secure leads to a second step; failing it charges nothing, completing it pays."""
+    checkout = merchant.checkout(merchant.price(19900, interval=None), mode="payment")
+    step = merchant.pay(checkout, "pm_card_threeDSecure2Required")
+    assert step.status_code == 200
+    fields = {str(hidden["name"]): str(hidden["value"]) for hidden in merchant.words(step).all("input", type="hidden")}
+
+    failed = merchant.browser.post(f"/pay/{checkout}/authenticate", data=fields | {"answer": "fail"})
+    assert failed.status_code == 402
+    assert "could not confirm it is you" in merchant.words(failed).text
+    assert merchant.session(checkout)["status"] == "open"
+
+    completed = merchant.browser.post(f"/pay/{checkout}/authenticate", data=fields | {"answer": "complete"})
+    assert completed.status_code == 303
+    assert merchant.session(checkout)["payment_status"] == "paid"
+
+
+def test_a_bank_debit_is_on_its_way_first(merchant):
+    """A delayed debit completes the page at once but is paid only days later."""
+    checkout = merchant.checkout(merchant.price(19900, interval=None), mode="payment")
+    assert merchant.pay(checkout, "pm_sepaDebit").status_code == 303
+    assert (merchant.session(checkout)["status"], merchant.session(checkout)["payment_status"]) == (
+        "complete",
+        "unpaid",
+    )
+    merchant.sandbox.advance(days=14)
+    assert merchant.session(checkout)["payment_status"] == "paid"
+
+
+def test_a_finished_page_says_so(merchant):
+    """A page that was paid offers no second payment, neither shown nor when an old form is sent again."""
+    checkout = merchant.checkout(merchant.price())
+    merchant.pay(checkout)
+    for answer in (merchant.browser.get(f"/pay/{checkout}"), merchant.pay(checkout)):
+        page = merchant.words(answer)
+        assert "This checkout is complete" in page.text
+        assert not page.all("form")
+
+
+def test_an_expired_page_says_so(merchant):
+    """A page past its 24 hours cannot be paid and sends people back to the app."""
+    checkout = merchant.checkout(merchant.price())
+    merchant.sandbox.advance(hours=25)
+    page = merchant.open(f"/pay/{checkout}")
+    assert "This checkout has expired" in page.text
+    assert page.all("a", href=f"{APP}/pricing")
+
+
+def test_currencies_without_cents_are_written_without(merchant):
+    """500 yen are 500, not 5.00."""
+    page = merchant.open(f"/pay/{merchant.checkout(merchant.price(500, 'jpy'))}")
+    assert re.search(r"500 JPY per month", page.text)
+    assert "5.00" not in page.text
