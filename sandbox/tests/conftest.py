@@ -228,6 +228,12 @@ class Desk:
     def get(self, path: str) -> Any:
         return self.run(self._http.get(f"/v1/{path}")).json()
 
+    def control(self, path: str, **body: Any) -> Any:
+        """One of the sandbox's own calls."""
+        answer = self.run(self._http.post(f"/_sandbox/{path}", json=body))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     def close(self) -> None:
         self.run(self._http.aclose())
         self.run(self.sandbox.close())

@@ -130,19 +130,55 @@ def test_a_failing_card_is_retried_and_then_the_subscription_ends(shop):
     assert shop.happened(since) == []
 
 
-@pytest.mark.parametrize(("choice", "status"), [("unpaid", "unpaid"), ("pause", "paused"), ("past_due", "past_due")])
-def test_how_dunning_ends_is_a_setting(shop, choice, status):
-    """As at Stripe, an account may leave, pause or keep a subscription whose retries are used up."""
-    shop.desk.after_dunning(choice)
+@pytest.mark.parametrize(
+    ("choice", "status", "event"),
+    [
+        ("cancel", "canceled", "deleted"),
+        ("unpaid", "unpaid", "updated"),
+        ("past_due", "past_due", None),
+        ("pause", "paused", "paused"),
+    ],
+)
+def test_how_dunning_ends_is_a_setting(shop, choice, status, event):
+    """As at Stripe an account sets when it tries again, what becomes of the subscription, and of the invoice."""
+    chosen = {"retries_after": [60, 3600], "after_dunning": choice, "uncollectible_after_dunning": True}
+    assert chosen.items() <= shop.desk.settings(**chosen).items()
     customer = shop.customer()
-    subscription = shop.subscribe(shop.price(interval="year"), customer)
+    subscription = shop.subscribe(shop.price(), customer)
     shop.give_card(customer, "pm_card_chargeCustomerFail")
-    shop.desk.advance(days=366 + 16)
-    stuck = shop.api.subscriptions.retrieve(subscription.id)
-    assert stuck.status == status
+    shop.desk.advance_to(datetime.fromtimestamp(period(subscription)[1] + 3600, UTC))
+    for seconds in (60, 3600):
+        assert shop.api.subscriptions.retrieve(subscription.id).status == "past_due"
+        since = shop.last_event()
+        shop.desk.advance(seconds=seconds)
+    told = {"paused": ["customer.subscription.paused", "customer.subscription.updated"], None: []}
+    ended = told.get(event, [f"customer.subscription.{event}"])
+    assert shop.happened(since) == [*FAILED, *ended, "invoice.updated", "invoice.marked_uncollectible"]
+    stuck = shop.api.subscriptions.retrieve(subscription.id, params={"expand": ["latest_invoice"]})
+    assert (stuck.status, stuck.latest_invoice.attempt_count) == (status, 3)
+    assert stuck.latest_invoice.status_details.uncollectible.reason == "max_payment_attempts"
     if choice == "pause":
         assert stuck.status_details.paused.subscription.type == "final_payment_failure"
-        assert "customer.subscription.paused" in shop.happened()
+
+
+def test_an_unpaid_subscription_drafts_on(shop):
+    """Its invoices stay drafts until somebody finalises one; paying that one makes it active again."""
+    shop.desk.settings(retries_after=[], after_dunning="unpaid")
+    customer = shop.customer()
+    subscription = shop.subscribe(shop.price(), customer)
+    shop.give_card(customer, "pm_card_chargeCustomerFail")
+    shop.desk.advance_to(datetime.fromtimestamp(period(subscription)[1] + 3600, UTC))
+    shop.give_card(customer, "pm_card_visa")
+    shop.desk.advance(days=40)
+    assert shop.api.subscriptions.retrieve(subscription.id).status == "unpaid"
+    draft, left, _ = shop.api.invoices.list(params={"subscription": subscription.id}).data
+    assert (draft.status, draft.auto_advance, left.status) == ("draft", False, "open")
+    shop.api.invoices.finalize_invoice(draft.id)
+    since = shop.last_event()
+    shop.api.invoices.pay(draft.id)
+    assert shop.happened(since)[-1] == "customer.subscription.updated"
+    assert shop.last_event().data.previous_attributes.to_dict() == {"status": "unpaid"}
+    assert shop.api.subscriptions.retrieve(subscription.id).status == "active"
 
 
 def test_a_retry_with_a_new_card_recovers(shop):
@@ -252,35 +288,6 @@ def test_a_trial_that_ends_without_a_card(shop, behavior, status, event):
     shop.desk.advance(days=7, hours=1)
     assert shop.api.subscriptions.retrieve(subscription.id).status == status
     assert event in shop.happened()
-
-
-def test_resuming_a_paused_subscription(shop):
-    """Resuming bills a new period from now; without a way to pay it stays paused."""
-    customer = shop.customer(card=None)
-    settings = {"end_behavior": {"missing_payment_method": "pause"}}
-    subscription = shop.subscribe(shop.price(), customer, trial_period_days=7, trial_settings=settings)
-    shop.desk.advance(days=20)
-    assert shop.api.subscriptions.resume(subscription.id).status == "paused"
-    shop.give_card(customer, "pm_card_visa")
-    since = shop.last_event()
-    resumed = shop.api.subscriptions.resume(subscription.id)
-    assert (resumed.status, resumed.status_details) == ("active", None)
-    assert item(resumed).current_period_start == int(shop.desk.now().timestamp())
-    assert shop.happened(since)[-2:] == ["customer.subscription.resumed", "customer.subscription.updated"]
-    with pytest.raises(stripe.InvalidRequestError, match="paused"):
-        shop.api.subscriptions.resume(subscription.id)
-
-
-def test_pausing_by_request(shop):
-    """A paused subscription is not billed, and says why it is paused."""
-    subscription = shop.subscribe(shop.price())
-    paused = shop.api.subscriptions.pause(subscription.id, params={"type": "subscription"})
-    assert (paused.status, paused.status_details.paused.subscription.type) == ("paused", "pause_requested")
-    since = shop.last_event()
-    shop.desk.advance(days=90)
-    assert shop.happened(since) == []
-    with pytest.raises(stripe.InvalidRequestError, match="cannot be paused"):
-        shop.api.subscriptions.pause(subscription.id, params={"type": "subscription"})
 
 
 def test_ending_a_trial_now(shop):

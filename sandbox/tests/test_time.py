@@ -196,6 +196,8 @@ def test_an_object_is_found_by_each_value_of_a_list():
         ("clock", b'{"advance_seconds": "soon"}'),
         ("faults", b'{"nonsense": 1}'),
         ("settings", b'{"after_dunning": "forgive"}'),
+        ("settings", b'{"retries_after": [0]}'),
+        ("settings", b'{"mercy": true}'),
         ("disputes", b"{}"),
     ],
 )

@@ -4,15 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tollhouse_sandbox import errors, ids
+from tollhouse_sandbox import errors, ids, settings
 from tollhouse_sandbox.clock import Clock
 from tollhouse_sandbox.store import Json, Store
 
 API_VERSION = "2026-10-28.endive"
 """The version every object is written in: the one stripe-python 16.1 pins."""
-
-SETTINGS: Json = {"after_dunning": "cancel", "webhook_retries": "live"}
-"""What can be set beside the API."""
 
 AUTOMATIC: Json = {"id": None, "idempotency_key": None}
 """The `request` of an event that no API call caused."""
@@ -27,7 +24,7 @@ class Account:
     url: str = "http://127.0.0.1:8901"
     merchant: str = "Tollhouse sandbox"
     request: Json = field(default_factory=lambda: AUTOMATIC)
-    settings: Json = field(default_factory=lambda: dict(SETTINGS))
+    settings: Json = field(default_factory=settings.defaults)
     on_event: Callable[[Json], None] = lambda _: None
     on_resend: Callable[[Json, Json], None] = lambda _event, _endpoint: None
     """Sends an event to an endpoint once more."""

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from tollhouse_sandbox import checkout, delivery, disputes, faults, refunds
+from tollhouse_sandbox import checkout, disputes, faults, pauses, refunds, settings
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.lifecycle import DAY
 from tollhouse_sandbox.rendering import public
@@ -61,6 +61,14 @@ async def _type_code(sandbox: Sandbox, request: Request, body: Json) -> Json:
     else:
         await sandbox.remove_promotion_code(session)
     return await sandbox.checkout_view(session)
+
+
+async def _pause(sandbox: Sandbox, request: Request, _body: Json) -> Json:
+    account = sandbox.account
+    with sandbox.step():
+        subscription = account.require("subscription", request.path_params["id"])
+        pauses.pause_by_system(account, subscription)
+        return public(account, account.require("subscription", subscription["id"]))
 
 
 async def _settle(sandbox: Sandbox, request: Request, body: Json) -> Json:
@@ -134,34 +142,16 @@ async def _roll(sandbox: Sandbox, request: Request, body: Json) -> Json:
         return public(sandbox.account, webhook_endpoints.roll(sandbox.account, endpoint, seconds))
 
 
+async def _read_settings(sandbox: Sandbox, _request: Request, _body: Json) -> Json:
+    return dict(sandbox.account.settings)
+
+
 async def _set(sandbox: Sandbox, _request: Request, body: Json) -> Json:
-    for name, value in body.items():
-        if name not in _SETTINGS:
-            raise StripeError(f"There is no setting {name}, but {', '.join(_SETTINGS)}.", param=name)
-        rule, fits = _SETTINGS[name]
-        if not fits(value):
-            raise StripeError(f"{name} must be {rule}.", param=name)
+    settings.check(body)
     sandbox.account.settings.update(body)
     with sandbox.step():
         sandbox.remember()
     return dict(sandbox.account.settings)
-
-
-def _one_of(*names: str) -> tuple[str, Callable[[Any], bool]]:
-    return f"one of {', '.join(names)}", lambda value: value in names
-
-
-def _is_schedule(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(isinstance(seconds, int) and 0 <= seconds <= 30 * DAY for seconds in value)
-    return value in delivery.SCHEDULES
-
-
-_SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "after_dunning": _one_of("cancel", "unpaid", "pause", "past_due"),
-    "webhook_retries": (f"{', '.join(delivery.SCHEDULES)} or a list of seconds", _is_schedule),
-}
-"""Setting → what it must be, in words and as a check."""
 
 
 def routes(sandbox: Sandbox) -> list[BaseRoute]:
@@ -178,6 +168,7 @@ def routes(sandbox: Sandbox) -> list[BaseRoute]:
         route("POST", "pay/{id}", _pay),
         route("POST", "promotion_code/{id}", _type_code),
         route("POST", "settle/{id}", _settle),
+        route("POST", "pause/{id}", _pause),
         route("POST", "disputes", _open_dispute),
         route("POST", "disputes/{id}", _decide_dispute),
         route("POST", "refunds/{id}", _decide_refund),
@@ -185,6 +176,7 @@ def routes(sandbox: Sandbox) -> list[BaseRoute]:
         route("GET", "faults", _list_faults),
         route("DELETE", "faults", _clear_faults),
         route("DELETE", "faults/{id}", _end_fault),
+        route("GET", "settings", _read_settings),
         route("POST", "settings", _set),
         route("POST", "webhook_endpoints/{id}/roll", _roll),
     ]

@@ -41,7 +41,9 @@ def collect(
         payment = Payment(intent, Outcome.DECLINED, no_method())
     else:
         payment = payments.attempt(account, intent, method, off_session=off_session, authenticated=authenticated)
-    again = next_attempt(attempts, account.now) if automatic else invoice["next_payment_attempt"]
+    again = invoice["next_payment_attempt"]
+    if automatic:
+        again = next_attempt(attempts, account.now, account.settings["retries_after"])
     _, written = invoices.record(account, invoice, payment, attempts=attempts, next_attempt=again)
     return payment, [*payment.happened, *written]
 
@@ -53,19 +55,69 @@ def react(account: Account, invoice: Json, *, automatic: bool) -> list[Happening
     """
     invoice = account.require("invoice", invoice["id"])
     subscription = invoices.subscription_of(account, invoice)
-    if subscription is None or has_ended(subscription["status"]) or subscription["status"] == Status.PAUSED:
+    if subscription is None or has_ended(subscription["status"]):
         return []
-    if invoice["status"] == "paid":
-        if subscription["latest_invoice"] == invoice["id"]:
-            move(account, subscription, Cause.PAID)
+    status = subscription["status"]
+    if status == Status.PAUSED:
+        return _resume_when_settled(account, subscription, invoice)
+    cause = _SETTLED.get(invoice["status"])
+    if cause:
+        if subscription["latest_invoice"] == invoice["id"] and not (
+            cause is Cause.VOIDED and _owed(account, subscription)
+        ):
+            subscription = move(account, subscription, cause)
+            if has_ended(subscription["status"]):
+                account.store.change(subscription, ended_at=account.now)
         return []
     if not _failed(account, invoice):
         return []
-    given_up = automatic and invoice["next_payment_attempt"] is None
-    if subscription["status"] == Status.PAST_DUE and given_up:
+    if status == Status.PAST_DUE and _given_up(invoice, automatic=automatic):
         return exhausted(account, subscription)
-    move(account, subscription, Cause.PAYMENT_FAILED)
+    pauses_first = account.settings["after_first_failure"] == "pause" and automatic
+    if pauses_first and invoice["billing_reason"] == "subscription_cycle" and can_pause(subscription):
+        return paused(account, subscription, Cause.FIRST_PAYMENT_FAILURE)
+    subscription = move(account, subscription, Cause.PAYMENT_FAILED)
+    if subscription["status"] == Status.PAST_DUE and _given_up(invoice, automatic=automatic):
+        return exhausted(account, subscription)
     return []
+
+
+def _resume_when_settled(account: Account, subscription: Json, invoice: Json) -> list[Happening]:
+    """Lets a paused subscription go on once the invoice of its resumption is settled, or was only tried if that does.
+
+    Any other invoice, the one it was paused for included, leaves it as it is.
+    """
+    resumption = subscription["_resumption"]
+    if resumption is None or resumption["invoice"] != invoice["id"]:
+        return []
+    if invoice["status"] in ("paid", "uncollectible"):
+        return resumed(account, subscription, Cause.RESUMED)
+    if invoice["status"] == "void":
+        account.store.change(subscription, _resumption=None)
+    elif _failed(account, invoice) and resumption["on_attempt"]:
+        return resumed(account, subscription, Cause.RESUMED_UNPAID)
+    return []
+
+
+def resumed(account: Account, subscription: Json, cause: Cause) -> list[Happening]:
+    """Ends a pause."""
+    status = after(subscription["status"], cause)
+    subscription = account.store.change(subscription, status=status, status_details=None, _resumption=None)
+    return [Happening("customer.subscription.resumed", subscription)]
+
+
+_SETTLED = {"paid": Cause.PAID, "uncollectible": Cause.WRITTEN_OFF, "void": Cause.VOIDED}
+
+
+def _given_up(invoice: Json, *, automatic: bool) -> bool:
+    """Whether this was the last try that the schedule has."""
+    return automatic and invoice["next_payment_attempt"] is None
+
+
+def _owed(account: Account, subscription: Json) -> bool:
+    """Whether an invoice of the subscription was tried and is not paid."""
+    its_own = _open_invoices(account, subscription)
+    return any(_failed(account, invoice) for invoice in its_own)
 
 
 def _failed(account: Account, invoice: Json) -> bool:
@@ -88,8 +140,12 @@ def conclude(
     endings = react(account, invoice, automatic=automatic)
     events.emit_all(account, [*happened, *endings])
     subscription = invoices.subscription_of(account, invoice)
-    if subscription and before and not has_ended(subscription["status"]):
+    if subscription and before and subscription["status"] != Status.CANCELED:
         events.updated(account, "customer.subscription.updated", subscription, before)
+    invoice = account.require("invoice", invoice["id"])
+    written_off = account.settings["uncollectible_after_dunning"] and _failed(account, invoice)
+    if written_off and _given_up(invoice, automatic=automatic):
+        events.emit_all(account, invoices.close(account, invoice, "uncollectible", why="max_payment_attempts")[1])
 
 
 def move(account: Account, subscription: Json, cause: Cause) -> Json:
@@ -103,21 +159,27 @@ def exhausted(account: Account, subscription: Json) -> list[Happening]:
     if choice == "unpaid":
         move(account, subscription, Cause.LEFT_UNPAID)
         return []
-    if choice == "pause":
-        return paused(account, subscription, "final_payment_failure")
     if choice == "past_due":
         return []
+    if choice == "pause" and can_pause(subscription):
+        return paused(account, subscription, Cause.FINAL_PAYMENT_FAILURE)
     return ended(account, subscription, reason="payment_failed")
 
 
-def paused(account: Account, subscription: Json, why: str) -> list[Happening]:
-    """Pauses: nothing is billed until it is resumed. `why` is Stripe's `status_details.paused.subscription.type`."""
+def can_pause(subscription: Json) -> bool:
+    """Whether Stripe pauses such a subscription at all: flexible billing, charged by itself, without a schedule."""
+    return bool(
+        subscription["billing_mode"]["type"] == "flexible"
+        and subscription["collection_method"] == "charge_automatically"
+        and subscription["schedule"] is None
+    )
+
+
+def paused(account: Account, subscription: Json, cause: Cause) -> list[Happening]:
+    """Pauses: nothing is billed until it is resumed. What was billed can still be paid."""
+    why = {"type": "subscription", "subscription": {"type": str(cause)}, "transitioned_at": account.now}
     subscription = account.store.change(
-        subscription,
-        status=after(subscription["status"], Cause.PAUSED),
-        status_details={
-            "paused": {"type": "subscription", "subscription": {"type": why}, "transitioned_at": account.now}
-        },
+        subscription, status=after(subscription["status"], cause), status_details={"paused": why}
     )
     return [Happening("customer.subscription.paused", subscription)]
 
@@ -141,8 +203,14 @@ def ended(account: Account, subscription: Json, *, reason: str, details: Json | 
 
 def stop_collecting(account: Account, subscription: Json) -> None:
     """Leaves the open invoices open, but tries them no more."""
-    for invoice in account.store.oldest_first("invoice", subscription=subscription["id"]):
-        if invoice["status"] in ("draft", "open"):
-            account.store.change(
-                invoice, auto_advance=False, automatically_finalizes_at=None, next_payment_attempt=None
-            )
+    for invoice in _open_invoices(account, subscription):
+        account.store.change(invoice, auto_advance=False, automatically_finalizes_at=None, next_payment_attempt=None)
+
+
+def _open_invoices(account: Account, subscription: Json) -> list[Json]:
+    """Its invoices that are neither paid nor given up, drafts included."""
+    return [
+        invoice
+        for invoice in account.store.oldest_first("invoice", subscription=subscription["id"])
+        if invoice["status"] in ("draft", "open")
+    ]

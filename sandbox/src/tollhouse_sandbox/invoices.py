@@ -151,8 +151,8 @@ def fall_due(account: Account, invoice: Json) -> list[Happening]:
     return [Happening("invoice.overdue", account.store.change(invoice, _overdue=True))]
 
 
-def close(account: Account, invoice: Json, status: str) -> tuple[Json, list[Happening]]:
-    """Gives an open invoice up: `void` or `uncollectible`. 400 when it is not open."""
+def close(account: Account, invoice: Json, status: str, *, why: str = "user_forgiven") -> tuple[Json, list[Happening]]:
+    """Gives an open invoice up: `void` or `uncollectible`, and `why` the latter. 400 when it is not open."""
     allowed = ("open", "uncollectible") if status == "void" else ("open",)
     if invoice["status"] not in allowed:
         raise StripeError(f"You can only pass in open invoices. This invoice isn't open: it is {invoice['status']}.")
@@ -164,6 +164,7 @@ def close(account: Account, invoice: Json, status: str) -> tuple[Json, list[Happ
         auto_advance=False,
         next_payment_attempt=None,
         status=status,
+        status_details={"uncollectible": {"reason": why} if status == "uncollectible" else None},
         status_transitions={**invoice["status_transitions"], moment: account.now},
     )
     name = "invoice.voided" if status == "void" else "invoice.marked_uncollectible"

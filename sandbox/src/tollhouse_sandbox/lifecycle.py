@@ -1,11 +1,13 @@
 """The life of a subscription: its states, what leads from one to the next, and what time brings. Pure."""
 
 import calendar
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+from tollhouse_sandbox.errors import StripeError
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -13,11 +15,9 @@ DAY = 24 * HOUR
 FINALISED_AFTER = HOUR
 """Seconds a renewal's draft invoice stays open for changes."""
 FIRST_PAYMENT_WITHIN = 23 * HOUR
-"""Seconds after which an incomplete subscription expires."""
+"""Seconds after which an incomplete subscription expires, and the resumption of a paused one."""
 TRIAL_WARNING = 3 * DAY
 """Seconds before a trial's end at which `customer.subscription.trial_will_end` is sent."""
-RETRIES_AFTER = (3 * DAY, 5 * DAY, 7 * DAY)
-"""Seconds from one failed payment of an invoice to the next try; when they are used up, dunning is exhausted."""
 
 
 class Status(StrEnum):
@@ -32,44 +32,89 @@ class Status(StrEnum):
 
 
 class Cause(StrEnum):
+    """What can happen to a subscription. The pauses have the names of `status_details.paused.subscription.type`."""
+
+    SUBSCRIBED = "subscribed"
+    """It begins, and its first invoice is to be charged."""
+    SUBSCRIBED_ON_TRIAL = "subscribed_on_trial"
     PAID = "paid"
+    """Its latest invoice was paid, or there was nothing to pay."""
+    WRITTEN_OFF = "written_off"
+    """Somebody marked its latest invoice uncollectible."""
+    VOIDED = "voided"
+    """Somebody voided its latest invoice, and no older one is waiting to be paid."""
     PAYMENT_FAILED = "payment_failed"
-    TRIAL_ENDED = "trial_ended"
+    """A charge was declined, or waits for the customer's bank."""
     FIRST_PAYMENT_MISSED = "first_payment_missed"
+    """The first invoice was not paid within 23 hours."""
     LEFT_UNPAID = "left_unpaid"
-    PAUSED = "paused"
+    """Dunning is over, and the account's setting is to go on without collecting."""
+    TRIAL_ENDED = "trial_ended"
+    TRIAL_END_WITHOUT_PAYMENT_METHOD = "trial_end_without_payment_method"
+    PAUSE_REQUESTED = "pause_requested"
+    FIRST_PAYMENT_FAILURE = "first_payment_failure"
+    FINAL_PAYMENT_FAILURE = "final_payment_failure"
+    SYSTEM = "system"
+    """Stripe itself paused it."""
     RESUMED = "resumed"
+    RESUMED_UNPAID = "resumed_unpaid"
+    """It was resumed on a payment attempt, and the attempt failed."""
     CANCELED = "canceled"
+    """At once or on its day, by merchant or customer, by dunning, or with the customer's deletion."""
 
 
-_LIVING = (Status.INCOMPLETE, Status.TRIALING, Status.ACTIVE, Status.PAST_DUE, Status.UNPAID, Status.PAUSED)
+_TABLE = """
+happens                           (new)       incomplete          trialing  active    past_due  unpaid    paused
+subscribed                        incomplete  -                   -         -         -         -         -
+subscribed_on_trial               trialing    -                   -         -         -         -         -
+paid                              -           active              trialing  active    active    active    paused
+written_off                       -           active              trialing  active    active    active    paused
+voided                            -           incomplete_expired  trialing  active    active    active    paused
+payment_failed                    -           incomplete          trialing  past_due  past_due  unpaid    paused
+first_payment_missed              -           incomplete_expired  -         -         -         -         -
+left_unpaid                       -           -                   -         -         unpaid    -         -
+trial_ended                       -           -                   active    -         -         -         -
+trial_end_without_payment_method  -           -                   paused    -         -         -         -
+pause_requested                   -           -                   -         paused    paused    -         -
+first_payment_failure             -           -                   -         paused    -         -         -
+final_payment_failure             -           -                   -         -         paused    -         -
+system                            -           -                   paused    paused    paused    paused    -
+resumed                           -           -                   -         -         -         -         active
+resumed_unpaid                    -           -                   -         -         -         -         past_due
+canceled                          -           canceled            canceled  canceled  canceled  canceled  canceled
+"""
+"""What happens, down; the state it happens to, across; the state that follows, or `-` where it cannot happen.
 
-TRANSITIONS: Mapping[tuple[Status, Cause], Status] = {
-    (Status.INCOMPLETE, Cause.PAID): Status.ACTIVE,
-    (Status.INCOMPLETE, Cause.PAYMENT_FAILED): Status.INCOMPLETE,
-    (Status.INCOMPLETE, Cause.FIRST_PAYMENT_MISSED): Status.INCOMPLETE_EXPIRED,
-    (Status.TRIALING, Cause.PAID): Status.TRIALING,
-    (Status.TRIALING, Cause.PAYMENT_FAILED): Status.TRIALING,
-    (Status.TRIALING, Cause.TRIAL_ENDED): Status.ACTIVE,
-    (Status.TRIALING, Cause.PAUSED): Status.PAUSED,
-    (Status.ACTIVE, Cause.PAID): Status.ACTIVE,
-    (Status.ACTIVE, Cause.PAYMENT_FAILED): Status.PAST_DUE,
-    (Status.ACTIVE, Cause.PAUSED): Status.PAUSED,
-    (Status.PAST_DUE, Cause.PAID): Status.ACTIVE,
-    (Status.PAST_DUE, Cause.PAYMENT_FAILED): Status.PAST_DUE,
-    (Status.PAST_DUE, Cause.LEFT_UNPAID): Status.UNPAID,
-    (Status.PAST_DUE, Cause.PAUSED): Status.PAUSED,
-    (Status.UNPAID, Cause.PAID): Status.ACTIVE,
-    (Status.UNPAID, Cause.PAYMENT_FAILED): Status.UNPAID,
-    (Status.PAUSED, Cause.RESUMED): Status.ACTIVE,
-    **{(status, Cause.CANCELED): Status.CANCELED for status in _LIVING},
-}
-"""Every change of state there is; a pair that is absent cannot happen."""
+Nothing happens any more to a subscription that is canceled or incomplete_expired, so these are no columns.
+"""
 
 
-def after(status: str, cause: Cause) -> Status:
-    """The state that follows. A change the table does not know raises `KeyError`."""
-    return TRANSITIONS[Status(status), cause]
+def _read(table: str) -> dict[tuple[Status | None, Cause], Status]:
+    head, *rows = (line.split() for line in table.strip().splitlines())
+    states = [None if name == "(new)" else Status(name) for name in head[1:]]
+    return {
+        (state, Cause(cause)): Status(then)
+        for cause, *cells in rows
+        for state, then in zip(states, cells, strict=True)
+        if then != "-"
+    }
+
+
+TRANSITIONS: Mapping[tuple[Status | None, Cause], Status] = _read(_TABLE)
+"""Every change of state there is, by the state before (None: it does not exist yet) and what happens."""
+
+
+def after(status: str | None, cause: Cause) -> Status:
+    """The state that follows. Raises `StripeError` 400 for what cannot happen in this state."""
+    state = None if status is None else Status(status)
+    if (state, cause) not in TRANSITIONS:
+        raise StripeError(f"This cannot happen to a subscription that is {status}: {cause.replace('_', ' ')}.")
+    return TRANSITIONS[state, cause]
+
+
+def can(status: str, cause: Cause) -> bool:
+    """Whether this can happen to a subscription in that state."""
+    return (Status(status), cause) in TRANSITIONS
 
 
 def has_ended(status: str) -> bool:
@@ -82,6 +127,7 @@ class Action(StrEnum):
 
     CANCEL = "cancel"
     EXPIRE_INCOMPLETE = "expire_incomplete"
+    EXPIRE_RESUMPTION = "expire_resumption"
     RESUME_COLLECTION = "resume_collection"
     WARN_OF_TRIAL_END = "warn_of_trial_end"
     END_TRIAL = "end_trial"
@@ -113,7 +159,10 @@ def next_due(subscription: Mapping[str, Any], items: Iterable[Mapping[str, Any]]
         if not subscription["_trial_warned"]:
             moments.append((Action.WARN_OF_TRIAL_END, trial_end - TRIAL_WARNING))
         moments.append((Action.END_TRIAL, trial_end))
-    elif status != Status.PAUSED:
+    elif status == Status.PAUSED:
+        resumption = subscription["_resumption"]
+        moments.append((Action.EXPIRE_RESUMPTION, resumption["expires_at"] if resumption else None))
+    else:
         moments.append((Action.RENEW, min(item["current_period_end"] for item in items)))
     order = list(Action)
     known = [(at, order.index(action)) for action, at in moments if at is not None]
@@ -123,11 +172,14 @@ def next_due(subscription: Mapping[str, Any], items: Iterable[Mapping[str, Any]]
     return Due(at, order[rank])
 
 
-def next_attempt(failed_attempts: int, at: int) -> int | None:
-    """When an invoice whose payment failed for the n-th time at `at` is tried again; None when dunning is exhausted."""
-    if failed_attempts > len(RETRIES_AFTER):
+def next_attempt(failed_attempts: int, at: int, retries_after: Sequence[int]) -> int | None:
+    """When an invoice whose payment failed for the n-th time at `at` is tried again; None when dunning is exhausted.
+
+    `retries_after` are the seconds from each failure to the next try.
+    """
+    if failed_attempts > len(retries_after):
         return None
-    return at + RETRIES_AFTER[failed_attempts - 1]
+    return at + retries_after[failed_attempts - 1]
 
 
 def period_end(anchor: int, start: int, interval: str, count: int) -> int:
@@ -135,17 +187,23 @@ def period_end(anchor: int, start: int, interval: str, count: int) -> int:
 
     Months keep the anchor's day where the month has it, else its last day (31 January → 28 February → 31 March).
     """
+    return period_around(anchor, start, interval, count)[1]
+
+
+def period_around(anchor: int, at: int, interval: str, count: int) -> tuple[int, int]:
+    """The last multiple of the interval that is not after `at`, and the next one, counted from `anchor`."""
     seconds = {"day": DAY, "week": 7 * DAY}.get(interval)
     if seconds is not None:
         step = seconds * count
-        return anchor + ((start - anchor) // step + 1) * step
+        turns = (at - anchor) // step
+        return anchor + turns * step, anchor + (turns + 1) * step
     months = count * (12 if interval == "year" else 1)
-    first, begin = _moment(anchor), _moment(start)
+    first, begin = _moment(anchor), _moment(at)
     elapsed = (begin.year - first.year) * 12 + begin.month - first.month
     turns = elapsed // months - 1
     while (end := _months_later(first, months * turns)) <= begin:
         turns += 1
-    return int(end.timestamp())
+    return int(_months_later(first, months * (turns - 1)).timestamp()), int(end.timestamp())
 
 
 def _moment(seconds: int) -> datetime:

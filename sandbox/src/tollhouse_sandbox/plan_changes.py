@@ -125,7 +125,7 @@ def _store_items(account: Account, subscription: Json, changes: list[Change], *,
     return account.store.change(subscription, items=kept, billing_cycle_anchor=anchor)
 
 
-def _prorate(account: Account, subscription: Json, changes: list[Change]) -> list[Happening]:
+def _prorate(account: Account, subscription: Json, changes: list[Change], *, whole: bool = False) -> list[Happening]:
     happened = []
     keep = discounts.kept_share(account, subscription)
     for change in changes:
@@ -137,14 +137,20 @@ def _prorate(account: Account, subscription: Json, changes: list[Change]) -> lis
         old = _sold(account, change.old) if change.old else None
         if old == new:
             continue
-        for proration in invoicing.prorations(old, new, period, account.now, keep):
+        at = period[0] if whole else account.now
+        for proration in invoicing.prorations(old, new, period, at, keep):
             happened.append(Happening("invoiceitem.created", _pending(account, subscription, item, proration)))
     return happened
 
 
-def credit_rest(account: Account, subscription: Json) -> list[Happening]:
-    """Gives back what was paid for the rest of the period of a subscription that ends now."""
-    return _prorate(account, subscription, [Change(item, None) for item in subscription["items"]])
+def credit_rest(account: Account, subscription: Json, *, whole: bool = False) -> list[Happening]:
+    """Gives back what was paid for the rest of the running periods, or for `whole` periods."""
+    return _prorate(account, subscription, [Change(item, None) for item in subscription["items"]], whole=whole)
+
+
+def charge_rest(account: Account, subscription: Json) -> list[Happening]:
+    """Charges for the rest of the running periods."""
+    return _prorate(account, subscription, [Change(None, item) for item in subscription["items"]])
 
 
 def _sold(account: Account, item: Json) -> tuple[Json, int, str]:

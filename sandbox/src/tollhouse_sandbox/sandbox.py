@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tollhouse_sandbox import checkout, checkout_discounts, desk, entitlements, hosted, timetable
-from tollhouse_sandbox.account import SETTINGS, Account
+from tollhouse_sandbox import checkout, checkout_discounts, desk, entitlements, hosted, settings, timetable
+from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.clock import Clock
 from tollhouse_sandbox.delivery import Deliveries
 from tollhouse_sandbox.errors import StripeError
@@ -172,7 +172,7 @@ class Sandbox:
         self.deliveries.clear()
         self.faults.clear()
         self.account.clock.reset()
-        self.account.settings = dict(SETTINGS)
+        self.account.settings = settings.defaults()
         self._wake.set()
 
     async def close(self) -> None:

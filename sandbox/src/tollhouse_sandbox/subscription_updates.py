@@ -151,32 +151,3 @@ def end(account: Account, subscription: Json, details: Json | None, *, prorate: 
         happened += subscriptions.bill_now(account, subscription, [])[2]
     events.emit_all(account, happened)
     return subscriptions.cancel(account, subscription, details)
-
-
-def pause(account: Account, subscription: Json) -> Json:
-    """Pauses an active subscription because somebody asked."""
-    if subscription["status"] not in (Status.ACTIVE, Status.PAST_DUE, Status.TRIALING):
-        raise StripeError(f"A subscription that is {subscription['status']} cannot be paused.")
-    before = events.picture(account, subscription)
-    events.emit_all(account, dunning.paused(account, subscription, "pause_requested"))
-    events.updated(account, "customer.subscription.updated", subscription, before)
-    return account.require("subscription", subscription["id"])
-
-
-def resume(account: Account, subscription: Json) -> Json:
-    """Starts a paused subscription again with a new period from now; it stays paused if that cannot be paid."""
-    if subscription["status"] != Status.PAUSED:
-        raise StripeError("Only a paused subscription can be resumed.")
-    before = events.picture(account, subscription)
-    running = subscriptions.begin_billing(account, subscription, account.now)
-    running = account.store.change(running, status_details=None)
-    lines = [subscriptions.line(account, running, item) for item in running["items"]]
-    payment, _, happened = subscriptions.bill_now(account, running, lines)
-    if payment and payment.error:
-        latest = account.require("subscription", subscription["id"])["latest_invoice"]
-        running = account.store.change(subscription, **{**subscription, "latest_invoice": latest})
-    else:
-        happened.append(Happening("customer.subscription.resumed", running))
-    events.emit_all(account, happened)
-    events.updated(account, "customer.subscription.updated", running, before)
-    return account.require("subscription", subscription["id"])

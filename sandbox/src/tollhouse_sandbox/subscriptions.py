@@ -170,10 +170,11 @@ def _open(account: Account, order: Order) -> Json:
         pause_collection=None,
         pending_setup_intent=None,
         start_date=now,
-        status=Status.TRIALING if on_trial else Status.INCOMPLETE,
+        status=after(None, Cause.SUBSCRIBED_ON_TRIAL if on_trial else Cause.SUBSCRIBED),
         trial_end=order.trial_end,
         trial_settings={"end_behavior": {"missing_payment_method": order.on_trial_end_without_method}},
         trial_start=now if on_trial else None,
+        _resumption=None,
         _trial_warned=False,
     )
     holder = {"customer": order.customer["id"], "subscription": subscription_id}
@@ -249,7 +250,7 @@ def end_trial(account: Account, subscription: Json) -> None:
             events.emit_all(account, dunning.ended(account, subscription, reason="payment_failed"))
         else:
             before = events.picture(account, subscription)
-            events.emit_all(account, dunning.paused(account, subscription, "trial_end_without_payment_method"))
+            events.emit_all(account, dunning.paused(account, subscription, Cause.TRIAL_END_WITHOUT_PAYMENT_METHOD))
             events.updated(account, "customer.subscription.updated", subscription, before)
         return
     before = events.picture(account, subscription)
@@ -260,13 +261,12 @@ def end_trial(account: Account, subscription: Json) -> None:
 
 
 def begin_billing(account: Account, subscription: Json, anchor: int) -> Json:
-    """Makes the subscription active with periods that begin at `anchor`. Emits nothing."""
+    """Ends a trial: the subscription is active, with periods that begin at `anchor`. Emits nothing."""
     items = [
         {**item, **period_from(account.require("price", item["price"]), anchor, anchor)}
         for item in subscription["items"]
     ]
-    cause = Cause.RESUMED if subscription["status"] == Status.PAUSED else Cause.TRIAL_ENDED
-    status = after(subscription["status"], cause)
+    status = after(subscription["status"], Cause.TRIAL_ENDED)
     return account.store.change(subscription, billing_cycle_anchor=anchor, items=items, status=status)
 
 
@@ -330,9 +330,17 @@ def pay_invoice(
 def settle_invoice(account: Account, invoice: Json, payment: Payment) -> None:
     """Writes the end of a delayed debit on the invoice it was for."""
     before = dunning.billed(account, invoice)
-    again = next_attempt(max(1, invoice["attempt_count"]), account.now)
+    again = next_attempt(max(1, invoice["attempt_count"]), account.now, account.settings["retries_after"])
     _, written = invoices.record(account, invoice, payment, attempts=invoice["attempt_count"], next_attempt=again)
     dunning.conclude(account, invoice, [*payment.happened, *written], before, automatic=True)
+
+
+def close_invoice(account: Account, invoice: Json, status: str) -> Json:
+    """Gives an invoice up because somebody asked, `void` or `uncollectible`; its subscription follows."""
+    before = dunning.billed(account, invoice)
+    invoice, happened = invoices.close(account, invoice, status)
+    dunning.conclude(account, invoice, happened, before, automatic=False)
+    return account.require("invoice", invoice["id"])
 
 
 def expire_incomplete(account: Account, subscription: Json) -> None:

@@ -133,6 +133,14 @@ class RunningSandbox:
         """Answers the next matching API calls with an error; `after`: they are carried out all the same."""
         self.fault("error", status=status, times=times, method=method, path=path, after=after)
 
+    def settings(self, **chosen: Any) -> Json:
+        """Changes settings of the account, which the README lists, and answers with all of them."""
+        return self._call("settings", chosen)
+
+    def pause(self, subscription: str) -> Json:
+        """Has Stripe itself pause a subscription; answers with the subscription."""
+        return self._call(f"pause/{subscription}")
+
     def after_dunning(self, choice: str) -> None:
         """What becomes of a subscription when the last retry failed: `cancel`, `unpaid`, `pause` or `past_due`."""
         self._call("settings", {"after_dunning": choice})

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
-from tollhouse_sandbox import checkout, disputes, events, invoices, lifecycle, refunds, subscriptions
+from tollhouse_sandbox import checkout, disputes, events, invoices, lifecycle, pauses, refunds, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.lifecycle import Action, Due
 from tollhouse_sandbox.store import Json, Store
@@ -100,6 +100,7 @@ def perform(account: Account, body: Json, action: str) -> None:
 _SUBSCRIPTION: dict[str, Callable[[Account, Json], object]] = {
     Action.CANCEL: subscriptions.cancel,
     Action.EXPIRE_INCOMPLETE: subscriptions.expire_incomplete,
+    Action.EXPIRE_RESUMPTION: pauses.expire_resumption,
     Action.RESUME_COLLECTION: subscriptions.resume_collection,
     Action.WARN_OF_TRIAL_END: subscriptions.warn_of_trial_end,
     Action.END_TRIAL: subscriptions.end_trial,

@@ -76,9 +76,7 @@ def _send(call: Call) -> Json:
 
 def _close(status: str) -> Handler:
     def close(call: Call) -> Json:
-        invoice, happened = invoices.close(call.account, call.target("invoice"), status)
-        events.emit_all(call.account, happened)
-        return invoice
+        return subscriptions.close_invoice(call.account, call.target("invoice"), status)
 
     return close
 

@@ -4,6 +4,7 @@ from tollhouse_sandbox import (
     customers,
     dunning,
     events,
+    pauses,
     payment_methods,
     plan_changes,
     prices,
@@ -185,6 +186,28 @@ def _cancel(call: Call) -> Json:
     )
 
 
+_USAGE_UNTIL = shape({"type": choice("none", "now")}, ("type",))  # there are no metered prices, so both come to nothing
+_UNUSED_SINCE = shape({"type": choice("item_current_period_start", "none", "now")}, ("type",))
+
+
+def _pause(call: Call) -> Json:
+    given = call.params
+    unused = given.get("bill_for", {}).get("unused_time_from", {"type": "now"})["type"]
+    invoiced = given.get("invoicing_behavior") == "invoice"
+    return pauses.pause(call.account, _living(call), unused=unused, invoiced=invoiced)
+
+
+def _resume(call: Call) -> Json:
+    given = call.params
+    return pauses.resume(
+        call.account,
+        _living(call),
+        anchor=given.get("billing_cycle_anchor", {"type": "now"})["type"],
+        proration=given.get("proration_behavior", "create_prorations"),
+        pays=given.get("payment_behavior") == "resume_on_payment_success",
+    )
+
+
 def _list(call: Call) -> Page:
     wanted = call.params
     status = wanted.get("status")
@@ -263,14 +286,22 @@ OPERATIONS = [
     Operation(
         "POST",
         _PATH + "/{id}/resume",
-        lambda call: subscription_updates.resume(call.account, _living(call)),
-        {"billing_cycle_anchor": choice("now"), "proration_behavior": _PRORATION},
+        _resume,
+        {
+            "billing_cycle_anchor": shape({"type": choice("now", "unchanged")}, ("type",)),
+            "payment_behavior": choice("resume_on_payment_attempt", "resume_on_payment_success"),
+            "proration_behavior": _PRORATION,
+        },
     ),
     Operation(
         "POST",
         _PATH + "/{id}/pause",
-        lambda call: subscription_updates.pause(call.account, _living(call)),
-        {"type": choice("subscription")},
+        _pause,
+        {
+            "bill_for": shape({"outstanding_usage_through": _USAGE_UNTIL, "unused_time_from": _UNUSED_SINCE}),
+            "invoicing_behavior": choice("invoice", "pending_invoice_item"),
+            "type": choice("subscription"),
+        },
     ),
     Operation("GET", "/v1/subscription_items", _items, {**PAGING, "subscription": text}, ("subscription",)),
     Operation("GET", "/v1/subscription_items/{id}", _item),

@@ -1,0 +1,174 @@
+"""Every transition of the subscription's life, walked on a desk by API calls and the clock, and no other."""
+
+import pytest
+from sandbox.tests.lives import DAY, FAILING, GOOD, Life
+
+from tollhouse_sandbox.lifecycle import TRANSITIONS, Cause, Status, has_ended
+
+
+@pytest.fixture
+def life(here):
+    return Life(here)
+
+
+TRIAL = {"trial_period_days": "30"}
+NO_CREDIT = {"bill_for[unused_time_from][type]": "none"}
+
+
+def in_debt(life):
+    """A trial whose first invoice collects what the customer still owes, and fails to."""
+    life.here.post(f"customers/{life.customer}", {"balance": "500"})
+    life.begin(FAILING, **TRIAL)
+
+
+def dunned(life, ending):
+    """A renewal that fails and is never tried again."""
+    life.settings(after_dunning=ending, retries_after=[])
+    life.begin()
+    life.fails_to_renew()
+
+
+def debited(life):
+    """Renewed by a bank debit that is still under way."""
+    life.begin("pm_sepaDebit")
+    life.passes(4 * DAY)
+    life.renews()
+
+
+def past_due(life):
+    life.begin()
+    life.fails_to_renew()
+
+
+def paused(life):
+    life.begin()
+    life.tell("/pause", **NO_CREDIT)
+
+
+def trial_without_card(life, ending):
+    life.begin(None, **TRIAL, **{"trial_settings[end_behavior][missing_payment_method]": ending})
+
+
+def resumed_with(life, card, **how):
+    paused(life)
+    life.card(card)
+    life.tell("/resume", **how)
+
+
+REACHED = {
+    Status.INCOMPLETE: lambda life: life.begin(FAILING),
+    Status.TRIALING: lambda life: life.begin(**TRIAL),
+    Status.ACTIVE: lambda life: life.begin(),
+    Status.PAST_DUE: past_due,
+    Status.UNPAID: lambda life: dunned(life, "unpaid"),
+    Status.PAUSED: lambda life: dunned(life, "pause"),
+}
+"""How a subscription comes into each state. A paused one was paused by dunning: it has an invoice to be paid."""
+
+UNTIL = {
+    (Status.TRIALING, Cause.PAYMENT_FAILED): lambda life: None,
+    (Status.TRIALING, Cause.WRITTEN_OFF): in_debt,
+    (Status.TRIALING, Cause.VOIDED): in_debt,
+    (Status.TRIALING, Cause.TRIAL_END_WITHOUT_PAYMENT_METHOD): lambda life: trial_without_card(life, "pause"),
+    (Status.ACTIVE, Cause.WRITTEN_OFF): debited,
+    (Status.ACTIVE, Cause.VOIDED): debited,
+    (Status.PAST_DUE, Cause.LEFT_UNPAID): lambda life: [
+        life.settings(after_dunning="unpaid", retries_after=[DAY]),
+        past_due(life),
+    ],
+    (Status.PAST_DUE, Cause.FINAL_PAYMENT_FAILURE): lambda life: [
+        life.settings(after_dunning="pause", retries_after=[DAY]),
+        past_due(life),
+    ],
+    (Status.PAUSED, Cause.RESUMED): paused,
+    (Status.PAUSED, Cause.RESUMED_UNPAID): paused,
+}
+"""How it comes into the state where what then happens needs more than that."""
+
+HAPPENS = {
+    Cause.SUBSCRIBED: lambda life: life.begin(FAILING),
+    Cause.SUBSCRIBED_ON_TRIAL: lambda life: life.begin(**TRIAL),
+    Cause.PAID: lambda life: [life.card(GOOD), life.bill("pay")],
+    Cause.WRITTEN_OFF: lambda life: life.bill("mark_uncollectible"),
+    Cause.VOIDED: lambda life: life.bill("void"),
+    Cause.PAYMENT_FAILED: lambda life: life.bill("pay", expects=402),
+    Cause.FIRST_PAYMENT_MISSED: lambda life: life.passes(23 * 3600),
+    Cause.LEFT_UNPAID: lambda life: life.passes(DAY),
+    Cause.TRIAL_ENDED: lambda life: life.passes(30 * DAY),
+    Cause.TRIAL_END_WITHOUT_PAYMENT_METHOD: lambda life: life.passes(30 * DAY),
+    Cause.PAUSE_REQUESTED: lambda life: life.tell("/pause"),
+    Cause.FIRST_PAYMENT_FAILURE: lambda life: [life.settings(after_first_failure="pause"), life.fails_to_renew()],
+    Cause.FINAL_PAYMENT_FAILURE: lambda life: life.passes(DAY),
+    Cause.SYSTEM: lambda life: life.here.control(f"pause/{life.id}"),
+    Cause.RESUMED: lambda life: life.tell("/resume", payment_behavior="resume_on_payment_success"),
+    Cause.RESUMED_UNPAID: lambda life: [
+        life.card(FAILING),
+        life.tell("/resume"),
+        life.bill("pay", expects=402),
+    ],
+    Cause.CANCELED: lambda life: life.cancel(),
+}
+
+HAPPENS_THERE = {
+    (Status.TRIALING, Cause.PAID): lambda life: None,  # its first invoice, of nothing
+    (Status.TRIALING, Cause.PAYMENT_FAILED): in_debt,
+    (Status.ACTIVE, Cause.PAID): lambda life: life.renews(),
+    (Status.ACTIVE, Cause.PAYMENT_FAILED): lambda life: life.fails_to_renew(),
+    (Status.PAST_DUE, Cause.PAYMENT_FAILED): lambda life: life.passes(3 * DAY),
+}
+"""How it happens in the states where it happens in another way."""
+
+PAUSES = {cause for (_, cause), then in TRANSITIONS.items() if then is Status.PAUSED} - {
+    Cause.PAID,
+    Cause.WRITTEN_OFF,
+    Cause.VOIDED,
+    Cause.PAYMENT_FAILED,
+}
+
+
+@pytest.mark.parametrize(("before", "cause"), TRANSITIONS, ids=str)
+def test_every_transition(life, before, cause):
+    """Each cell of the table comes about by what its row says, is told by an event, and a pause says why."""
+    if before:
+        UNTIL.get((before, cause), REACHED[before])(life)
+        assert not life.id or life.status == before
+    since = life.mark()
+    HAPPENS_THERE.get((before, cause), HAPPENS[cause])(life)
+    then = TRANSITIONS[before, cause]
+    body = life.body
+    assert body["status"] == then
+    if before not in (None, then):
+        told = [event for event in life.events(since) if event["data"]["object"]["id"] == life.id]
+        assert told[-1]["data"]["object"]["status"] == then
+        last = "deleted" if then is Status.CANCELED else "updated"
+        assert told[-1]["type"] == f"customer.subscription.{last}"
+        if last == "updated":
+            assert told[-1]["data"]["previous_attributes"]["status"] == before
+    if cause in PAUSES:
+        assert body["status_details"]["paused"]["subscription"]["type"] == cause
+        assert "customer.subscription.paused" in life.happened(since)
+    assert (body["ended_at"] is not None) == has_ended(then)
+
+
+ASKED_FOR = {
+    Cause.PAUSE_REQUESTED: ("/pause", "POST"),
+    Cause.RESUMED: ("/resume", "POST"),
+    Cause.CANCELED: ("", "DELETE"),
+}
+REFUSED = [(before, cause) for before in Status for cause in ASKED_FOR if (before, cause) not in TRANSITIONS]
+
+
+@pytest.mark.parametrize(("before", "cause"), REFUSED, ids=str)
+def test_every_other_transition_is_refused(life, before, cause):
+    """What can be asked for in some states is refused in the others, without a trace."""
+    if before is Status.CANCELED:
+        life.begin()
+        life.cancel()
+    elif before is Status.INCOMPLETE_EXPIRED:
+        life.begin(FAILING)
+        life.passes(DAY)
+    else:
+        REACHED[before](life)
+    since = life.mark()
+    assert life.refuses(*ASKED_FOR[cause])
+    assert life.happened(since) == []
