@@ -240,7 +240,11 @@ def _declared(source, written):
     return set(inspect.get_annotations(getattr(importlib.import_module(module), named[1])))
 
 
-OF_THE_CLI = {("POST", "/v1/events/{}/retry")}
+OF_THE_CLI = {
+    ("POST", "/v1/events/{}/retry"),
+    ("GET", "/v1/payment_pages/{}"),
+    ("POST", "/v1/payment_pages/{}/confirm"),
+}
 """What only Stripe's CLI calls."""
 
 
