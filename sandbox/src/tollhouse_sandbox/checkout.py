@@ -9,6 +9,7 @@ from tollhouse_sandbox import (
     payment_methods,
     payments,
     redemption,
+    setup_intents,
     subscriptions,
 )
 from tollhouse_sandbox.account import Account
@@ -73,7 +74,7 @@ def pay(
         return _subscribe(account, session, customer, method, promotions)
     if session["mode"] == "setup":
         assert method
-        intent = payments.set_up(account, customer, method)
+        intent = setup_intents.set_up(account, customer, method)
         events.emit(account, "setup_intent.succeeded", intent)
         return _complete(account, session, customer, email, setup_intent=intent["id"])
     for promotion in promotions:
@@ -135,7 +136,7 @@ def _subscribe(
     )
     subscription, payment, happened = subscriptions.start(account, order, method=method, authenticated=True)
     if subscription["status"] == "trialing" and method:
-        happened.append(Happening("setup_intent.succeeded", payments.set_up(account, customer, method)))
+        happened.append(Happening("setup_intent.succeeded", setup_intents.set_up(account, customer, method)))
     events.emit_all(account, happened)
     return _complete(
         account,
@@ -232,6 +233,21 @@ def settle(account: Account, intent: Json, *, succeeds: bool) -> None:
     if session:
         session = account.store.change(session, payment_status="paid" if succeeds else "unpaid")
         events.emit(account, f"checkout.session.async_payment_{'succeeded' if succeeds else 'failed'}", session)
+
+
+def authenticate(account: Account, intent: Json, *, succeeds: bool) -> Json:
+    """Goes on with an intent that waited for 3-D Secure, for the invoice it pays if it pays one."""
+    if not succeeds:
+        events.emit_all(account, payments.not_authenticated(account, intent).happened)
+        return account.require("payment_intent", intent["id"])
+    method = account.require("payment_method", intent["payment_method"])
+    paid = invoices.payment_of(account, intent=intent["id"])
+    if paid:
+        invoice = account.require("invoice", paid["invoice"])
+        return subscriptions.pay_invoice(account, invoice, method, off_session=False, authenticated=True).intent
+    payment = payments.attempt(account, intent, method, authenticated=True)
+    events.emit_all(account, payment.happened)
+    return payment.intent
 
 
 def settle_when_due(account: Account, intent: Json) -> None:

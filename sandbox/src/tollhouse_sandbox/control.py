@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from tollhouse_sandbox import checkout, disputes, faults, pauses, refunds, settings
+from tollhouse_sandbox import checkout, disputes, faults, pauses, refunds, settings, setup_intents
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.lifecycle import DAY
 from tollhouse_sandbox.rendering import public
@@ -111,6 +111,19 @@ async def _decide_refund(sandbox: Sandbox, request: Request, body: Json) -> Json
         return public(account, refunds.decide(account, refund, body.get("status", "")))
 
 
+async def _authenticate(sandbox: Sandbox, request: Request, body: Json) -> Json:
+    account = sandbox.account
+    intent_id, succeeds = request.path_params["id"], bool(body.get("succeeds", True))
+    kind = "setup_intent" if intent_id.startswith("seti_") else "payment_intent"
+    with sandbox.step():
+        intent = account.require(kind, intent_id)
+        if intent["status"] != "requires_action":
+            raise StripeError(f"{intent_id} waits for no authentication: it is {intent['status']}.")
+        if kind == "setup_intent":
+            return public(account, setup_intents.authenticate(account, intent, succeeds=succeeds))
+        return public(account, checkout.authenticate(account, intent, succeeds=succeeds))
+
+
 async def _order_fault(sandbox: Sandbox, _request: Request, body: Json) -> Json:
     return sandbox.faults.order(faults.read(body)).shown()
 
@@ -172,6 +185,7 @@ def routes(sandbox: Sandbox) -> list[BaseRoute]:
         route("POST", "disputes", _open_dispute),
         route("POST", "disputes/{id}", _decide_dispute),
         route("POST", "refunds/{id}", _decide_refund),
+        route("POST", "authenticate/{id}", _authenticate),
         route("POST", "faults", _order_fault),
         route("GET", "faults", _list_faults),
         route("DELETE", "faults", _clear_faults),

@@ -149,7 +149,7 @@ def known(status: object) -> str:
 
 
 def _of_charge(account: Account, charge: Json) -> list[Json]:
-    return [each for each in account.store.newest_first("dispute") if each["charge"] == charge["id"]]
+    return [*account.store.newest_first("dispute", charge=charge["id"])]
 
 
 def _paid_with(charge: Json, status: str) -> Json | None:
@@ -167,14 +167,13 @@ def _paid_with(charge: Json, status: str) -> Json | None:
     }
 
 
-def open_for_card(account: Account, intent: Json) -> None:
-    """Opens what the test card of a payment calls for."""
-    charge = account.require("charge", intent["latest_charge"])
+def open_for_card(account: Account, charge: Json) -> None:
+    """Opens what the test card of a charge calls for."""
     card = card_of(account.require("payment_method", charge["payment_method"]))
-    account.store.change(intent, _disputed_as=None)
+    account.store.change(charge, _disputed_as=None)
     for nth in range(card.disputes, 0, -1):
         left = charge["amount"] - sum(each["amount"] for each in _of_charge(account, charge))
-        open_dispute(account, charge, status=intent["_disputed_as"], reason=card.dispute_reason, amount=left // nth)
+        open_dispute(account, charge, status=charge["_disputed_as"], reason=card.dispute_reason, amount=left // nth)
 
 
 def _withdraw(account: Account, dispute: Json) -> Json:

@@ -9,7 +9,7 @@ from tollhouse_sandbox import (
     events,
     money,
     payment_methods,
-    payments,
+    setup_intents,
     subscriptions,
 )
 from tollhouse_sandbox.account import Account
@@ -20,7 +20,8 @@ from tollhouse_sandbox.store import Json
 
 
 def _test_cards() -> list[Json]:
-    return [{"card": card.name, "number": card.number, "label": card.label} for card in cards.CARDS.values()]
+    listed = (card for card in cards.CARDS.values() if card.label)
+    return [{"card": card.name, "number": card.number, "label": card.label} for card in listed]
 
 
 def _priced(account: Account, price_id: str, quantity: int) -> Json:
@@ -155,7 +156,7 @@ def portal_resume(account: Account, portal_id: str, subscription_id: str) -> Non
 def portal_set_payment_method(account: Account, portal_id: str, card: str) -> None:
     _, customer = _visitor(account, portal_id)
     method = payment_methods.attach(account, payment_methods.resolve(account, card, param="card"), customer)
-    events.emit(account, "setup_intent.succeeded", payments.set_up(account, customer, method))
+    events.emit(account, "setup_intent.succeeded", setup_intents.set_up(account, customer, method))
     payment_methods.make_default(account, customer, method)
     # What a subscription was begun with would otherwise go on being charged.
     for subscription in list(_of(account, "subscription", customer)):

@@ -27,6 +27,7 @@ def make(account: Account, card: Card, *, billing: Json | None = None, metadata:
         metadata=metadata or {},
         type=card.type,
         _card=card.name,
+        _spent=False,
         **{card.type: details(card)},
     )
 
@@ -57,18 +58,18 @@ def details(card: Card) -> Json:
     return {
         "brand": card.brand,
         "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
-        "country": "US",
+        "country": card.country,
         "display_brand": card.brand,
         "exp_month": 8,
         "exp_year": 2034,
         "fingerprint": "Fc" + card.number[-8:],
-        "funding": "debit" if card.name.endswith("_debit") else "credit",
+        "funding": card.funding,
         "generated_from": None,
         "last4": card.last4,
         "networks": {"available": [card.brand], "preferred": None},
         "regulated_status": "unregulated",
         "three_d_secure_usage": {"supported": True},
-        "wallet": None,
+        "wallet": {"dynamic_last4": card.last4, "type": card.wallet, card.wallet: {}} if card.wallet else None,
     }
 
 
@@ -87,6 +88,8 @@ def card_error(decline: Decline, **more: Any) -> StripeError:
 def resolve(account: Account, method_id: str, *, param: str = "payment_method") -> Json:
     """The payment method of an id; a magic id such as `pm_card_visa` makes a new one, as at Stripe."""
     found = account.store.get("payment_method", method_id)
+    if found and found["_spent"] and param != "id":
+        raise _spent(param)
     if found:
         return found
     card = cards.named(method_id)
@@ -95,12 +98,46 @@ def resolve(account: Account, method_id: str, *, param: str = "payment_method") 
     return make(account, card)
 
 
+def from_data(account: Account, data: Json, *, param: str = "") -> Json:
+    """A new method as `payment_method_data` describes it: by a test token, number or account."""
+    family = data["type"]
+    given = data.get(family, {})
+    name = given.get("token") or given.get("number") or given.get("iban") or given.get("account_number")
+    card = cards.named(name or "")
+    if card is None or card.type != family:
+        raise StripeError(
+            f"Unknown test payment method: use a test token, number or account in {family}.",
+            param=f"{param}[{family}]" if param else family,
+        )
+    billing = dict(data.get("billing_details", {}))
+    if billing.get("address"):
+        billing["address"] = {**NO_ADDRESS, **billing["address"]}
+    return make(account, card, billing=billing, metadata=data.get("metadata"))
+
+
+def _spent(param: str | None = None) -> StripeError:
+    return StripeError(
+        "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, or was "
+        "detached from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must attach it "
+        "to a Customer first.",
+        param=param,
+    )
+
+
+def spend(account: Account, method: Json) -> None:
+    """Uses a method up that belongs to nobody: it pays once."""
+    if not account.require("payment_method", method["id"])["customer"]:
+        account.store.change(method, _spent=True)
+
+
 def attach(account: Account, method: Json, customer: Json) -> Json:
     """Saves a method with a customer. Raises 402 for a card that is already refused when it is saved."""
     if method["customer"] == customer["id"]:
         return method
     if method["customer"]:
         raise StripeError("This PaymentMethod was previously used with another Customer and cannot be attached here.")
+    if method["_spent"]:
+        raise _spent()
     card = card_of(method)
     if card.decline and card.refused_when_saved:
         raise card_error(card.decline)
@@ -118,7 +155,7 @@ def detach(account: Account, method: Json) -> Json:
     settings = customer["invoice_settings"]
     if settings["default_payment_method"] == method["id"]:
         account.store.change(customer, invoice_settings={**settings, "default_payment_method": None})
-    detached = account.store.change(method, customer=None)
+    detached = account.store.change(method, customer=None, _spent=True)
     events.emit(account, "payment_method.detached", detached, before=before)
     return detached
 

@@ -1,14 +1,15 @@
-"""Payments: an intent, the charges that try it, and what the bank says."""
+"""Payments: an intent, and what becomes of the attempts to pay it."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from tollhouse_sandbox import balance, cards, ids
+from tollhouse_sandbox import charges, ids, payment_methods
 from tollhouse_sandbox.account import Account
-from tollhouse_sandbox.cards import Decline, Outcome
+from tollhouse_sandbox.cards import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, Decline, Outcome, bank_refusal
 from tollhouse_sandbox.errors import AuthenticationRequired, StripeError
-from tollhouse_sandbox.events import Happening
+from tollhouse_sandbox.events import Happening, emit, emit_all, picture
 from tollhouse_sandbox.lifecycle import DAY
-from tollhouse_sandbox.payment_methods import card_error, card_of, details
+from tollhouse_sandbox.payment_methods import card_error, card_of
 from tollhouse_sandbox.store import Json
 
 DEBIT_SETTLES_AFTER = 3 * DAY
@@ -33,84 +34,122 @@ def intend(
     customer: str | None,
     metadata: Json | None = None,
     description: str | None = None,
-    setup_future_usage: str | None = None,
-    receipt_email: str | None = None,
+    **more: Any,
 ) -> Json:
-    """Stores a new payment intent that waits for a payment method."""
+    """Stores a new payment intent that waits for a payment method; `more` are other fields of it."""
     intent_id = ids.new("payment_intent")
-    return account.born(
-        "payment_intent",
-        id=intent_id,
-        allowed_payment_method_types=None,
-        amount=amount,
-        amount_capturable=0,
-        amount_details={"tip": {}},
-        amount_received=0,
-        application=None,
-        application_fee_amount=None,
-        automatic_payment_methods=None,
-        canceled_at=None,
-        cancellation_reason=None,
-        capture_method="automatic_async",
-        client_secret=f"{intent_id}_secret_{ids.token(25)}",
-        confirmation_method="automatic",
-        currency=currency,
-        customer=customer,
-        description=description,
-        last_payment_error=None,
-        latest_charge=None,
-        metadata=metadata or {},
-        next_action=None,
-        on_behalf_of=None,
-        payment_method=None,
-        payment_method_options={},
-        payment_method_types=["card"],
-        processing=None,
-        receipt_email=receipt_email,
-        review=None,
-        setup_future_usage=setup_future_usage,
-        shipping=None,
-        source=None,
-        statement_descriptor=None,
-        statement_descriptor_suffix=None,
-        status="requires_payment_method",
-        transfer_data=None,
-        transfer_group=None,
-        _settles_at=None,
-        _disputed_as=None,
-    )
+    fields = {
+        **_NEW,
+        "id": intent_id,
+        "amount": amount,
+        "client_secret": f"{intent_id}_secret_{ids.token(25)}",
+        "currency": currency,
+        "customer": customer,
+        "description": description,
+        "metadata": metadata or {},
+        **more,
+    }
+    return account.born("payment_intent", **fields)
+
+
+_NEW: Json = {
+    "allowed_payment_method_types": None,
+    "amount_capturable": 0,
+    "amount_details": {"tip": {}},
+    "amount_received": 0,
+    "application": None,
+    "application_fee_amount": None,
+    "automatic_payment_methods": None,
+    "canceled_at": None,
+    "cancellation_reason": None,
+    "capture_method": "automatic_async",
+    "confirmation_method": "automatic",
+    "last_payment_error": None,
+    "latest_charge": None,
+    "next_action": None,
+    "on_behalf_of": None,
+    "payment_method": None,
+    "payment_method_options": {},
+    "payment_method_types": ["card"],
+    "processing": None,
+    "receipt_email": None,
+    "review": None,
+    "setup_future_usage": None,
+    "shipping": None,
+    "source": None,
+    "statement_descriptor": None,
+    "statement_descriptor_suffix": None,
+    "status": "requires_payment_method",
+    "transfer_data": None,
+    "transfer_group": None,
+    "_settles_at": None,
+}
 
 
 def attempt(
-    account: Account, intent: Json, method: Json, *, off_session: bool = False, authenticated: bool = False
+    account: Account,
+    intent: Json,
+    method: Json,
+    *,
+    off_session: bool = False,
+    authenticated: bool = False,
+    asks: bool = True,
 ) -> Payment:
-    """Tries to pay an intent with a method. Changes the state but emits nothing: the caller knows the order."""
+    """Tries to pay an intent with a method. Changes the state but emits nothing: the caller knows the order.
+
+    Where 3-D Secure is needed, the intent waits for it, or, unless it `asks`, is declined.
+    """
     card = card_of(method)
     outcome = card.outcome(authenticated=authenticated, off_session=off_session)
-    intent = account.store.change(intent, payment_method=method["id"], payment_method_types=[method["type"]])
+    if _insists(intent) and not (authenticated or off_session) and outcome is Outcome.SUCCEEDS:
+        outcome = Outcome.NEEDS_AUTHENTICATION
+    intent = account.store.change(
+        intent,
+        last_payment_error=None,
+        next_action=None,
+        payment_method=method["id"],
+        payment_method_types=[method["type"]],
+    )
     if outcome is Outcome.DECLINED:
         assert card.decline
         return _refused(account, intent, method, card.decline)
     if outcome is Outcome.NEEDS_AUTHENTICATION:
-        return _unauthenticated(account, intent)
+        if asks:
+            return _unauthenticated(account, intent)
+        return _refused(account, intent, method, AUTHENTICATION_REQUIRED)
+    if not intent["setup_future_usage"]:
+        payment_methods.spend(account, method)
+    elif intent["customer"]:
+        payment_methods.attach(account, method, account.require("customer", intent["customer"]))
     if outcome is Outcome.PROCESSING:
         return _processing(account, intent, method)
-    charge = balance.take_in(account, _charge(account, intent, method, "succeeded"))
+    if intent["capture_method"] == "manual":
+        return _held(account, intent, method)
+    charge = charges.charge(account, intent, method, "succeeded")
     intent = account.store.change(
-        intent,
-        amount_received=intent["amount"],
-        last_payment_error=None,
-        latest_charge=charge["id"],
-        next_action=None,
-        status="succeeded",
-        _disputed_as=card.dispute,
+        intent, amount_received=intent["amount"], latest_charge=charge["id"], status="succeeded"
     )
     happened = [Happening("charge.succeeded", charge), Happening("payment_intent.succeeded", intent)]
     return Payment(intent, outcome, happened=happened)
 
 
+def _insists(intent: Json) -> bool:
+    """Whether the app asked for 3-D Secure with every card."""
+    asked = intent["payment_method_options"].get("card", {}).get("request_three_d_secure")
+    return asked in ("any", "challenge")
+
+
+def _held(account: Account, intent: Json, method: Json) -> Payment:
+    charge = charges.charge(account, intent, method, "succeeded", held=True)
+    intent = account.store.change(
+        intent, amount_capturable=intent["amount"], latest_charge=charge["id"], status="requires_capture"
+    )
+    happened = [Happening("charge.succeeded", charge), Happening("payment_intent.amount_capturable_updated", intent)]
+    return Payment(intent, Outcome.SUCCEEDS, happened=happened)
+
+
 def _processing(account: Account, intent: Json, method: Json) -> Payment:
-    charge = _charge(account, intent, method, "pending")
+    charge = charges.charge(account, intent, method, "pending")
     intent = account.store.change(
         intent,
         latest_charge=charge["id"],
@@ -122,11 +161,15 @@ def _processing(account: Account, intent: Json, method: Json) -> Payment:
 
 
 def _refused(account: Account, intent: Json, method: Json, decline: Decline) -> Payment:
-    charge = _charge(account, intent, method, "failed", decline)
+    charge = charges.charge(account, intent, method, "failed", decline)
+    intent = account.store.change(intent, latest_charge=charge["id"])
+    return _failed(account, intent, method, decline, charge)
+
+
+def _failed(account: Account, intent: Json, method: Json, decline: Decline, charge: Json) -> Payment:
     intent = account.store.change(
         intent,
-        last_payment_error=_payment_error(decline, charge["id"], method),
-        latest_charge=charge["id"],
+        last_payment_error=payment_error(decline, method, charge=charge["id"]),
         status="requires_payment_method",
         payment_method=None,
     )
@@ -143,97 +186,69 @@ def _unauthenticated(account: Account, intent: Json) -> Payment:
     return Payment(intent, Outcome.NEEDS_AUTHENTICATION, AuthenticationRequired(), happened)
 
 
-def _payment_error(decline: Decline, charge: str, method: Json) -> Json:
+def not_authenticated(account: Account, intent: Json) -> Payment:
+    """Ends an attempt whose 3-D Secure the customer did not pass. Emits nothing."""
+    method = account.require("payment_method", intent["payment_method"])
+    intent = account.store.change(
+        intent,
+        last_payment_error=payment_error(AUTHENTICATION_FAILED, method),
+        next_action=None,
+        status="requires_payment_method",
+        payment_method=None,
+    )
+    happened = [Happening("payment_intent.payment_failed", intent)]
+    return Payment(intent, Outcome.DECLINED, card_error(AUTHENTICATION_FAILED), happened)
+
+
+def capture(account: Account, intent: Json, amount: int | None) -> Payment:
+    """Takes what an intent holds, or a part of it and lets the rest go. Emits nothing."""
+    charge = account.require("charge", intent["latest_charge"])
+    taken = intent["amount_capturable"] if amount is None else amount
+    charge = charges.capture(account, charge, taken)
+    intent = account.store.change(intent, amount_capturable=0, amount_received=taken, status="succeeded")
+    happened = [Happening("charge.captured", charge), Happening("payment_intent.succeeded", intent)]
+    return Payment(intent, Outcome.SUCCEEDS, happened=happened)
+
+
+def cancel(account: Account, intent: Json, reason: str | None) -> list[Happening]:
+    """Ends an intent that was not paid; money that it held is let go. `reason` is its `cancellation_reason`."""
+    happened = []
+    if intent["status"] == "requires_capture":
+        charge = account.require("charge", intent["latest_charge"])
+        before = picture(account, charge)
+        told = "charge.expired" if reason == "automatic" else "charge.refunded"
+        happened.append(Happening(told, charges.release(account, charge), before))
+    intent = account.store.change(
+        intent,
+        amount_capturable=0,
+        canceled_at=account.now,
+        cancellation_reason=reason,
+        next_action=None,
+        status="canceled",
+    )
+    return [*happened, Happening("payment_intent.canceled", intent)]
+
+
+def expire(account: Account, charge: Json) -> None:
+    """Ends a payment that was held and not captured in time."""
+    if charge["payment_intent"]:
+        intent = account.require("payment_intent", charge["payment_intent"])
+        emit_all(account, cancel(account, intent, "automatic"))
+        return
+    before = picture(account, charge)
+    emit(account, "charge.expired", charges.release(account, charge), before=before)
+
+
+def payment_error(decline: Decline, method: Json, **more: str) -> Json:
+    """Why an attempt failed, as `last_payment_error` and its like tell."""
     return {
         "type": "card_error",
         "code": decline.code,
         "decline_code": decline.decline_code,
         "message": decline.message,
-        "charge": charge,
         "doc_url": f"https://stripe.com/docs/error-codes/{decline.code.replace('_', '-')}",
         "payment_method": {key: value for key, value in method.items() if not key.startswith("_")},
-    }
-
-
-def _charge(account: Account, intent: Json, method: Json, status: str, decline: Decline | None = None) -> Json:
-    taken = status == "succeeded"
-    return account.born(
-        "charge",
-        amount=intent["amount"],
-        amount_captured=intent["amount"] if taken else 0,
-        amount_refunded=0,
-        application=None,
-        application_fee=None,
-        application_fee_amount=None,
-        balance_transaction=None,
-        billing_details=method["billing_details"],
-        calculated_statement_descriptor="TOLLHOUSE SANDBOX",
-        captured=taken,
-        currency=intent["currency"],
-        customer=intent["customer"],
-        description=intent["description"],
-        disputed=False,
-        failure_balance_transaction=None,
-        failure_code=decline.code if decline else None,
-        failure_message=decline.message if decline else None,
-        fraud_details={},
-        metadata=intent["metadata"],
-        on_behalf_of=None,
-        outcome=_bank_answer(status, decline),
-        paid=taken,
-        payment_intent=intent["id"],
-        payment_method=method["id"],
-        payment_method_details={"type": method["type"], method["type"]: _paid_with(method, intent["amount"])},
-        receipt_email=intent["receipt_email"],
-        receipt_number=None,
-        receipt_url=None,
-        refunded=False,
-        review=None,
-        shipping=None,
-        source_transfer=None,
-        statement_descriptor=None,
-        statement_descriptor_suffix=None,
-        status=status,
-        transfer_data=None,
-        transfer_group=None,
-    )
-
-
-def _bank_answer(status: str, decline: Decline | None) -> Json:
-    if decline:
-        return {
-            "advice_code": "try_again_later",
-            "network_advice_code": None,
-            "network_decline_code": "01",
-            "network_status": "declined_by_network",
-            "reason": decline.decline_code,
-            "risk_level": "normal",
-            "seller_message": "The bank did not return any further details with this decline.",
-            "type": "issuer_declined",
-        }
-    return {
-        "advice_code": None,
-        "network_advice_code": None,
-        "network_decline_code": None,
-        "network_status": "approved_by_network",
-        "reason": None,
-        "risk_level": "normal",
-        "seller_message": "Payment complete." if status == "succeeded" else None,
-        "type": "authorized",
-    }
-
-
-def _paid_with(method: Json, amount: int) -> Json:
-    if method["type"] != "card":
-        return {"fingerprint": method[method["type"]]["fingerprint"], "last4": method[method["type"]]["last4"]}
-    shown = details(card_of(method))
-    names = ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4", "checks", "wallet")
-    return {
-        **{name: shown[name] for name in names},
-        "amount_authorized": amount,
-        "authorization_code": None,
-        "network": shown["brand"],
-        "three_d_secure": None,
+        **more,
     }
 
 
@@ -241,57 +256,14 @@ def settle(account: Account, intent: Json, *, succeeds: bool) -> Payment:
     """Ends a delayed debit: the money arrived, or the bank sent it back. Emits nothing."""
     charge = account.require("charge", intent["latest_charge"])
     if succeeds:
-        charge = account.store.change(
-            charge, amount_captured=charge["amount"], captured=True, paid=True, status="succeeded"
+        charge = charges.capture(account, charge)
+        intent = account.store.change(
+            intent, amount_received=intent["amount"], processing=None, status="succeeded", _settles_at=None
         )
-        charge = balance.take_in(account, charge)
-        intent = account.store.change(intent, amount_received=intent["amount"], status="succeeded", _settles_at=None)
         happened = [Happening("charge.succeeded", charge), Happening("payment_intent.succeeded", intent)]
         return Payment(intent, Outcome.SUCCEEDS, happened=happened)
-    decline = cards.BANK_REFUSAL
     method = account.require("payment_method", intent["payment_method"])
-    charge = account.store.change(
-        charge,
-        failure_code=decline.code,
-        failure_message=decline.message,
-        outcome=_bank_answer("failed", decline),
-        status="failed",
-    )
-    intent = account.store.change(
-        intent,
-        last_payment_error=_payment_error(decline, charge["id"], method),
-        payment_method=None,
-        status="requires_payment_method",
-        _settles_at=None,
-    )
-    happened = [Happening("charge.failed", charge), Happening("payment_intent.payment_failed", intent)]
-    return Payment(intent, Outcome.DECLINED, card_error(decline, charge=charge["id"]), happened)
-
-
-def set_up(account: Account, customer: Json | None, method: Json) -> Json:
-    """Stores a succeeded setup intent: the method may be used later without the customer. Emits nothing."""
-    intent_id = ids.new("setup_intent")
-    return account.born(
-        "setup_intent",
-        id=intent_id,
-        allowed_payment_method_types=None,
-        application=None,
-        automatic_payment_methods=None,
-        cancellation_reason=None,
-        client_secret=f"{intent_id}_secret_{ids.token(25)}",
-        customer=customer["id"] if customer else None,
-        description=None,
-        flow_directions=None,
-        last_setup_error=None,
-        latest_attempt=None,
-        mandate=None,
-        metadata={},
-        next_action=None,
-        on_behalf_of=None,
-        payment_method=method["id"],
-        payment_method_options={},
-        payment_method_types=[method["type"]],
-        single_use_mandate=None,
-        status="succeeded",
-        usage="off_session",
-    )
+    decline = bank_refusal(card_of(method))
+    charge = charges.fail(account, charge, decline)
+    intent = account.store.change(intent, processing=None, _settles_at=None)
+    return _failed(account, intent, method, decline, charge)

@@ -90,15 +90,19 @@ def _check_refundable(account: Account, charge: Json) -> None:
     name = charge["id"]
     if charge["refunded"]:
         raise StripeError(f"Charge {name} has already been refunded.", code="charge_already_refunded", param="charge")
-    if charge["status"] != "succeeded":
-        raise StripeError(f"Charge {name} cannot be refunded: it is {charge['status']}.", param="charge")
-    disputes = (each for each in account.store.newest_first("dispute") if each["charge"] == name)
+    if charge["status"] != "succeeded" or not charge["captured"]:
+        raise StripeError(f"Charge {name} cannot be refunded: it is {_state(charge)}.", param="charge")
+    disputes = account.store.newest_first("dispute", charge=name)
     if any(not dispute["is_charge_refundable"] for dispute in disputes):
         raise StripeError(f"Charge {name} has been charged back; cannot issue a refund.", code="charge_disputed")
 
 
+def _state(charge: Json) -> str:
+    return str(charge["status"]) if charge["status"] != "succeeded" else "not captured"
+
+
 def _amount(charge: Json, wanted: int | None) -> int:
-    left = int(charge["amount_captured"] - charge["amount_refunded"])
+    left = int(charge["amount"] - charge["amount_refunded"])
     if wanted == 0:
         raise StripeError("Invalid positive integer", code="parameter_invalid_integer", param="amount")
     if wanted is not None and wanted > left:
@@ -152,6 +156,6 @@ def decide(account: Account, refund: Json, status: str, *, reason: str = "expire
 
 def fail_pending(account: Account, charge: str) -> None:
     """Refunds under way come to nothing when the bank takes the payment back."""
-    for refund in list(account.store.oldest_first("refund")):
-        if refund["charge"] == charge and refund["status"] == "pending":
+    for refund in account.store.oldest_first("refund", charge=charge):
+        if refund["status"] == "pending":
             decide(account, refund, "failed", reason="charge_for_pending_refund_disputed")

@@ -15,6 +15,7 @@ def _by(*fields: str, **paths: str) -> Paths:
 
 RELATIONS: Mapping[str, Paths] = {
     "_delivery": _by("event"),
+    "balance_transaction": _by("source"),
     "charge": _by("customer", "payment_intent"),
     "checkout.session": _by("customer", "subscription", "payment_intent", intent="_intent"),
     "customer": _by("email"),

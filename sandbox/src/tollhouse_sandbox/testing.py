@@ -101,6 +101,10 @@ class RunningSandbox:
         """Changes a dispute's status, for example to `won` or `lost`; `disputes.py` has the table."""
         return self._call(f"disputes/{dispute}", {"status": status})
 
+    def authenticate(self, intent: str, *, succeeds: bool = True) -> Json:
+        """Passes (or fails) the 3-D Secure that a payment or setup intent of the API waits for."""
+        return self._call(f"authenticate/{intent}", {"succeeds": succeeds})
+
     def decide_refund(self, refund: str, status: str) -> Json:
         """Changes a refund's status: a pending one to `succeeded`, `failed` or `canceled`, a done one to `failed`."""
         return self._call(f"refunds/{refund}", {"status": status})

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
-from tollhouse_sandbox import checkout, disputes, events, invoices, lifecycle, pauses, refunds, subscriptions
+from tollhouse_sandbox import checkout, disputes, events, invoices, lifecycle, pauses, payments, refunds, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.lifecycle import Action, Due
 from tollhouse_sandbox.store import Json, Store
@@ -21,8 +21,10 @@ def due(body: Json) -> Due | None:
         return Due(body["expires_at"], "expire")
     if kind == "payment_intent" and body["_settles_at"]:
         return Due(body["_settles_at"], "settle")
-    if kind == "payment_intent" and body["_disputed_as"]:
+    if kind == "charge" and body["_disputed_as"]:
         return Due(body["created"], "dispute")
+    if kind == "charge" and body["_held_until"]:
+        return Due(body["_held_until"], "release")
     if kind == "dispute" and (next_due := disputes.next_due(body)):
         return Due(*next_due)
     if kind == "refund" and body["_comes_to"]:
@@ -71,7 +73,7 @@ class Timetable:
         self._notes.clear()
 
 
-_KINDS = frozenset(("subscription", "invoice", "checkout.session", "payment_intent", "dispute", "refund"))
+_KINDS = frozenset(("subscription", "invoice", "checkout.session", "payment_intent", "charge", "dispute", "refund"))
 
 
 def perform(account: Account, body: Json, action: str) -> None:
@@ -91,8 +93,10 @@ def perform(account: Account, body: Json, action: str) -> None:
             disputes.decide(account, body, action)
         case "refund":
             refunds.decide(account, body, action)
-        case _ if action == "settle":
+        case "payment_intent":
             checkout.settle_when_due(account, body)
+        case _ if action == "release":
+            payments.expire(account, body)
         case _:
             disputes.open_for_card(account, body)
 

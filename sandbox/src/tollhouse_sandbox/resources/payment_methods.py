@@ -1,7 +1,6 @@
 """Payment methods: /v1/payment_methods."""
 
-from tollhouse_sandbox import cards, customers, events, payment_methods
-from tollhouse_sandbox.errors import StripeError
+from tollhouse_sandbox import customers, events, payment_methods
 from tollhouse_sandbox.operations import PAGING, Call, Operation, Page, fits, page
 from tollhouse_sandbox.params import (
     address,
@@ -23,28 +22,19 @@ _FIELDS = {
     "billing_details": _BILLING,
     "metadata": metadata,
 }
-_CREATE = {
+_DATA = {
     **_FIELDS,
     "type": choice("card", "sepa_debit", "us_bank_account"),
     "card": shape({"token": text, "number": text, "exp_month": anything, "exp_year": anything, "cvc": anything}),
     "sepa_debit": shape({"iban": text}, ("iban",)),
     "us_bank_account": shape({"account_number": text, "routing_number": anything, "account_holder_type": anything}),
 }
+PAYMENT_METHOD_DATA = shape(_DATA, ("type",))
+"""What `payment_method_data` of an intent may hold."""
 
 
 def _create(call: Call) -> Json:
-    family = call.params["type"]
-    data = call.params.get(family, {})
-    name = data.get("token") or data.get("number") or data.get("iban") or data.get("account_number")
-    card = cards.named(name or "")
-    if card is None or card.type != family:
-        raise StripeError(
-            f"Unknown test payment method: use a test token, number or account in {family}.", param=family
-        )
-    billing = dict(call.params.get("billing_details", {}))
-    if billing.get("address"):
-        billing["address"] = {**payment_methods.NO_ADDRESS, **billing["address"]}
-    return payment_methods.make(call.account, card, billing=billing, metadata=call.params.get("metadata"))
+    return payment_methods.from_data(call.account, call.params)
 
 
 def _update(call: Call) -> Json:
@@ -76,7 +66,7 @@ def _list(call: Call) -> Page:
 
 
 OPERATIONS = [
-    Operation("POST", "/v1/payment_methods", _create, _CREATE, ("type",)),
+    Operation("POST", "/v1/payment_methods", _create, _DATA, ("type",)),
     Operation("GET", "/v1/payment_methods", _list, {**PAGING, "customer": text, "type": text}),
     Operation(
         "GET",

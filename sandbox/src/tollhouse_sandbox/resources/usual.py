@@ -30,3 +30,8 @@ def annotate(kind: str, update: str) -> Operation:
         return body
 
     return Operation("POST", f"/v1/{kind}s/{{id}}", handler, {"metadata": metadata})
+
+
+def plain(body: Json) -> Json:
+    """An object as an error shows it: without the sandbox's own fields."""
+    return {name: value for name, value in body.items() if not name.startswith("_")}
