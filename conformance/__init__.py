@@ -8,8 +8,8 @@ import json
 from conformance.answers import shape_faults
 from conformance.requests import request_faults
 from tollhouse_sandbox import form
-from tollhouse_sandbox.account import API_VERSION
 from tollhouse_sandbox.sandbox import Exchange
+from tollhouse_sandbox.versions import API_VERSION
 
 
 class Watch:

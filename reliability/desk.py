@@ -123,7 +123,8 @@ class Desk:
 
         def all_of(kind: str, *expanded: str) -> list[Json]:
             found = [one for one in account.store.newest_first(kind) if self.owner_of(one) == stripe_customer]
-            shown = [rendering.expand(account, rendering.public(account, one), [*expanded]) for one in found]
+            expansion = rendering.Expansion(account)
+            shown = [expansion.along([*expanded], rendering.public(account, one)) for one in found]
             return [whole(account, one) for one in shown]
 
         customer = account.require("customer", stripe_customer)

@@ -17,6 +17,7 @@ FAULTS: dict[str, dict[str, float]] = {
     "delay": {"chance": 0.3, "seconds": 90 * 60},
     "drop": {"chance": 0.3},
     "slow_delivery": {"chance": 0.3, "seconds": 0.02},
+    "old_shape": {"chance": 0.3},
 }
 
 

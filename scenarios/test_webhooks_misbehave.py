@@ -82,6 +82,31 @@ def test_one_event_is_enough(world: World, pdf_tool: Tollhouse) -> None:
     assert ada.may("premium_export").valid_until == ada.state().subscriptions[0].current_period_end
 
 
+@pytest.mark.parametrize("version", ["2024-06-20", "2026-08-26.dahlia"])
+def test_events_in_an_older_shape(world: World, pdf_tool: Tollhouse, version: str) -> None:
+    """An endpoint that was made years ago is told in its own version: periods, payments and discounts are elsewhere in
+    it, and access is what it would be."""
+    world.sandbox.fault("old_shape", version=version)
+    ada, grace = world.customer("ada"), world.customer("grace")
+    ada.buys("pdf-tool.pro.monthly")
+    grace.buys("pdf-tool.lifetime.once")
+    assert ada.may("premium_export").reason == "subscription-active"
+    assert grace.may("premium_export").allowed
+    world.passes(days=32)
+    world.arrive()
+    (subscription,) = ada.state().subscriptions
+    at_stripe = world.stripe.v1.subscriptions.retrieve(subscription.id)
+    assert subscription.current_period_end.timestamp() == at_stripe["items"].data[0].current_period_end
+    assert ada.may("premium_export").reason == "subscription-active"
+    world.stripe.v1.refunds.create({"charge": world.stripe.v1.charges.list({"customer": grace.stripe_id}).data[0].id})
+    world.stripe.v1.subscriptions.cancel(subscription.id)
+    world.arrive()
+    assert not grace.may("premium_export").allowed
+    assert not ada.may("premium_export").allowed
+    events = world.operator.get("/v1/admin/events", params={"limit": 200}).json()["data"]
+    assert {one["state"] for one in events} == {"settled"}
+
+
 def test_forged_webhooks_change_nothing(world: World, pdf_tool: Tollhouse) -> None:
     """Without Stripe's secret, or with a signature too old or from the future, an event is refused and not stored."""
     events = a_months_worth(world, pdf_tool)

@@ -214,10 +214,15 @@ class Desk:
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(coroutine)
 
-    def post(self, path: str, data: dict[str, str] | None = None) -> Any:
-        answer = self.run(self._http.post(f"/v1/{path}", data=data or {}))
+    def post(self, path: str, data: dict[str, str] | None = None, version: str | None = None) -> Any:
+        answer = self.ask("POST", path, data, version)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def ask(self, method: str, path: str, data: dict[str, str] | None = None, version: str | None = None) -> Any:
+        """Any call's answer, headers and all; `version` is the API version it is made in."""
+        headers = {"Stripe-Version": version} if version else {}
+        return self.run(self._http.request(method, f"/v1/{path}", data=data, headers=headers))
 
     def status(self, method: str, path: str, body: str = "") -> int:
         """How any call is answered; a GET takes the body as its query."""
@@ -225,8 +230,8 @@ class Desk:
             return int(self.run(self._http.get(f"{path}?{body}")).status_code)
         return int(self.run(self._http.request(method, path, content=body.encode())).status_code)
 
-    def get(self, path: str) -> Any:
-        return self.run(self._http.get(f"/v1/{path}")).json()
+    def get(self, path: str, version: str | None = None) -> Any:
+        return self.ask("GET", path, version=version).json()
 
     def control(self, path: str, **body: Any) -> Any:
         """One of the sandbox's own calls."""

@@ -6,8 +6,8 @@ import pytest
 from conformance import Watch
 from conformance.requests import request_faults
 
-from tollhouse_sandbox.account import API_VERSION
 from tollhouse_sandbox.testing import running_sandbox
+from tollhouse_sandbox.versions import API_VERSION
 
 
 @pytest.mark.parametrize(

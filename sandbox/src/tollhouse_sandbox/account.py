@@ -8,9 +8,6 @@ from tollhouse_sandbox import errors, ids, settings
 from tollhouse_sandbox.clock import Clock
 from tollhouse_sandbox.store import Json, Store
 
-API_VERSION = "2026-10-28.endive"
-"""The version every object is written in: the one stripe-python 16.1 pins."""
-
 AUTOMATIC: Json = {"id": None, "idempotency_key": None}
 """The `request` of an event that no API call caused."""
 
@@ -25,7 +22,8 @@ class Account:
     merchant: str = "Tollhouse sandbox"
     request: Json = field(default_factory=lambda: AUTOMATIC)
     settings: Json = field(default_factory=settings.defaults)
-    on_event: Callable[[Json], None] = lambda _: None
+    on_event: Callable[[Json, Json], None] = lambda _event, _data: None
+    """Hears of each event, and of its `data` in the newest shape."""
     on_resend: Callable[[Json, Json], None] = lambda _event, _endpoint: None
     """Sends an event to an endpoint once more."""
     loses_event: Callable[[str], bool] = lambda _: False

@@ -5,17 +5,19 @@ import base64
 import json
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tollhouse_sandbox import connections, form, ids, rendering
-from tollhouse_sandbox.account import API_VERSION, AUTOMATIC
+from tollhouse_sandbox import api_versions, connections, form, ids, rendering, versions
+from tollhouse_sandbox.account import AUTOMATIC
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.faults import Fault
 from tollhouse_sandbox.operations import Call, Operation, Page
+from tollhouse_sandbox.rendering import Expansion
 from tollhouse_sandbox.sandbox import Exchange, Sandbox
 from tollhouse_sandbox.store import Json
 
@@ -43,12 +45,14 @@ def _json(body: Any) -> str:
 
 async def _answer(sandbox: Sandbox, operation: Operation | None, request: Request) -> Response:
     request_id = "req_" + ids.token(14)
-    headers = {"Request-Id": request_id, "Stripe-Version": API_VERSION, "Content-Type": "application/json"}
+    version = request.headers.get("Stripe-Version") or sandbox.account.settings["api_version"]
+    headers = {"Request-Id": request_id, "Stripe-Version": version, "Content-Type": "application/json"}
     key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
     if key:
         headers["Idempotency-Key"] = key
     try:
         authenticate(request.headers.get("Authorization", ""))
+        versions.known(version)
         if key:
             sandbox.keys.enter(key)
     except StripeError as error:
@@ -128,7 +132,7 @@ def _carry_out(
             return replay.status, replay.body
         sandbox.account.request = {"id": request_id, "idempotency_key": key}
         with sandbox.step():
-            status, body = 200, _json(_perform(sandbox, operation, request, raw, fault))
+            status, body = 200, _json(_perform(sandbox, operation, request, raw, headers["Stripe-Version"], fault))
     except StripeError as error:
         error.more.setdefault("request_log_url", f"https://dashboard.stripe.com/test/logs/{request_id}")
         status, body = error.status, _json(error.body())
@@ -143,14 +147,17 @@ def _carry_out(
     return status, body
 
 
-def _perform(sandbox: Sandbox, operation: Operation, request: Request, raw: form.Nested, fault: Fault | None) -> Json:
+def _perform(
+    sandbox: Sandbox, operation: Operation, request: Request, raw: form.Nested, version: str, fault: Fault | None
+) -> Json:
     error = fault.error() if fault and fault.kind == "error" else None
     if error and fault and not fault.after:
         raise error
-    given = operation.parse(raw)
+    given = operation.parse(api_versions.understood(operation.method, operation.path, raw, version))
     call = Call(sandbox.account, dict(request.path_params), given)
-    shown = _shown(call, operation.handler(call), request.url.path)
-    rendering.expand(sandbox.account, shown, given.get("expand", []))
+    render = partial(api_versions.rendered, sandbox.account, version=version)
+    shown = render(_shown(call, operation.handler(call), request.url.path))
+    Expansion(sandbox.account, api_versions.expandable(version), render).along(given.get("expand", []), shown)
     if error:
         raise error.keeping()
     return shown

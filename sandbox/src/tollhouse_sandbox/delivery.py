@@ -12,10 +12,11 @@ from itertools import count
 
 import httpx
 
-from tollhouse_sandbox import events, ids
+from tollhouse_sandbox import api_versions, events, ids
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.faults import Faults
 from tollhouse_sandbox.store import Json
+from tollhouse_sandbox.versions import API_VERSION
 
 RETRIES_AFTER = (300, 1800, 7200, 18_000, 36_000, 43_200, 43_200, 43_200, 43_200)
 """Seconds of the account's clock from one failed attempt to the next: about three days in all, as in live mode."""
@@ -54,6 +55,7 @@ def _delivery(event: Json, endpoint: Json, **fields: object) -> Json:
         "attempts": [],
         "repeated": False,
         "state": "pending",
+        "told": None,
         **fields,
     }
 
@@ -99,8 +101,8 @@ class Deliveries:
         self._waiting[delivery_id] = until
         heapq.heappush(self._queue, (until, next(self._order), delivery_id))
 
-    def plan(self, event: Json) -> None:
-        """Notes a delivery for every endpoint that wants the event, due at once."""
+    def plan(self, event: Json, data: Json) -> None:
+        """Notes a delivery for every endpoint that wants the event, due at once; `data` is in the newest shape."""
         store = self._account.store
         wanting = [
             endpoint
@@ -109,22 +111,30 @@ class Deliveries:
         ]
         if not wanting:
             return
-        self._plan_for(event, wanting)
+        self._plan_for(event, data, wanting)
         if self._faults.of_event("twin", event["type"]):
-            self._plan_for(store.put({**event, "id": ids.new("event")}), wanting)
+            self._plan_for(store.put({**event, "id": ids.new("event")}), data, wanting)
 
-    def _plan_for(self, event: Json, endpoints: list[Json]) -> None:
+    def _plan_for(self, event: Json, data: Json, endpoints: list[Json]) -> None:
         for endpoint in endpoints:
             if self._faults.of_event("drop", event["type"]):
-                self._account.store.put(_delivery(event, endpoint, next_attempt=None, state="failed"))
+                told = self._told(event, data, endpoint["api_version"])
+                self._account.store.put(_delivery(event, endpoint, told=told, next_attempt=None, state="failed"))
                 continue
-            self._note(event, endpoint)
+            self._note(event, data, endpoint)
             if again := self._faults.of_event("duplicate", event["type"]):
-                self._note(event, endpoint, later=again.seconds, repeated=True)
+                self._note(event, data, endpoint, later=again.seconds, repeated=True)
         self._account.store.change(event, pending_webhooks=len(endpoints))
 
-    def _note(self, event: Json, endpoint: Json, *, later: float = 0, repeated: bool = False) -> None:
+    def _told(self, event: Json, data: Json, version: str | None) -> Json | None:
+        """What is sent instead of what the event itself says; None where that is in this version, or none is named."""
+        if version is None or version == event["api_version"]:
+            return None
+        return {"api_version": version, "data": api_versions.told(self._account, data, version)}
+
+    def _note(self, event: Json, data: Json, endpoint: Json, *, later: float = 0, repeated: bool = False) -> None:
         """One delivery, due `later` seconds from now, or even later if it meets a fault."""
+        older = self._faults.of_event("old_shape", event["type"])
         late = self._faults.of_event("delay", event["type"])
         slow = self._faults.of_event("slow_delivery", event["type"])
         behind = self._faults.of_event("reorder", event["type"])
@@ -138,6 +148,7 @@ class Deliveries:
                 next_attempt=at + (round(held.seconds) if held else 0),
                 slow=slow.seconds if slow else 0,
                 repeated=repeated,
+                told=self._told(event, data, older.version if older else endpoint["api_version"]),
             )
         )
         self._wait(delivery["id"], delivery["next_attempt"])
@@ -189,7 +200,7 @@ class Deliveries:
                 self._drop(delivery)
                 return
             async with self._lanes[endpoint["id"]]:
-                status, error = await self._post(event, endpoint, delivery.get("slow", 0))
+                status, error = await self._post(event | (delivery["told"] or {}), endpoint, delivery.get("slow", 0))
             self._record(delivery_id, status, error)
         finally:
             self._running.pop(delivery_id, None)
@@ -246,14 +257,16 @@ class Deliveries:
     def resend(self, event: Json, endpoint: Json) -> None:
         """Sends an event once more, at once: instead of a delivery that was given up, else beside the one there is."""
         store = self._account.store
-        theirs = store.oldest_first("_delivery", event=event["id"])
-        given_up = [one for one in theirs if one["endpoint"] == endpoint["id"] and one["state"] == "failed"]
-        counted = next((one for one in given_up if not one["repeated"]), None)
+        of_event = store.oldest_first("_delivery", event=event["id"])
+        there_are = [one for one in of_event if one["endpoint"] == endpoint["id"]]
         now = self._account.now
-        if counted:
-            delivery = store.change(counted, next_attempt=now, state="pending")
+        if there_are and there_are[0]["state"] == "failed":
+            delivery = store.change(there_are[0], next_attempt=now, state="pending")
         else:
-            delivery = store.put(_delivery(event, endpoint, next_attempt=now, repeated=True))
+            # An event that was itself told in an older version cannot be rendered anew.
+            version = endpoint["api_version"] if event["api_version"] == API_VERSION else None
+            told = there_are[0]["told"] if there_are else self._told(event, event["data"], version)
+            delivery = store.put(_delivery(event, endpoint, told=told, next_attempt=now, repeated=True))
         self._wait(delivery["id"], now)
 
     def clear(self) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from tollhouse_sandbox import ids
-from tollhouse_sandbox.account import API_VERSION, Account
+from tollhouse_sandbox import api_versions, ids
+from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.differences import difference
 from tollhouse_sandbox.rendering import public
 from tollhouse_sandbox.store import Json
 
@@ -25,6 +26,7 @@ def emit_all(account: Account, happened: Iterable[Happening]) -> None:
 def emit(account: Account, name: str, body: Json, *, before: Json | None = None) -> None:
     """Records that something happened to an object, with a picture of it now; or nothing, if the event is lost.
 
+    The picture is rendered once, in the account's API version. Whom the event is delivered to may have another.
     `before` is the object as it was (already rendered, see `picture`): the event then says in `previous_attributes`
     what changed.
     """
@@ -34,19 +36,20 @@ def emit(account: Account, name: str, body: Json, *, before: Json | None = None)
     data: Json = {"object": shown}
     if before is not None:
         data["previous_attributes"] = difference(before, shown)
+    version = account.settings["api_version"]
     event = {
         "id": ids.new("event"),
         "object": "event",
-        "api_version": API_VERSION,
+        "api_version": version,
         "created": account.now,
-        "data": data,
+        "data": api_versions.told(account, data, version),
         "livemode": False,
         "pending_webhooks": 0,
         "request": account.request,
         "type": name,
     }
     account.store.put(event)
-    account.on_event(event)
+    account.on_event(event, data)
 
 
 def picture(account: Account, body: Json) -> Json:
@@ -63,18 +66,6 @@ def updated(account: Account, name: str, body: Json, before: Json) -> bool:
         return False
     emit(account, name, body, before=before)
     return True
-
-
-def difference(before: Json, now: Json) -> Json:
-    """The old values of what changed: key by key in objects, whole in lists, null for a key that was not there."""
-    old: Json = {}
-    for key in [*before, *(key for key in now if key not in before)]:
-        was, is_now = before.get(key), now.get(key)
-        if was == is_now:
-            continue
-        both = isinstance(was, dict) and isinstance(is_now, dict)
-        old[key] = difference(was, is_now) if both else was  # type: ignore[arg-type]
-    return old
 
 
 def wanted(enabled: Iterable[str], name: str) -> bool:

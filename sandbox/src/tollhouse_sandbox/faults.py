@@ -13,13 +13,14 @@ from typing import Any
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.events import matches
 from tollhouse_sandbox.store import Json
+from tollhouse_sandbox.versions import OLDEST, VERSIONS
 
 OF_CALLS = ("error", "reset", "timeout", "slow_answer")
 """An error is answered; the connection is reset; nothing is answered for `seconds`; the answer takes `seconds`."""
 
-OF_EVENTS = ("lose", "twin", "drop", "duplicate", "delay", "reorder", "slow_delivery")
+OF_EVENTS = ("lose", "twin", "drop", "duplicate", "delay", "reorder", "slow_delivery", "old_shape")
 """No event at all; a second event with another id; never sent, though listed; sent again after `seconds`; sent
-`seconds` late; sent after the others that are due; the request takes `seconds`."""
+`seconds` late; sent after the others that are due; the request takes `seconds`; sent in the shape of `version`."""
 
 SECONDS = {"timeout": 60.0, "slow_answer": 1.0, "duplicate": 0.0, "delay": 60.0, "reorder": 5.0, "slow_delivery": 1.0}
 """Kind → its `seconds` where none are given; the account's for duplicate, delay and reorder, otherwise real ones."""
@@ -45,6 +46,7 @@ class Fault:
     path: str = ""
     after: bool = False
     type: str = "*"
+    version: str = OLDEST
     struck: int = 0
     id: str = ""
     draw: Random = field(init=False, repr=False)
@@ -146,6 +148,7 @@ def _fields(kind: str) -> tuple[str, ...]:
         "seed",
         *(["status"] if kind == "error" else []),
         *(["seconds"] if kind in SECONDS else []),
+        *(["version"] if kind == "old_shape" else []),
         *own,
     )
 
@@ -168,5 +171,6 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "method": ("GET, POST, DELETE or null", lambda value: value in (None, "GET", "POST", "DELETE")),
     "path": ("how a path begins", lambda value: isinstance(value, str)),
     "after": ("true or false", lambda value: isinstance(value, bool)),
+    "version": (f"an API version since {OLDEST}", lambda value: value in VERSIONS),
     "type": ("an event's type, or a group like customer.*", lambda value: isinstance(value, str)),
 }

@@ -1,6 +1,7 @@
 """Objects as an answer or an event shows them: joined with what Stripe embeds, without the sandbox's own fields."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tollhouse_sandbox.account import Account
@@ -198,44 +199,76 @@ EXPANDABLE: dict[str, dict[str, str]] = {
 """Kind → the fields that hold an id and can hold the object instead, with the kind of that object."""
 
 
-def expand(account: Account, shown: Any, paths: list[str]) -> Any:
-    """Replaces ids by objects along paths like `data.customer` or `latest_invoice.payments`.
+@dataclass(frozen=True)
+class Expansion:
+    """How ids are replaced by objects in an answer.
 
-    Refuses a path of more than four parts and one that leads to something that is not expandable.
+    For older versions, `expandable` is what can be expanded in them and `render` makes an object what they show.
     """
-    for path in paths:
-        parts = path.split(".")
-        if len(parts) > MAX_DEPTH:
-            message = f"You cannot expand more than {MAX_DEPTH} levels of a property. Property: {path}"
-            raise StripeError(message, param="expand")
-        _expand(account, shown, parts, path)
-    return shown
 
+    account: Account
+    expandable: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: EXPANDABLE)
+    render: Callable[[Json], Json] = lambda shown: shown
 
-def _expand(account: Account, shown: Json, parts: list[str], path: str) -> None:
-    if not parts or shown.get("deleted"):
-        return
-    if shown["object"] == "list":
-        if parts[0] != "data":
-            raise _refused(parts[0])
-        shown["data"] = [dict(body) for body in shown["data"]]
-        for body in shown["data"]:
-            _expand(account, body, parts[1:], path)
-        return
-    for length in range(len(parts), 0, -1):
-        field = ".".join(parts[:length])
-        if field in INCLUDABLE.get(shown["object"], {}):
-            _include(account, shown, parts[:length])
-        elif field in EXPANDABLE.get(shown["object"], {}):
-            _replace(account, shown, parts[:length], EXPANDABLE[shown["object"]][field])
-        elif not (length == 1 and _embeds(shown.get(field))):
-            continue
-        inner = _at(shown, parts[:length])
-        for each in inner if isinstance(inner, list) else [inner]:
-            if isinstance(each, dict):
-                _expand(account, each, parts[length:], path)
-        return
-    raise _refused(".".join(parts))
+    def along(self, paths: list[str], shown: Json) -> Json:
+        """Replaces along paths like `data.customer` or `latest_invoice.payments`, in the answer itself.
+
+        Refuses a path of more than four parts and one that leads to something that is not expandable.
+        """
+        for path in paths:
+            parts = path.split(".")
+            if len(parts) > MAX_DEPTH:
+                message = f"You cannot expand more than {MAX_DEPTH} levels of a property. Property: {path}"
+                raise StripeError(message, param="expand")
+            self._expand(shown, parts)
+        return shown
+
+    def _expand(self, shown: Json, parts: list[str]) -> None:
+        if not parts or shown.get("deleted"):
+            return
+        if shown["object"] == "list":
+            if parts[0] != "data":
+                raise _refused(parts[0])
+            shown["data"] = [dict(body) for body in shown["data"]]
+            for body in shown["data"]:
+                self._expand(body, parts[1:])
+            return
+        expandable = self.expandable.get(shown["object"], {})
+        for length in range(len(parts), 0, -1):
+            field = ".".join(parts[:length])
+            if field in INCLUDABLE.get(shown["object"], {}):
+                self._include(shown, parts[:length])
+            elif field in expandable:
+                self._replace(shown, parts[:length], expandable[field])
+            elif not (length == 1 and _embeds(shown.get(field))):
+                continue
+            inner = _at(shown, parts[:length])
+            for each in inner if isinstance(inner, list) else [inner]:
+                if isinstance(each, dict):
+                    self._expand(each, parts[length:])
+            return
+        raise _refused(".".join(parts))
+
+    def _include(self, shown: Json, parts: list[str]) -> None:
+        holder, field = _holder(shown, parts), parts[-1]
+        if field not in holder:
+            stored = self.account.require(shown["object"], shown["id"])
+            included = INCLUDABLE[shown["object"]][".".join(parts)](self.account, stored)
+            holder[field] = self.render(included) if isinstance(included, dict) else included
+
+    def _replace(self, shown: Json, parts: list[str], kind: str) -> None:
+        value = _at(shown, parts)
+        if not isinstance(value, str | list):
+            return
+        holder = _holder(shown, parts)
+        if isinstance(value, list):
+            holder[parts[-1]] = [self._found(kind, each) if isinstance(each, str) else each for each in value]
+        else:
+            holder[parts[-1]] = self._found(kind, value)
+
+    def _found(self, kind: str, object_id: str) -> Json:
+        found = self.account.store.get(kind, object_id)
+        return self.render(public(self.account, found)) if found else {"id": object_id, "object": kind, "deleted": True}
 
 
 def _embeds(value: Any) -> bool:
@@ -256,13 +289,6 @@ def _at(shown: Json, parts: list[str]) -> Any:
     return value
 
 
-def _include(account: Account, shown: Json, parts: list[str]) -> None:
-    holder, field = _holder(shown, parts), parts[-1]
-    if field not in holder:
-        stored = account.require(shown["object"], shown["id"])
-        holder[field] = INCLUDABLE[shown["object"]][".".join(parts)](account, stored)
-
-
 def _holder(shown: Json, parts: list[str]) -> Json:
     """The dict with a path's last field; those on the way are copied, because below the first level they are stored."""
     holder = shown
@@ -270,19 +296,3 @@ def _holder(shown: Json, parts: list[str]) -> Json:
         holder[part] = dict(holder[part])
         holder = holder[part]
     return holder
-
-
-def _replace(account: Account, shown: Json, parts: list[str], kind: str) -> None:
-    value = _at(shown, parts)
-    if not isinstance(value, str | list):
-        return
-    holder = _holder(shown, parts)
-    if isinstance(value, list):
-        holder[parts[-1]] = [_found(account, kind, each) if isinstance(each, str) else each for each in value]
-    else:
-        holder[parts[-1]] = _found(account, kind, value)
-
-
-def _found(account: Account, kind: str, object_id: str) -> Json:
-    found = account.store.get(kind, object_id)
-    return public(account, found) if found else {"id": object_id, "object": kind, "deleted": True}

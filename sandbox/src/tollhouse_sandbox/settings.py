@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tollhouse_sandbox.errors import StripeError
+from tollhouse_sandbox.versions import API_VERSION, OLDEST, VERSIONS
 
 DAY = 86_400
 
@@ -36,6 +37,8 @@ SETTINGS: Mapping[str, Setting] = {
     "after_dunning": _one_of("cancel", "unpaid", "pause", "past_due"),
     # Whether a renewal that fails is retried or its subscription paused at once.
     "after_first_failure": _one_of("retry", "pause"),
+    # The API version of calls and endpoints that name none, and of the events that are listed.
+    "api_version": Setting(API_VERSION, f"an API version since {OLDEST}", lambda value: value in VERSIONS),
     # Seconds from each failed payment to the next try: as many tries as entries.
     "retries_after": Setting(
         [3 * DAY, 5 * DAY, 7 * DAY],

@@ -1,6 +1,6 @@
 """Webhook endpoints: /v1/webhook_endpoints. The signing secret is shown once, in the answer that creates one."""
 
-from tollhouse_sandbox import ids
+from tollhouse_sandbox import ids, versions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.operations import PAGING, Call, Operation, page
@@ -26,7 +26,7 @@ def _create(call: Call) -> Json:
     secret = "whsec_" + ids.token(32)
     endpoint = call.account.born(
         "webhook_endpoint",
-        api_version=given.get("api_version"),
+        api_version=versions.known(version, "api_version") if (version := given.get("api_version")) else None,
         application=None,
         description=given.get("description"),
         enabled_events=given["enabled_events"],
