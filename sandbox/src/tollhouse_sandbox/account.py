@@ -1,6 +1,7 @@
 """The Stripe account: its objects, its clock, and its event log. Everything that happens happens to one of these."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,10 +30,23 @@ class Account:
     loses_event: Callable[[str], bool] = lambda _: False
     """Whether what happens now generates no event of this type, which befalls Stripe too."""
 
+    supposed_now: int | None = None
+    """The time that a supposition has come to."""
+
     @property
     def now(self) -> int:
         """The account's time in whole Unix seconds."""
-        return self.clock.second()
+        return self.clock.second() if self.supposed_now is None else self.supposed_now
+
+    @contextmanager
+    def supposing(self) -> Iterator[None]:
+        """What happens inside is only supposed: nobody hears of it, and in the end it has not happened."""
+        loses_event, self.loses_event = self.loses_event, lambda _: True
+        try:
+            with self.store.undone():
+                yield
+        finally:
+            self.loses_event, self.supposed_now = loses_event, None
 
     def require(self, kind: str, object_id: str, *, param: str = "id") -> Json:
         """The object of that id. Raises 404 when it is unknown, or 400 when `param` names a parameter that held it."""

@@ -19,13 +19,23 @@ class Change:
 
 
 def change_items(
-    account: Account, subscription: Json, given: list[Json], proration: str, *, pays: bool = True
+    account: Account,
+    subscription: Json,
+    given: list[Json],
+    proration: str,
+    *,
+    at: int | None = None,
+    pays: bool = True,
 ) -> tuple[Json, list[Happening], StripeError | None]:
     """Applies `items` of an update. Emits nothing: answers with what happened and with a declined payment, if any.
 
     A price with another interval begins a new period now and is invoiced at once; anything else keeps the period, and
-    `proration` says what becomes of the difference: `create_prorations`, `always_invoice`, or `none`.
+    `proration` says what becomes of the difference: `create_prorations`, `always_invoice`, or `none`. It is reckoned
+    as if the change were made `at` another time than now.
     """
+    for item in subscription["items"]:
+        if at is not None and not item["current_period_start"] <= at <= item["current_period_end"]:
+            raise StripeError("The proration date must lie in the current billing period.", param="proration_date")
     changes = [_change(account, subscription, item, f"items[{place}]") for place, item in enumerate(given)]
     restarted = [each for each in changes if _restarts(account, each)]
     fresh = {id(each): _restart(account, each.new) for each in restarted if each.new}
@@ -34,7 +44,7 @@ def change_items(
     on_trial = subscription["status"] == Status.TRIALING
     happened: list[Happening] = []
     if proration != "none" and not on_trial:
-        happened = _prorate(account, subscription, changes)
+        happened = _prorate(account, subscription, changes, account.now if at is None else at)
     if on_trial or not (restarted or (proration == "always_invoice" and happened)):
         return subscription, happened, None
     lines = [subscriptions.line(account, subscription, item) for item in fresh.values()]
@@ -125,7 +135,8 @@ def _store_items(account: Account, subscription: Json, changes: list[Change], *,
     return account.store.change(subscription, items=kept, billing_cycle_anchor=anchor)
 
 
-def _prorate(account: Account, subscription: Json, changes: list[Change], *, whole: bool = False) -> list[Happening]:
+def _prorate(account: Account, subscription: Json, changes: list[Change], at: int | None) -> list[Happening]:
+    """Makes the items that a change costs from `at` on; None: from the beginning of each period."""
     happened = []
     keep = discounts.kept_share(account, subscription)
     for change in changes:
@@ -137,20 +148,21 @@ def _prorate(account: Account, subscription: Json, changes: list[Change], *, who
         old = _sold(account, change.old) if change.old else None
         if old == new:
             continue
-        at = period[0] if whole else account.now
-        for proration in invoicing.prorations(old, new, period, at, keep):
+        since = period[0] if at is None else at
+        for proration in invoicing.prorations(old, new, period, since, keep):
             happened.append(Happening("invoiceitem.created", _pending(account, subscription, item, proration)))
     return happened
 
 
 def credit_rest(account: Account, subscription: Json, *, whole: bool = False) -> list[Happening]:
     """Gives back what was paid for the rest of the running periods, or for `whole` periods."""
-    return _prorate(account, subscription, [Change(item, None) for item in subscription["items"]], whole=whole)
+    left = [Change(item, None) for item in subscription["items"]]
+    return _prorate(account, subscription, left, None if whole else account.now)
 
 
 def charge_rest(account: Account, subscription: Json) -> list[Happening]:
     """Charges for the rest of the running periods."""
-    return _prorate(account, subscription, [Change(None, item) for item in subscription["items"]])
+    return _prorate(account, subscription, [Change(None, item) for item in subscription["items"]], account.now)
 
 
 def _sold(account: Account, item: Json) -> tuple[Json, int, str]:

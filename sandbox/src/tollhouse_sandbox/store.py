@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +138,24 @@ class Store:
 
     def rollback(self) -> None:
         """Forgets the changes since the last commit."""
-        for kind, object_id, old in reversed(self._undo):
+        self._undo_to(0)
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Forgets in the end what is changed inside, and nothing else."""
+        begin = len(self._undo)
+        try:
+            yield
+        finally:
+            self._undo_to(begin)
+
+    def _undo_to(self, length: int) -> None:
+        while len(self._undo) > length:
+            kind, object_id, old = self._undo.pop()
             if old is None:
                 self._take_out(kind, object_id)
             else:
                 self._place(old)
-        self._undo.clear()
 
     def clear(self) -> None:
         """Forgets everything, at once and durably."""

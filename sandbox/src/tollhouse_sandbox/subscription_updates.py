@@ -29,7 +29,7 @@ def update(account: Account, subscription: Json, given: Json) -> Json:
     if "items" in given:
         proration = given.get("proration_behavior", "create_prorations")
         subscription, happened, error = plan_changes.change_items(
-            account, subscription, given["items"], proration, pays=pays
+            account, subscription, given["items"], proration, at=given.get("proration_date"), pays=pays
         )
     if "trial_end" in given:
         subscription, more, error = _move_trial_end(account, subscription, given["trial_end"], pays=pays)

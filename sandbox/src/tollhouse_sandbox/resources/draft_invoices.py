@@ -162,7 +162,7 @@ def _line_item(call: Call, invoice: Json, given: Json, param: str) -> Json:
                 param=f"{param}[invoice_item]",
             )
         return item
-    fields = charge(account, given, invoice["currency"])
+    fields = charge(account, given, invoice["currency"], param=param)
     if fields["currency"] != invoice["currency"]:
         raise StripeError(f"The price must be in {invoice['currency']}, as the invoice is.", param=param)
     period = given.get("period")

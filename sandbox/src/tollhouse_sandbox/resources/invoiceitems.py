@@ -54,7 +54,8 @@ def charge(account: Account, given: Json, currency: str, old: Json | None = None
     named = [name for name in _VALUES if name in given]
     if len(named) > 1 or ("amount" in given and "quantity" in given):
         both = [*named, "quantity"][:2]
-        raise StripeError(f"You may only specify one of these parameters: {', '.join(both)}.", param=param + both[1])
+        message = f"You may only specify one of these parameters: {', '.join(both)}."
+        raise StripeError(message, param=_within(param, both[1]))
     price = _price(account, given, param)
     description = None
     if price:
@@ -79,17 +80,22 @@ def charge(account: Account, given: Json, currency: str, old: Json | None = None
     }
 
 
+def _within(param: str, name: str) -> str:
+    return f"{param}[{name}]" if param else name
+
+
 def _price(account: Account, given: Json, param: str) -> Json | None:
     """The one-time price an item names or describes."""
     if "price_data" in given:
         return prices.create(account, given["price_data"])
     if "price" not in given.get("pricing", {}):
         return None
-    price = account.require("price", given["pricing"]["price"], param=f"{param}pricing[price]")
+    path = f"{_within(param, 'pricing')}[price]"
+    price = account.require("price", given["pricing"]["price"], param=path)
     if price["recurring"]:
         raise StripeError(
             "The price specified is set to `type=recurring` but this field only accepts prices with `type=one_time`.",
-            param=f"{param}pricing[price]",
+            param=path,
         )
     return price
 

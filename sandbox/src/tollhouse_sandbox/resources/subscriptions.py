@@ -1,4 +1,4 @@
-"""Subscriptions and their items: /v1/subscriptions, /v1/subscription_items."""
+"""Subscriptions: /v1/subscriptions. Their items have calls of their own in `subscription_items`."""
 
 from tollhouse_sandbox import (
     customers,
@@ -14,7 +14,7 @@ from tollhouse_sandbox import (
 )
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import has_ended, trial_end
-from tollhouse_sandbox.operations import DATED, PAGING, Call, Operation, Page, fits, page, paged
+from tollhouse_sandbox.operations import DATED, Call, Operation, Page, fits, page
 from tollhouse_sandbox.params import (
     anything,
     choice,
@@ -28,13 +28,14 @@ from tollhouse_sandbox.params import (
     shape,
     text,
 )
-from tollhouse_sandbox.rendering import subscription_item
 from tollhouse_sandbox.resources.checkout_sessions import TRIAL_SETTINGS
 from tollhouse_sandbox.resources.prices import PRICE_DATA
 from tollhouse_sandbox.store import Json
 
-_ITEM = {"metadata": metadata, "price": text, "price_data": PRICE_DATA, "quantity": positive}
-_PRORATION = choice("always_invoice", "create_prorations", "none")
+ITEM = {"metadata": metadata, "price": text, "price_data": PRICE_DATA, "quantity": positive}
+CHANGED_ITEM = {**ITEM, "id": text, "deleted": flag, "clear_usage": flag}
+PAYMENT_BEHAVIOR = choice("allow_incomplete", "default_incomplete", "error_if_incomplete")
+PRORATION = choice("always_invoice", "create_prorations", "none")
 _COMMON = {
     "automatic_tax": anything,
     "cancel_at": either("min_period_end", either("max_period_end", clearable(moment))),
@@ -45,9 +46,9 @@ _COMMON = {
     "discounts": list_of(shape({"coupon": text, "discount": text, "promotion_code": text}), at_most=20),
     "metadata": metadata,
     "off_session": flag,
-    "payment_behavior": choice("allow_incomplete", "default_incomplete", "error_if_incomplete"),
+    "payment_behavior": PAYMENT_BEHAVIOR,
     "payment_settings": anything,
-    "proration_behavior": _PRORATION,
+    "proration_behavior": PRORATION,
     "trial_end": either("now", moment),
     "trial_settings": TRIAL_SETTINGS,
 }
@@ -56,7 +57,7 @@ _CREATE = {
     "billing_mode": shape({"type": choice("flexible"), "flexible": anything}, ("type",)),
     "currency": text,
     "customer": text,
-    "items": list_of(shape(_ITEM), at_most=20),
+    "items": list_of(shape(ITEM), at_most=20),
     "trial_period_days": positive,
 }
 _CANCELLATION = shape(
@@ -79,19 +80,18 @@ _CANCELLATION = shape(
 _UPDATE = {
     **_COMMON,
     "cancellation_details": _CANCELLATION,
-    "items": list_of(
-        shape({**_ITEM, "id": text, "deleted": flag, "clear_usage": flag, "metadata": metadata}), at_most=20
-    ),
+    "items": list_of(shape(CHANGED_ITEM), at_most=20),
     "pause_collection": clearable(
         shape({"behavior": choice("keep_as_draft", "mark_uncollectible", "void"), "resumes_at": moment}, ("behavior",))
     ),
+    "proration_date": moment,
 }
 
 
 def _create(call: Call) -> Json:
     account, given = call.account, call.params
     customer = customers.existing(account, given["customer"])
-    order = _order(call, customer)
+    order = order_of(call, customer)
     method = payment_methods.default_for(account, customer, {"default_payment_method": order.default_payment_method})
     behavior = given.get("payment_behavior", "allow_incomplete")
     collected = behavior != "default_incomplete"
@@ -110,7 +110,7 @@ def _costs(order: subscriptions.Order) -> bool:
     return any(price["unit_amount_decimal"] != "0" for price, _, _ in order.items)
 
 
-def _order(call: Call, customer: Json) -> subscriptions.Order:
+def order_of(call: Call, customer: Json) -> subscriptions.Order:
     account, given = call.account, call.params
     items = [_ordered(call, item, f"items[{place}]") for place, item in enumerate(given["items"])]
     if not items:
@@ -246,31 +246,6 @@ _STATUS = choice(
 )
 
 
-def _items(call: Call) -> Page:
-    subscription = call.account.require("subscription", call.params["subscription"], param="subscription")
-    return paged(call, "subscription_item", (subscription_item(call.account, item) for item in subscription["items"]))
-
-
-def _find_item(call: Call) -> tuple[Json, Json]:
-    wanted = call.path["id"]
-    for subscription in call.account.store.newest_first("subscription", item=wanted):
-        return subscription, next(item for item in subscription["items"] if item["id"] == wanted)
-    raise missing("subscription_item", wanted)
-
-
-def _item(call: Call) -> Json:
-    return subscription_item(call.account, _find_item(call)[1])
-
-
-def _update_item(call: Call) -> Json:
-    subscription, item = _find_item(call)
-    given = {key: value for key, value in call.params.items() if key in (*_ITEM, "metadata")}
-    behavior: Json = {key: call.params[key] for key in ("payment_behavior", "proration_behavior") if key in call.params}
-    subscription_updates.update(call.account, subscription, {"items": [{"id": item["id"], **given}], **behavior})
-    return _item(call)
-
-
-_UPDATE_ITEM = {**_ITEM, "payment_behavior": _COMMON["payment_behavior"], "proration_behavior": _PRORATION}
 _PATH = "/v1/subscriptions"
 OPERATIONS = [
     Operation("POST", _PATH, _create, _CREATE, ("customer", "items")),
@@ -290,7 +265,7 @@ OPERATIONS = [
         {
             "billing_cycle_anchor": shape({"type": choice("now", "unchanged")}, ("type",)),
             "payment_behavior": choice("resume_on_payment_attempt", "resume_on_payment_success"),
-            "proration_behavior": _PRORATION,
+            "proration_behavior": PRORATION,
         },
     ),
     Operation(
@@ -303,7 +278,4 @@ OPERATIONS = [
             "type": choice("subscription"),
         },
     ),
-    Operation("GET", "/v1/subscription_items", _items, {**PAGING, "subscription": text}, ("subscription",)),
-    Operation("GET", "/v1/subscription_items/{id}", _item),
-    Operation("POST", "/v1/subscription_items/{id}", _update_item, _UPDATE_ITEM),
 ]
