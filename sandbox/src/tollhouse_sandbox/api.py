@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from tollhouse_sandbox import api_versions, connections, form, ids, rendering, versions
+from tollhouse_sandbox import api_versions, connections, form, ids, rendering, test_clocks, versions
 from tollhouse_sandbox.account import AUTOMATIC
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.faults import Fault
@@ -155,12 +155,26 @@ def _perform(
         raise error
     given = operation.parse(api_versions.understood(operation.method, operation.path, raw, version))
     call = Call(sandbox.account, dict(request.path_params), given)
+    _go_by_test_clock(call, changes=operation.method != "GET")
     render = partial(api_versions.rendered, sandbox.account, version=version)
     shown = render(_shown(call, operation.handler(call), request.url.path))
     Expansion(sandbox.account, api_versions.expandable(version), render).along(given.get("expand", []), shown)
     if error:
         raise error.keeping()
     return shown
+
+
+def _go_by_test_clock(call: Call, *, changes: bool) -> None:
+    """Lets the step happen at the time of those whom the call is about. Raises 429 while that time is on its way."""
+    named = [*call.path.values(), *(call.params.get(name) for name in _NAMING)]
+    clock = test_clocks.concerned(call.account, [each for each in named if isinstance(each, str)])
+    if clock and clock["status"] == "advancing" and changes:
+        raise StripeError("Test clock advancement underway - cannot perform modifications.", status=429)
+    call.account.test_clock = clock["id"] if clock else None
+
+
+_NAMING = ("test_clock", "customer", "subscription", "invoice", "charge", "payment_intent")
+"""The parameters that say whom a call is about, if its path does not."""
 
 
 def _shown(call: Call, result: Json | Page, path: str) -> Json:

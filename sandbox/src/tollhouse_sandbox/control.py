@@ -73,7 +73,7 @@ async def _pause(sandbox: Sandbox, request: Request, _body: Json) -> Json:
 
 async def _settle(sandbox: Sandbox, request: Request, body: Json) -> Json:
     account = sandbox.account
-    with sandbox.step():
+    with sandbox.step(request.path_params["id"]):
         session = account.require("checkout.session", request.path_params["id"])
         intent = account.store.get("payment_intent", session["_intent"] or "")
         if intent is None or intent["status"] != "processing":
@@ -84,7 +84,7 @@ async def _settle(sandbox: Sandbox, request: Request, body: Json) -> Json:
 
 async def _open_dispute(sandbox: Sandbox, _request: Request, body: Json) -> Json:
     account = sandbox.account
-    with sandbox.step():
+    with sandbox.step(str(body.get("charge", ""))):
         charge = account.require("charge", body.get("charge", ""), param="charge")
         opened = disputes.open_dispute(
             account,
@@ -99,14 +99,14 @@ async def _open_dispute(sandbox: Sandbox, _request: Request, body: Json) -> Json
 
 async def _decide_dispute(sandbox: Sandbox, request: Request, body: Json) -> Json:
     account = sandbox.account
-    with sandbox.step():
+    with sandbox.step(request.path_params["id"]):
         dispute = account.require("dispute", request.path_params["id"])
         return public(account, disputes.decide(account, dispute, body.get("status", "")))
 
 
 async def _decide_refund(sandbox: Sandbox, request: Request, body: Json) -> Json:
     account = sandbox.account
-    with sandbox.step():
+    with sandbox.step(request.path_params["id"]):
         refund = account.require("refund", request.path_params["id"])
         return public(account, refunds.decide(account, refund, body.get("status", "")))
 

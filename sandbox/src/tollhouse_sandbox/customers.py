@@ -1,8 +1,9 @@
 """Customers, as Stripe stores them."""
 
-from tollhouse_sandbox import events, ids
+from tollhouse_sandbox import dunning, events, ids
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import missing
+from tollhouse_sandbox.lifecycle import has_ended
 from tollhouse_sandbox.store import Json
 
 
@@ -45,3 +46,12 @@ def existing(account: Account, customer_id: str) -> Json:
     if customer.get("deleted"):
         raise missing("customer", customer_id, param="customer", status=400)
     return customer
+
+
+def delete(account: Account, customer: Json) -> Json:
+    """Deletes a customer for good; their subscriptions end at once."""
+    for subscription in account.store.oldest_first("subscription", customer=customer["id"]):
+        if not has_ended(subscription["status"]):
+            events.emit_all(account, dunning.ended(account, subscription, reason="cancellation_requested"))
+    events.emit(account, "customer.deleted", customer)
+    return account.store.change(customer, deleted=True)

@@ -138,9 +138,9 @@ class Deliveries:
         late = self._faults.of_event("delay", event["type"])
         slow = self._faults.of_event("slow_delivery", event["type"])
         behind = self._faults.of_event("reorder", event["type"])
-        at = self._account.now + round(later + (late.seconds if late else 0))
+        at = self._account.clock.second() + round(later + (late.seconds if late else 0))
         # Who only lets the clock run has it some seconds after the others; `drain` does not let it wait so long.
-        held = behind if at == self._account.now else None
+        held = behind if at == self._account.clock.second() else None
         delivery = self._account.store.put(
             _delivery(
                 event,
@@ -163,7 +163,7 @@ class Deliveries:
 
     def start_due(self) -> None:
         """Starts an attempt for every delivery that is due now."""
-        now = self._account.now
+        now = self._account.clock.second()
         while (at := self.next_due()) is not None and at <= now:
             self._start(self._queue[0][2])
 
@@ -216,7 +216,9 @@ class Deliveries:
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
             # The receiver compares with its own clock, so this is the wall clock, and new for every attempt.
-            "Stripe-Signature": signature(body, active_secrets(endpoint, self._account.now), int(time.time())),
+            "Stripe-Signature": signature(
+                body, active_secrets(endpoint, self._account.clock.second()), int(time.time())
+            ),
         }
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
@@ -233,7 +235,7 @@ class Deliveries:
         delivery = store.get("_delivery", delivery_id)
         if delivery is None:  # the sandbox was reset meanwhile
             return
-        now = self._account.now
+        now = self._account.clock.second()
         attempts = [*delivery["attempts"], {"at": now, "status": status, "error": error}]
         delivered = status is not None and 200 <= status < 300
         if delivered:
@@ -259,7 +261,7 @@ class Deliveries:
         store = self._account.store
         of_event = store.oldest_first("_delivery", event=event["id"])
         there_are = [one for one in of_event if one["endpoint"] == endpoint["id"]]
-        now = self._account.now
+        now = self._account.clock.second()
         if there_are and there_are[0]["state"] == "failed":
             delivery = store.change(there_are[0], next_attempt=now, state="pending")
         else:

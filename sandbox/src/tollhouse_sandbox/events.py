@@ -41,7 +41,7 @@ def emit(account: Account, name: str, body: Json, *, before: Json | None = None)
         "id": ids.new("event"),
         "object": "event",
         "api_version": version,
-        "created": account.now,
+        "created": account.clock.second(),
         "data": api_versions.told(account, data, version),
         "livemode": False,
         "pending_webhooks": 0,

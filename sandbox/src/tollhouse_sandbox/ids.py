@@ -33,6 +33,7 @@ PREFIXES = {
     "setup_intent": "seti_",
     "subscription": "sub_",
     "subscription_item": "si_",
+    "test_helpers.test_clock": "clock_",
     "webhook_endpoint": "we_",
 }
 """Kind (an object's `object` field) → the prefix of its ids."""
@@ -48,3 +49,11 @@ def token(length: int) -> str:
 def new(kind: str) -> str:
     """A fresh id for an object of this kind."""
     return PREFIXES[kind] + token(_LENGTHS.get(kind, 24))
+
+
+def kind_of(object_id: str) -> str | None:
+    """The kind whose prefix an id has."""
+    return _KINDS.get(object_id[: object_id.rfind("_") + 1])
+
+
+_KINDS = {prefix: kind for kind, prefix in PREFIXES.items()}

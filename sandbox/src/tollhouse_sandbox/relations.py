@@ -18,7 +18,7 @@ RELATIONS: Mapping[str, Paths] = {
     "balance_transaction": _by("source"),
     "charge": _by("customer", "payment_intent"),
     "checkout.session": _by("customer", "subscription", "payment_intent", intent="_intent"),
-    "customer": _by("email"),
+    "customer": _by("email", "test_clock"),
     "discount": _by("customer", "subscription"),
     "dispute": _by("charge", "payment_intent"),
     "entitlements.active_entitlement": _by(customer="_customer"),
@@ -33,7 +33,8 @@ RELATIONS: Mapping[str, Paths] = {
     "product_feature": _by(product="_product"),
     "refund": _by("charge", "payment_intent"),
     "setup_intent": _by("customer", "payment_method"),
-    "subscription": _by("customer", price="items.price", item="items.id"),
+    "test_helpers.test_clock": _by("status"),
+    "subscription": _by("test_clock", "customer", price="items.price", item="items.id"),
 }
 """Kind → name → where the value is. A list parameter of the same name must mean the same (`operations.page`)."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.account import TEST_CLOCK, Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.redeemable import code_is_active, coupon_is_valid
 from tollhouse_sandbox.store import Json
@@ -145,6 +145,7 @@ INCLUDABLE: dict[str, dict[str, Callable[[Account, Json], Json | None]]] = {
 """Kind → fields that are absent until they are expanded."""
 
 _METHOD = {"payment_method": "payment_method"}
+_TEST_CLOCK = {"test_clock": TEST_CLOCK}
 EXPANDABLE: dict[str, dict[str, str]] = {
     "billing_portal.session": {"configuration": "billing_portal.configuration"},
     "charge": {
@@ -159,7 +160,7 @@ EXPANDABLE: dict[str, dict[str, str]] = {
         "setup_intent": "setup_intent",
         "subscription": "subscription",
     },
-    "customer": {"invoice_settings.default_payment_method": "payment_method"},
+    "customer": {"invoice_settings.default_payment_method": "payment_method", **_TEST_CLOCK},
     "discount": {"customer": "customer", "promotion_code": "promotion_code", "source.coupon": "coupon"},
     "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
     "entitlements.active_entitlement": {"feature": "entitlements.feature"},
@@ -168,9 +169,10 @@ EXPANDABLE: dict[str, dict[str, str]] = {
         "default_payment_method": "payment_method",
         "discounts": "discount",
         "parent.subscription_details.subscription": "subscription",
+        **_TEST_CLOCK,
     },
     "invoice_payment": {"invoice": "invoice", "payment.payment_intent": "payment_intent"},
-    "invoiceitem": {"customer": "customer", "invoice": "invoice"},
+    "invoiceitem": {"customer": "customer", "invoice": "invoice", **_TEST_CLOCK},
     "line_item": {"pricing.price_details.price": "price"},
     "payment_intent": {"customer": "customer", "latest_charge": "charge", **_METHOD},
     "payment_method": {"customer": "customer"},
@@ -192,6 +194,7 @@ EXPANDABLE: dict[str, dict[str, str]] = {
         "discounts": "discount",
         "latest_invoice": "invoice",
         "pending_setup_intent": "setup_intent",
+        **_TEST_CLOCK,
     },
     "subscription_item": {},
     "item": {},

@@ -7,8 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tollhouse_sandbox import checkout, checkout_discounts, desk, entitlements, hosted, settings, timetable
-from tollhouse_sandbox.account import Account
+from tollhouse_sandbox import (
+    checkout,
+    checkout_discounts,
+    desk,
+    entitlements,
+    hosted,
+    settings,
+    test_clocks,
+    timetable,
+)
+from tollhouse_sandbox.account import TEST_CLOCK, Account
 from tollhouse_sandbox.clock import Clock
 from tollhouse_sandbox.delivery import Deliveries
 from tollhouse_sandbox.errors import StripeError
@@ -78,8 +87,13 @@ class Sandbox:
         )
 
     @contextmanager
-    def step(self) -> Iterator[None]:
-        """One change of the account: committed at the end, or undone by an error that does not say it happened."""
+    def step(self, *about: str) -> Iterator[None]:
+        """One change of the account: committed at the end, or undone by an error that does not say it happened.
+
+        It happens at the time of what these ids name: by their test clock, if they have one.
+        """
+        clock = test_clocks.concerned(self.account, about)
+        self.account.test_clock = clock["id"] if clock else None
         try:
             yield
             entitlements.follow(self.account)
@@ -96,6 +110,7 @@ class Sandbox:
         else:
             self.account.store.commit()
         finally:
+            self.account.test_clock = None
             self._wake.set()
 
     # Time
@@ -107,6 +122,7 @@ class Sandbox:
             try:
                 async with self._moving:
                     self._perform_due()
+                    await self._advance_test_clocks()
                     self.deliveries.start_due()
             except Exception:
                 _log.exception("something due could not be done; trying again in a second")
@@ -135,6 +151,29 @@ class Sandbox:
             with self.step():
                 timetable.perform(self.account, body, action)
 
+    async def _advance_test_clocks(self) -> None:
+        """Brings the test clocks that are on their way to where they go; calls are answered meanwhile."""
+        while clock := next(self.account.store.oldest_first(TEST_CLOCK, status="advancing"), None):
+            try:
+                with self.step(clock["id"]):
+                    self._move_test_clock(clock)
+            except Exception:
+                _log.exception("a test clock could not be advanced")
+                with self.step(clock["id"]):
+                    test_clocks.fail(self.account, clock)
+            self.deliveries.start_due()
+            await asyncio.sleep(0)
+
+    def _move_test_clock(self, clock: Json) -> None:
+        """To the next thing that is due by it, which is done; or to the end of the way."""
+        noted = self.timetable.next(clock["id"])
+        if noted is None or noted[0] > clock["status_details"]["advancing"]["target_frozen_time"]:
+            test_clocks.arrive(self.account, clock)
+            return
+        at, body, action = noted
+        self.account.store.change(clock, frozen_time=max(at, clock["frozen_time"]))
+        timetable.perform(self.account, body, action)
+
     async def advance(self, seconds: float) -> None:
         """Moves the clock and does everything due on the way, in order, deliveries included."""
         await self.advance_to(self.account.clock.now() + seconds)
@@ -157,6 +196,7 @@ class Sandbox:
 
     async def _catch_up(self) -> None:
         self._perform_due()
+        await self._advance_test_clocks()
         await self.deliveries.drain()
 
     def freeze(self, frozen: bool) -> None:
@@ -193,20 +233,21 @@ class Sandbox:
         "allow_promotion_codes": bool, "promotion_code": str|None (as it is written),
         "discount": {"name", "terms": "20% off for 3 months", "amount": int}|None}`.
         """
-        return hosted.checkout_view(self.account, session_id)
+        with self.step(session_id):
+            return hosted.checkout_view(self.account, session_id)
 
     async def apply_promotion_code(self, session_id: str, code: str) -> None:
         """Takes a typed code's discount off an open page that allows codes, in place of one typed before.
 
         Raises `StripeError` 400 with a sentence for the customer when the code cannot be redeemed here.
         """
-        with self.step():
+        with self.step(session_id):
             session = checkout.open_session(self.account, session_id)
             checkout_discounts.apply_code(self.account, session, code)
 
     async def remove_promotion_code(self, session_id: str) -> None:
         """Takes the typed code off the page again."""
-        with self.step():
+        with self.step(session_id):
             checkout_discounts.remove_code(self.account, checkout.open_session(self.account, session_id))
 
     async def pay(
@@ -217,7 +258,7 @@ class Sandbox:
         Raises `StripeError` 402 when the card is declined (the session stays open) and `AuthenticationRequired` for a
         card with 3-D Secure unless `authenticated`; 400 when the session is no longer open.
         """
-        with self.step():
+        with self.step(session_id):
             session = checkout.open_session(self.account, session_id)
             return checkout.redirect(checkout.pay(self.account, session, card, email, authenticated=authenticated))
 
@@ -235,21 +276,22 @@ class Sandbox:
         "interval", "interval_count"}], "scheduled_end": int|None, "current_period_end": int}],
         "invoices": [<invoice>, …newest first], "cards": [{"card", "number", "label"}]}`.
         """
-        return hosted.portal_view(self.account, portal_id)
+        with self.step(portal_id):
+            return hosted.portal_view(self.account, portal_id)
 
     async def portal_cancel(self, portal_id: str, subscription_id: str) -> None:
         """Schedules the end at the period's end, as Stripe's portal does: sets only `cancel_at`."""
-        with self.step():
+        with self.step(portal_id):
             hosted.portal_cancel(self.account, portal_id, subscription_id)
 
     async def portal_resume(self, portal_id: str, subscription_id: str) -> None:
         """Takes a scheduled end back."""
-        with self.step():
+        with self.step(portal_id):
             hosted.portal_resume(self.account, portal_id, subscription_id)
 
     async def portal_set_payment_method(self, portal_id: str, card: str) -> None:
         """Makes a new card the customer's default. Raises `StripeError` 402 when the card cannot be saved."""
-        with self.step():
+        with self.step(portal_id):
             hosted.portal_set_payment_method(self.account, portal_id, card)
 
     async def overview(self) -> Json:

@@ -1,11 +1,23 @@
 """What time brings: which object is due next, and what then happens to it."""
 
 import heapq
+from collections import defaultdict
 from collections.abc import Callable
 from itertools import count
 
-from tollhouse_sandbox import checkout, disputes, events, invoices, lifecycle, pauses, payments, refunds, subscriptions
-from tollhouse_sandbox.account import Account
+from tollhouse_sandbox import (
+    checkout,
+    disputes,
+    events,
+    invoices,
+    lifecycle,
+    pauses,
+    payments,
+    refunds,
+    subscriptions,
+    test_clocks,
+)
+from tollhouse_sandbox.account import TEST_CLOCK, Account
 from tollhouse_sandbox.lifecycle import Action, Due
 from tollhouse_sandbox.store import Json, Store
 
@@ -29,6 +41,8 @@ def due(body: Json) -> Due | None:
         return Due(*next_due)
     if kind == "refund" and body["_comes_to"]:
         return Due(body["created"] + refunds.DECIDED_AFTER, body["_comes_to"])
+    if kind == TEST_CLOCK:
+        return Due(body["deletes_after"], "delete")
     return None
 
 
@@ -43,37 +57,45 @@ def _invoice_due(invoice: Json) -> Due | None:
 
 
 class Timetable:
-    """The objects of a store in the order in which they are due.
+    """The objects of a store in the order in which they are due, by the account's clock and by each test clock.
 
     Every object that is stored is noted again; a note that no longer agrees with its object is skipped.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._notes: list[tuple[int, int, str, str]] = []
+        self._notes: dict[str | None, list[tuple[int, int, str, str]]] = defaultdict(list)
         self._order = count()
         store.on_put = self.note
 
     def note(self, body: Json) -> None:
         if body["object"] in _KINDS and (next_due := due(body)):
-            heapq.heappush(self._notes, (next_due.at, next(self._order), body["object"], body["id"]))
+            notes = self._notes[self._clock_of(body)]
+            heapq.heappush(notes, (next_due.at, next(self._order), body["object"], body["id"]))
 
-    def next(self) -> tuple[int, Json, str] | None:
-        """When the next thing is due, the object, and what is to be done with it."""
-        while self._notes:
-            at, _, kind, object_id = self._notes[0]
+    def _clock_of(self, body: Json) -> str | None:
+        """A test clock itself is kept by the account's time."""
+        return None if body["object"] == TEST_CLOCK else test_clocks.of(self._store, body)
+
+    def next(self, clock: str | None = None) -> tuple[int, Json, str] | None:
+        """When the next thing is due by the account's or a test clock, the object, and what is to be done with it."""
+        notes = self._notes[clock]
+        while notes:
+            at, _, kind, object_id = notes[0]
             body = self._store.get(kind, object_id)
             current = due(body) if body else None
-            if body and current and current.at == at:
+            if body and current and current.at == at and self._clock_of(body) == clock:
                 return at, body, current.action
-            heapq.heappop(self._notes)
+            heapq.heappop(notes)
         return None
 
     def clear(self) -> None:
         self._notes.clear()
 
 
-_KINDS = frozenset(("subscription", "invoice", "checkout.session", "payment_intent", "charge", "dispute", "refund"))
+_KINDS = frozenset(
+    ("subscription", "invoice", "checkout.session", "payment_intent", "charge", "dispute", "refund", TEST_CLOCK)
+)
 
 
 def perform(account: Account, body: Json, action: str) -> None:
@@ -89,6 +111,8 @@ def perform(account: Account, body: Json, action: str) -> None:
             subscriptions.pay_invoice(account, body, automatic=True)
         case "checkout.session":
             checkout.expire(account, body)
+        case _ if body["object"] == TEST_CLOCK:
+            test_clocks.delete(account, body)
         case "dispute":
             disputes.decide(account, body, action)
         case "refund":

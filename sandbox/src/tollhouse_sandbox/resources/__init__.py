@@ -25,6 +25,7 @@ from tollhouse_sandbox.resources import (
     setup_intents,
     subscription_items,
     subscriptions,
+    test_clocks,
     webhook_endpoints,
 )
 
@@ -40,6 +41,7 @@ OPERATIONS: list[Operation] = [
     *promotion_codes.OPERATIONS,
     *subscriptions.OPERATIONS,
     *subscription_items.OPERATIONS,
+    *test_clocks.OPERATIONS,
     *invoices.OPERATIONS,
     *invoice_previews.OPERATIONS,
     *draft_invoices.OPERATIONS,

@@ -1,7 +1,7 @@
 """Customers: /v1/customers, and the payment methods they saved."""
 
-from tollhouse_sandbox import customers, dunning, events, payment_methods
-from tollhouse_sandbox.lifecycle import has_ended
+from tollhouse_sandbox import customers, events, payment_methods
+from tollhouse_sandbox.account import TEST_CLOCK
 from tollhouse_sandbox.operations import DATED, PAGING, Call, Operation, Page, fits, page
 from tollhouse_sandbox.params import (
     address,
@@ -50,6 +50,8 @@ def _given(call: Call) -> Json:
 
 def _create(call: Call) -> Json:
     account = call.account
+    if "test_clock" in call.params:
+        account.require(TEST_CLOCK, call.params["test_clock"], param="test_clock")
     customer = customers.create(account, **_given(call), metadata=merged({}, call.params.get("metadata", {})))
     before = events.picture(account, customer)
     if "payment_method" in call.params:
@@ -89,18 +91,9 @@ def _update(call: Call) -> Json:
     return customer
 
 
-def _delete(call: Call) -> Json:
-    """Deletes a customer for good; their subscriptions end at once."""
-    account, customer = call.account, _living(call)
-    for subscription in account.store.oldest_first("subscription", customer=customer["id"]):
-        if not has_ended(subscription["status"]):
-            events.emit_all(account, dunning.ended(account, subscription, reason="cancellation_requested"))
-    events.emit(account, "customer.deleted", customer)
-    return account.store.change(customer, deleted=True)
-
-
 def _list(call: Call) -> Page:
-    return page(call, "customer", lambda each: not each.get("deleted") and fits(each, call.params, "email"))
+    wanted = {"test_clock": None, **call.params}
+    return page(call, "customer", lambda each: not each.get("deleted") and fits(each, wanted, "email", "test_clock"))
 
 
 def _methods(call: Call) -> Page:
@@ -113,11 +106,11 @@ def _method(call: Call) -> Json:
 
 
 OPERATIONS = [
-    Operation("POST", "/v1/customers", _create, {**_FIELDS, "payment_method": text}),
-    Operation("GET", "/v1/customers", _list, {**DATED, "email": text}),
+    Operation("POST", "/v1/customers", _create, {**_FIELDS, "payment_method": text, "test_clock": text}),
+    Operation("GET", "/v1/customers", _list, {**DATED, "email": text, "test_clock": text}),
     Operation("GET", "/v1/customers/{id}", lambda call: call.target("customer")),
     Operation("POST", "/v1/customers/{id}", _update, _FIELDS),
-    Operation("DELETE", "/v1/customers/{id}", _delete),
+    Operation("DELETE", "/v1/customers/{id}", lambda call: customers.delete(call.account, _living(call))),
     Operation("GET", "/v1/customers/{id}/payment_methods", _methods, {**PAGING, "type": text}),
     Operation("GET", "/v1/customers/{id}/payment_methods/{method}", _method),
 ]

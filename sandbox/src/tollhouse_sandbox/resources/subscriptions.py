@@ -211,10 +211,12 @@ def _resume(call: Call) -> Json:
 def _list(call: Call) -> Page:
     wanted = call.params
     status = wanted.get("status")
+    if "customer" not in wanted:
+        wanted = {"test_clock": None, **wanted}
 
     def keep(subscription: Json) -> bool:
         return (
-            fits(subscription, wanted, "customer")
+            fits(subscription, wanted, "customer", "test_clock")
             and _has_status(subscription, status)
             and ("price" not in wanted or any(item["price"] == wanted["price"] for item in subscription["items"]))
         )
@@ -249,7 +251,7 @@ _STATUS = choice(
 _PATH = "/v1/subscriptions"
 OPERATIONS = [
     Operation("POST", _PATH, _create, _CREATE, ("customer", "items")),
-    Operation("GET", _PATH, _list, {**DATED, "customer": text, "price": text, "status": _STATUS}),
+    Operation("GET", _PATH, _list, {**DATED, "customer": text, "price": text, "status": _STATUS, "test_clock": text}),
     Operation("GET", _PATH + "/{id}", lambda call: call.target("subscription")),
     Operation("POST", _PATH + "/{id}", _update, _UPDATE),
     Operation(
