@@ -64,6 +64,8 @@ async def processes(valkey_url: str) -> AsyncIterator[list[Process]]:
         for one in opened:
             stack.push_async_callback(one.cache.close)
             await stack.enter_async_context(one.announcements.listening())
+        # What comes from Redis counts as older by its way here, and nobody keeps what may be older than the listening.
+        await asyncio.sleep(0.1)
         yield opened
 
 
