@@ -1,6 +1,7 @@
 """Checkout: what happens when a hosted page is paid, expires, or its delayed debit settles."""
 
 from tollhouse_sandbox import (
+    automatic_tax,
     cards,
     checkout_discounts,
     customers,
@@ -131,6 +132,7 @@ def _subscribe(
         metadata=data.get("metadata") or {},
         description=data.get("description"),
         default_payment_method=method["id"] if method else None,
+        automatic_tax=session["automatic_tax"]["enabled"],
         promotions=promotions,
         on_trial_end_without_method=settings.get("end_behavior", {}).get("missing_payment_method", "create_invoice"),
     )
@@ -183,6 +185,7 @@ def _complete(
         paid = "unpaid"
     session = account.store.change(
         session,
+        automatic_tax=automatic_tax.of_session(enabled=session["automatic_tax"]["enabled"], complete=True),
         customer=customer["id"] if customer else None,
         customer_details={
             "address": payment_methods.NO_ADDRESS,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tollhouse_sandbox import discounts, ids, invoice_items, invoicing
+from tollhouse_sandbox import automatic_tax, discounts, ids, invoice_items, invoicing
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.store import Json
@@ -28,6 +28,7 @@ def for_subscription(
         stamped,
         id=invoice_id,
         auto_advance=finalises_at is not None,
+        automatic_tax=automatic_tax.of_invoice(enabled=subscription["automatic_tax"]["enabled"]),
         automatically_finalizes_at=finalises_at,
         billing_reason=reason,
         currency=subscription["currency"],
@@ -167,7 +168,7 @@ _UNUSED: Json = {
     "account_name": "Tollhouse sandbox",
     "account_tax_ids": None,
     "application": None,
-    "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None, "provider": None, "status": None},
+    "automatic_tax": automatic_tax.of_invoice(enabled=False),
     "custom_fields": None,
     "default_payment_method": None,
     "default_source": None,

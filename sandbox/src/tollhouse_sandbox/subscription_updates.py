@@ -1,6 +1,7 @@
 """Updates of a running subscription: scheduled ends, trials, paused collection, pauses, and its items."""
 
 from tollhouse_sandbox import (
+    automatic_tax,
     dunning,
     events,
     invoice_items,
@@ -49,6 +50,8 @@ def update(account: Account, subscription: Json, given: Json) -> Json:
 def _plain(account: Account, subscription: Json, given: Json) -> Json:
     """The fields that are merely written down."""
     changes: Json = {name: given[name] for name in ("description", "trial_settings") if name in given}
+    if "automatic_tax" in given:
+        changes["automatic_tax"] = automatic_tax.of_subscription(enabled=automatic_tax.asked(given))
     if "metadata" in given:
         changes["metadata"] = merged(subscription["metadata"], given["metadata"])
     if "default_payment_method" in given:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tollhouse_sandbox import drafts, dunning, events, ids, invoices, invoicing, redemption
+from tollhouse_sandbox import automatic_tax, drafts, dunning, events, ids, invoices, invoicing, redemption
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.cards import Outcome
 from tollhouse_sandbox.events import Happening
@@ -15,7 +15,6 @@ from tollhouse_sandbox.store import Json
 _UNUSED: Json = {
     "application": None,
     "application_fee_percent": None,
-    "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
     "billing_cycle_anchor_config": None,
     "billing_mode": {"type": "flexible", "flexible": {"proration_discounts": "included"}, "updated_at": None},
     "billing_schedules": [],
@@ -56,6 +55,7 @@ class Order:
     cancel_at: int | str | None = None
     cancel_at_period_end: bool = False
     promotions: list[Promotion] = field(default_factory=list)
+    automatic_tax: bool = False
 
 
 def product_name(account: Account, price: Json) -> str:
@@ -148,6 +148,7 @@ def _open(account: Account, order: Order) -> Json:
         "subscription",
         id=subscription_id,
         **_UNUSED,
+        automatic_tax=automatic_tax.of_subscription(enabled=order.automatic_tax),
         discounts=[],
         billing_cycle_anchor=anchor,
         cancel_at=cancel_at,

@@ -1,6 +1,6 @@
 """Checkout sessions: /v1/checkout/sessions. Paying one is `checkout`'s business."""
 
-from tollhouse_sandbox import checkout, checkout_discounts, customers, ids, prices, redemption
+from tollhouse_sandbox import automatic_tax, checkout, checkout_discounts, customers, ids, prices, redemption
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.lifecycle import DAY
 from tollhouse_sandbox.operations import DATED, PAGING, Call, Operation, Page, fits, page, paged
@@ -66,7 +66,7 @@ _CREATE = {
     "after_expiration": anything,
     "allow_promotion_codes": flag,
     "allowed_payment_method_types": list_of(text),
-    "automatic_tax": shape({"enabled": flag, "liability": anything}, ("enabled",)),
+    "automatic_tax": automatic_tax.PARAMETER,
     "billing_address_collection": choice("auto", "required"),
     "cancel_url": text,
     "client_reference_id": text,
@@ -115,7 +115,7 @@ def _create(call: Call) -> Json:
         **checkout_discounts.priced(mode, lines, _promotions(call, lines)),
         allow_promotion_codes=given.get("allow_promotion_codes"),
         allowed_payment_method_types=given.get("allowed_payment_method_types"),
-        automatic_tax={"enabled": given.get("automatic_tax", {}).get("enabled", False), **_NO_TAX},
+        automatic_tax=automatic_tax.of_session(enabled=automatic_tax.asked(given), complete=False),
         billing_address_collection=given.get("billing_address_collection"),
         cancel_url=given.get("cancel_url"),
         client_reference_id=given.get("client_reference_id"),
@@ -141,7 +141,6 @@ def _create(call: Call) -> Json:
     )
 
 
-_NO_TAX: Json = {"liability": None, "provider": None, "status": None}
 _UNUSED: Json = {
     "adaptive_pricing": {"enabled": False},
     "after_expiration": None,

@@ -1,6 +1,6 @@
 """Invoices made by hand, and every draft as long as it is one: /v1/invoices, its lines added and removed."""
 
-from tollhouse_sandbox import customers, drafts, events, invoice_items, invoices, payment_methods
+from tollhouse_sandbox import automatic_tax, customers, drafts, events, invoice_items, invoices, payment_methods
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import DAY, FINALISED_AFTER
@@ -25,6 +25,7 @@ DEFAULT_CURRENCY = "eur"
 
 _FIELDS = {
     "auto_advance": flag,
+    "automatic_tax": automatic_tax.PARAMETER,
     "automatically_finalizes_at": moment,
     "collection_method": choice("charge_automatically", "send_invoice"),
     "custom_fields": clearable(list_of(shape({"name": text, "value": text}, ("name", "value")), at_most=4)),
@@ -78,6 +79,8 @@ def _changes(account: Account, customer: Json, invoice: Json, given: Json) -> Js
             account, given["default_payment_method"], customer, param="default_payment_method"
         )
         changes["default_payment_method"] = owned["id"]
+    if "automatic_tax" in given:
+        changes["automatic_tax"] = automatic_tax.of_invoice(enabled=automatic_tax.asked(given))
     if "metadata" in given:
         changes["metadata"] = merged(invoice.get("metadata", {}), given["metadata"])
     if "automatically_finalizes_at" in given:

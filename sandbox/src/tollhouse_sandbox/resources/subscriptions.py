@@ -1,6 +1,7 @@
 """Subscriptions: /v1/subscriptions. Their items have calls of their own in `subscription_items`."""
 
 from tollhouse_sandbox import (
+    automatic_tax,
     customers,
     dunning,
     events,
@@ -37,7 +38,7 @@ CHANGED_ITEM = {**ITEM, "id": text, "deleted": flag, "clear_usage": flag}
 PAYMENT_BEHAVIOR = choice("allow_incomplete", "default_incomplete", "error_if_incomplete")
 PRORATION = choice("always_invoice", "create_prorations", "none")
 _COMMON = {
-    "automatic_tax": anything,
+    "automatic_tax": automatic_tax.PARAMETER,
     "cancel_at": either("min_period_end", either("max_period_end", clearable(moment))),
     "cancel_at_period_end": flag,
     "collection_method": choice("charge_automatically"),
@@ -133,6 +134,7 @@ def order_of(call: Call, customer: Json) -> subscriptions.Order:
         on_trial_end_without_method=settings["end_behavior"]["missing_payment_method"],
         cancel_at=given.get("cancel_at"),
         cancel_at_period_end=given.get("cancel_at_period_end", False),
+        automatic_tax=automatic_tax.asked(given),
         promotions=[
             redemption.named(account, one, purchase, f"discounts[{place}]")
             for place, one in enumerate(given.get("discounts", []))
