@@ -266,8 +266,9 @@ def test_every_expandable_field_is_one(field_hint):
     for kind, fields in rendering.EXPANDABLE.items():
         for path, target in fields.items():
             hint = field_hint(kind, path)
-            if typing.get_origin(hint) is list:
-                (hint,) = typing.get_args(hint)
+            lists = [each for each in (hint, *typing.get_args(hint)) if typing.get_origin(each) is list]
+            if lists:
+                (hint,) = typing.get_args(lists[0])
             members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, UnionType) else (hint,)
             assert str in members, f"{kind}.{path}"
             assert any(getattr(member, "OBJECT_NAME", None) == target for member in members), f"{kind}.{path}"

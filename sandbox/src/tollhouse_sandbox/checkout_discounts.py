@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tollhouse_sandbox import discounts, money, redemption
 from tollhouse_sandbox.account import Account
+from tollhouse_sandbox.discounts import Cost, Given
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.redemption import Promotion, Purchase
 from tollhouse_sandbox.store import Json
@@ -11,12 +12,11 @@ from tollhouse_sandbox.store import Json
 
 def priced(mode: str, lines: Sequence[Json], promotions: Sequence[Promotion]) -> Json:
     """The fields of a session that say what it costs, with these lines and less these promotions."""
-    amounts = [line["amount_subtotal"] for line in lines]
-    taken = discounts.taken_off(
-        amounts, [(promotion.coupon["id"], discounts.terms(promotion.coupon)) for promotion in promotions]
-    )
+    given = [Given(promotion.coupon["id"], discounts.terms(promotion.coupon)) for promotion in promotions]
+    costs = [Cost(line["amount_subtotal"], line["_product"]) for line in lines]
+    taken = discounts.taken_off(costs, given, lines[0]["currency"]) if lines else []
     less = [sum(one.amounts[place] for one in taken) for place in range(len(lines))]
-    subtotal, off = sum(amounts), sum(less)
+    subtotal, off = sum(cost.amount for cost in costs), sum(less)
     return {
         "amount_subtotal": subtotal if lines else None,
         "amount_total": subtotal - off if lines else None,
@@ -80,17 +80,17 @@ def shown(account: Account, session: Json) -> Json:
         "promotion_code": code["code"] if code else None,
         "discount": {
             "name": coupon["name"] or coupon["id"],
-            "terms": _terms(coupon),
+            "terms": _terms(coupon, session["currency"]),
             "amount": session["total_details"]["amount_discount"],
         },
     }
 
 
-def _terms(coupon: Json) -> str:
+def _terms(coupon: Json, currency: str) -> str:
     if coupon["percent_off"] is not None:
         off = f"{coupon['percent_off']:g}% off"
     else:
-        off = f"{money.written(coupon['amount_off'], coupon['currency'])} off"
+        off = f"{money.written(discounts.terms(coupon)['amounts_off'][currency], currency)} off"
     months = coupon["duration_in_months"]
     if months:
         return f"{off} for {months} month{'' if months == 1 else 's'}"

@@ -32,26 +32,21 @@ def for_subscription(
         automatically_finalizes_at=finalises_at,
         billing_reason=reason,
         currency=subscription["currency"],
-        discounts=[one["discount"] for one in taken],
+        discounts=[one.discount for one in taken if not one.of_line],
         parent=_parent(subscription),
         period_end=period[1],
         period_start=period[0],
-        total_discount_amounts=taken,
+        total_discount_amounts=discounts.totals(taken),
     )
 
 
 def by_hand(account: Account, customer: Json, subscription: Json | None, items: list[Json], **given: Any) -> Json:
     """Stores a draft of these invoice items, with the fields `given`; `currency` is one of them."""
     invoice_id = ids.new("invoice")
-    return _store(
-        account,
-        customer,
-        _lines(account, invoice_id, items, ()),
-        id=invoice_id,
-        billing_reason="manual",
-        parent=_parent(subscription) if subscription else None,
-        **given,
-    )
+    lines = _lines(account, invoice_id, items, ())
+    parent = _parent(subscription) if subscription else None
+    invoice = _store(account, customer, lines, id=invoice_id, billing_reason="manual", parent=parent, **given)
+    return rewritten(account, invoice, lines)
 
 
 def _lines(account: Account, invoice_id: str, items: Sequence[Json], lines: Sequence[Json]) -> list[Json]:
@@ -120,14 +115,14 @@ def editable(account: Account, invoice_id: str, param: str = "id") -> Json:
 
 def take(account: Account, invoice: Json, items: Sequence[Json]) -> Json:
     """Adds invoice items to a draft."""
-    return _rewrite(account, invoice, [*invoice["lines"], *_lines(account, invoice["id"], items, ())])
+    return rewritten(account, invoice, [*invoice["lines"], *_lines(account, invoice["id"], items, ())])
 
 
 def follow(account: Account, invoice: Json, item: Json) -> Json:
     """Brings the line of an item that has changed up to date; it keeps its id."""
     fresh = invoicing.invoice_item_line(item)
     lines = [{**line, **fresh} if _item_of(line) == item["id"] else line for line in invoice["lines"]]
-    return _rewrite(account, invoice, lines)
+    return rewritten(account, invoice, lines)
 
 
 def lines_of(invoice: Json) -> dict[str, str]:
@@ -137,7 +132,7 @@ def lines_of(invoice: Json) -> dict[str, str]:
 
 def leave_out(account: Account, invoice: Json, items: Sequence[str]) -> Json:
     """Takes the lines of these invoice items off a draft."""
-    return _rewrite(account, invoice, [line for line in invoice["lines"] if _item_of(line) not in items])
+    return rewritten(account, invoice, [line for line in invoice["lines"] if _item_of(line) not in items])
 
 
 def _item_of(line: Json) -> str | None:
@@ -155,11 +150,10 @@ def discard(account: Account, invoice: Json) -> None:
     account.store.remove(invoice)
 
 
-def _rewrite(account: Account, invoice: Json, lines: list[Json]) -> Json:
+def rewritten(account: Account, invoice: Json, lines: list[Json]) -> Json:
     """The draft with these lines: what its discounts take off and the sums are made again."""
-    given = [(discount, account.require("discount", discount)["_terms"]) for discount in invoice["discounts"]]
-    lines, taken = discounts.discounted(lines, given)
-    sums = [{"amount": sum(one.amounts), "discount": one.discount} for one in taken]
+    lines, taken = discounts.discounted(lines, discounts.given_to(account, invoice, lines), invoice["currency"])
+    sums = discounts.totals(taken)
     return account.store.change(invoice, lines=lines, total_discount_amounts=sums, **_amounts(lines))
 
 

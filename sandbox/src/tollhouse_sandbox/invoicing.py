@@ -74,6 +74,7 @@ def subscription_line(
     if free:
         amount, written = 0, f"Free trial for {quantity} × {product_name}"
     line = _line(pricing(price), price["currency"], quantity, amount, written, period)
+    line["discounts"] = item["discounts"]
     line["metadata"] = subscription["metadata"]
     line["parent"] = _subscription_parent(subscription["id"], item["id"], proration=False)
     return line
@@ -109,23 +110,24 @@ def prorations(
     new: tuple[Mapping[str, Any], int, str] | None,
     period: tuple[int, int],
     at: int,
-    keep: Decimal = Decimal(1),
+    net: tuple[int | None, int | None] = (None, None),
 ) -> list[Proration]:
-    """What a change at `at` costs for the rest of `period`, to the second; discounts leave the share `keep` of it.
+    """What a change at `at` costs for the rest of `period`, to the second.
 
     `old` and `new` are (price, quantity, product name) before and after; None for an item that is added or removed.
+    `net` is what each costs for the whole period where discounts make it less than the price.
     The credit comes first, and both are rounded on their own, as Stripe writes them. A free side gives no line.
     """
     start, end = period
     left, whole = max(0, end - at), end - start
     day = datetime.fromtimestamp(at, UTC).strftime("%d %b %Y")
-    sides = (("Unused", old, -1), ("Remaining", new, 1))
+    sides = (("Unused", old, net[0], -1), ("Remaining", new, net[1], 1))
     lines = []
-    for word, side, sign in sides:
+    for word, side, costs, sign in sides:
         if side is None:
             continue
         price, quantity, name = side
-        amount = sign * money.share(money.rounded(cost(price, quantity) * keep), left, whole)
+        amount = sign * money.share(cost(price, quantity) if costs is None else costs, left, whole)
         if amount:
             written = f"{quantity} × {name}" if quantity > 1 else name
             lines.append(Proration(price, quantity, amount, f"{word} time on {written} after {day}", (at, end)))
@@ -138,6 +140,7 @@ def invoice_item_line(item: Mapping[str, Any]) -> Json:
     line = _line(item["pricing"], item["currency"], item["quantity"], item["amount"], item["description"], period)
     line["metadata"] = item["metadata"]
     line["discountable"] = item["discountable"]
+    line["discounts"] = item["discounts"]
     generated = (item["parent"] or {}).get("subscription_details", {})
     if generated.get("subscription_item"):
         line["parent"] = _subscription_parent(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tollhouse_sandbox import discounts, invoice_items, invoicing, prices, subscriptions
+from tollhouse_sandbox import discounts, invoice_items, invoicing, prices, redemption, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.events import Happening
@@ -37,6 +37,7 @@ def change_items(
         if at is not None and not item["current_period_start"] <= at <= item["current_period_end"]:
             raise StripeError("The proration date must lie in the current billing period.", param="proration_date")
     changes = [_change(account, subscription, item, f"items[{place}]") for place, item in enumerate(given)]
+    before = subscription
     restarted = [each for each in changes if _restarts(account, each)]
     fresh = {id(each): _restart(account, each.new) for each in restarted if each.new}
     changes = [Change(each.old, fresh.get(id(each), each.new)) for each in changes]
@@ -44,7 +45,7 @@ def change_items(
     on_trial = subscription["status"] == Status.TRIALING
     happened: list[Happening] = []
     if proration != "none" and not on_trial:
-        happened = _prorate(account, subscription, changes, account.now if at is None else at)
+        happened = _prorate(account, subscription, changes, account.now if at is None else at, before=before)
     if on_trial or not (restarted or (proration == "always_invoice" and happened)):
         return subscription, happened, None
     lines = [subscriptions.line(account, subscription, item) for item in fresh.values()]
@@ -69,6 +70,8 @@ def _change(account: Account, subscription: Json, given: Json, param: str) -> Ch
         new["quantity"] = given["quantity"]
     if "metadata" in given:
         new["metadata"] = given["metadata"] or {}
+    if "discounts" in given:
+        new["discounts"] = _discounts(account, subscription, new, given["discounts"], param)
     return Change(old, new)
 
 
@@ -97,7 +100,17 @@ def _added(account: Account, subscription: Json, given: Json, param: str) -> Jso
         )
     period = _running_period(account, subscription, price)
     quantity = given.get("quantity", 1)
-    return subscriptions.new_item(account, subscription["id"], price, quantity, given.get("metadata") or {}, period)
+    item = subscriptions.new_item(account, subscription["id"], price, quantity, given.get("metadata") or {}, period)
+    return {**item, "discounts": _discounts(account, subscription, item, given.get("discounts", []), param)}
+
+
+def _discounts(account: Account, subscription: Json, item: Json, given: list[Json], param: str) -> list[str]:
+    """The discounts of one item after an update."""
+    customer = subscription["customer"]
+    cost = prices.cost(account.require("price", item["price"]), item["quantity"])
+    purchase = redemption.Purchase(subscription["currency"], cost, customer)
+    holder = {"customer": customer, "subscription": subscription["id"], "subscription_item": item["id"]}
+    return redemption.chosen(account, item["discounts"], given, purchase, f"{param}[discounts]", **holder)
 
 
 def _running_period(account: Account, subscription: Json, price: Json) -> Json:
@@ -135,10 +148,15 @@ def _store_items(account: Account, subscription: Json, changes: list[Change], *,
     return account.store.change(subscription, items=kept, billing_cycle_anchor=anchor)
 
 
-def _prorate(account: Account, subscription: Json, changes: list[Change], at: int | None) -> list[Happening]:
-    """Makes the items that a change costs from `at` on; None: from the beginning of each period."""
+def _prorate(
+    account: Account, subscription: Json, changes: list[Change], at: int | None, *, before: Json | None = None
+) -> list[Happening]:
+    """Makes the items that a change costs from `at` on; None: from the beginning of each period.
+
+    `before` is the subscription as it was, if it has changed.
+    """
     happened = []
-    keep = discounts.kept_share(account, subscription)
+    costs = (discounts.net_costs(account, before or subscription), discounts.net_costs(account, subscription))
     for change in changes:
         item = change.old or change.new
         assert item
@@ -149,7 +167,8 @@ def _prorate(account: Account, subscription: Json, changes: list[Change], at: in
         if old == new:
             continue
         since = period[0] if at is None else at
-        for proration in invoicing.prorations(old, new, period, since, keep):
+        net = (costs[0].get(item["id"]), costs[1].get(item["id"]))
+        for proration in invoicing.prorations(old, new, period, since, net):
             happened.append(Happening("invoiceitem.created", _pending(account, subscription, item, proration)))
     return happened
 

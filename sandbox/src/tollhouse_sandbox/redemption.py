@@ -1,5 +1,6 @@
 """Coupons and promotion codes redeemed: who may, for what, and what it makes and counts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tollhouse_sandbox import discounts, events, ids, money
@@ -46,11 +47,10 @@ def named(account: Account, given: Json, purchase: Purchase, param: str) -> Prom
 
 def typed(account: Account, text: str, purchase: Purchase) -> Promotion:
     """The promotion of a code that somebody typed, in whichever case. Raises 400 with a sentence they can read."""
-    wanted = text.strip().lower()
     found = [
         code
-        for code in account.store.newest_first("promotion_code")
-        if code["code"].lower() == wanted and code["customer"] in (None, purchase.customer)
+        for code in account.store.newest_first("promotion_code", text=text.strip().lower())
+        if code["customer"] in (None, purchase.customer)
     ]
     if not found:
         raise StripeError("This code is invalid.", code="resource_missing", param="code")
@@ -109,9 +109,10 @@ def _check_minimum(restrictions: Json, purchase: Purchase, param: str) -> None:
 def _usable(account: Account, coupon: Json, purchase: Purchase, param: str) -> Json:
     if not coupon_is_valid(coupon, account.now):
         raise StripeError(f"This coupon has expired: {coupon['id']}", code="coupon_expired", param=param)
-    if coupon["currency"] not in (None, purchase.currency):
+    amounts = discounts.terms(coupon)["amounts_off"]
+    if amounts is not None and purchase.currency not in amounts:
         raise StripeError(
-            f"The coupon {coupon['id']} takes off an amount in {coupon['currency']}, and this is in "
+            f"The coupon {coupon['id']} takes off an amount in {', '.join(amounts)}, and this is in "
             f"{purchase.currency}.",
             param=param,
         )
@@ -142,9 +143,10 @@ def redeem(account: Account, promotion: Promotion, **holder: str | None) -> Json
             "subscription_item": None,
             **holder,
             "_terms": discounts.terms(coupon),
+            "_over": False,
         }
     )
-    if discount["customer"] and not discount["checkout_session"]:
+    if discount["subscription"]:  # the others end with the one bill they are of
         events.emit(account, "customer.discount.created", discount)
     return discount
 
@@ -155,18 +157,19 @@ def _count(account: Account, counted: Json) -> None:
     events.updated(account, f"{counted['object']}.updated", account.store.change(counted, times_redeemed=times), before)
 
 
-def chosen(account: Account, subscription: Json, given: list[Json], subtotal: int) -> list[str]:
-    """The discounts that an update names: those the subscription has already, and new ones."""
-    purchase = Purchase(subscription["currency"], subtotal, subscription["customer"])
+def chosen(
+    account: Account, held: Sequence[str], given: Sequence[Json], purchase: Purchase, param: str, **holder: str | None
+) -> list[str]:
+    """The discounts that an update names: some of those `held`, and new ones of `holder`. The others end."""
     found = []
     for place, one in enumerate(given):
-        param = f"discounts[{place}]"
+        at = f"{param}[{place}]"
         if "discount" in one:
-            if one["discount"] not in subscription["discounts"]:
-                raise missing("discount", one["discount"], param=f"{param}[discount]", status=400)
+            if one["discount"] not in held:
+                raise missing("discount", one["discount"], param=f"{at}[discount]", status=400)
             found.append(one["discount"])
         else:
-            promotion = named(account, one, purchase, param)
-            holder = {"subscription": subscription["id"], "customer": subscription["customer"]}
-            found.append(redeem(account, promotion, **holder)["id"])
+            found.append(redeem(account, named(account, one, purchase, at), **holder)["id"])
+    for discount in set(held) - set(found):
+        discounts.end(account, account.require("discount", discount))
     return found

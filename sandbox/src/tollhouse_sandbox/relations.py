@@ -31,6 +31,7 @@ RELATIONS: Mapping[str, Paths] = {
     "payment_method": _by("customer"),
     "price": _by("product", "lookup_key"),
     "product_feature": _by(product="_product"),
+    "promotion_code": _by("customer", coupon="promotion.coupon", text="_text"),
     "refund": _by("charge", "payment_intent"),
     "setup_intent": _by("customer", "payment_method"),
     "test_helpers.test_clock": _by("status"),

@@ -15,7 +15,7 @@ MAX_DEPTH = 4
 
 def public(account: Account, body: Json) -> Json:
     """The object as Stripe would write it, nothing expanded; of a deleted one only that it is deleted."""
-    if body.get("deleted"):
+    if body.get("deleted") and body["object"] != "discount":  # which Stripe still shows whole
         return {"id": body["id"], "object": body["object"], "deleted": True}
     shown = {key: value for key, value in body.items() if not key.startswith("_")}
     join = _JOINED.get(body["object"])
@@ -98,7 +98,8 @@ _JOINED: dict[str, Callable[[Account, Json], Json]] = {
 def line_items(account: Account, session: Json) -> list[Json]:
     """The lines of a checkout session, which it shows only when asked."""
     return [
-        {**line, "price": public(account, account.require("price", line["price"]))} for line in session["_line_items"]
+        public(account, {**line, "price": public(account, account.require("price", line["price"]))})
+        for line in session["_line_items"]
     ]
 
 
@@ -123,6 +124,16 @@ def _subscriptions(account: Account, customer: Json) -> Json:
     return listed(found[:10], f"/v1/customers/{customer['id']}/subscriptions", has_more=len(found) > 10)
 
 
+def _products(_account: Account, coupon: Json) -> Json | None:
+    return {"products": coupon["_products"]} if coupon["_products"] else None
+
+
+def _amounts_off(_account: Account, coupon: Json) -> Json | None:
+    if coupon["amount_off"] is None:
+        return None
+    return {coupon["currency"]: {"amount_off": coupon["amount_off"]}, **(coupon["_currency_options"] or {})}
+
+
 def _minimums(_account: Account, code: Json) -> Json:
     return dict(code["restrictions"]["currency_options"])
 
@@ -135,6 +146,7 @@ def _confirmation_secret(account: Account, invoice: Json) -> Json | None:
 INCLUDABLE: dict[str, dict[str, Callable[[Account, Json], Json | None]]] = {
     "charge": {"refunds": _related("refund", "charge", "/v1/charges/{id}/refunds")},
     "checkout.session": {"line_items": _line_items},
+    "coupon": {"applies_to": _products, "currency_options": _amounts_off},
     "customer": {"subscriptions": _subscriptions},
     "invoice": {
         "confirmation_secret": _confirmation_secret,
@@ -172,8 +184,8 @@ EXPANDABLE: dict[str, dict[str, str]] = {
         **_TEST_CLOCK,
     },
     "invoice_payment": {"invoice": "invoice", "payment.payment_intent": "payment_intent"},
-    "invoiceitem": {"customer": "customer", "invoice": "invoice", **_TEST_CLOCK},
-    "line_item": {"pricing.price_details.price": "price"},
+    "invoiceitem": {"customer": "customer", "discounts": "discount", "invoice": "invoice", **_TEST_CLOCK},
+    "line_item": {"discounts": "discount", "pricing.price_details.price": "price"},
     "payment_intent": {"customer": "customer", "latest_charge": "charge", **_METHOD},
     "payment_method": {"customer": "customer"},
     "price": {"product": "product"},
@@ -196,7 +208,7 @@ EXPANDABLE: dict[str, dict[str, str]] = {
         "pending_setup_intent": "setup_intent",
         **_TEST_CLOCK,
     },
-    "subscription_item": {},
+    "subscription_item": {"discounts": "discount"},
     "item": {},
 }
 """Kind → the fields that hold an id and can hold the object instead, with the kind of that object."""

@@ -63,7 +63,10 @@ def _plain(account: Account, subscription: Json, given: Json) -> Json:
         costs = (
             prices.cost(account.require("price", each["price"]), each["quantity"]) for each in subscription["items"]
         )
-        changes["discounts"] = redemption.chosen(account, subscription, given["discounts"], sum(costs))
+        purchase = redemption.Purchase(subscription["currency"], sum(costs), subscription["customer"])
+        holder = {"customer": subscription["customer"], "subscription": subscription["id"]}
+        held = subscription["discounts"]
+        changes["discounts"] = redemption.chosen(account, held, given["discounts"], purchase, "discounts", **holder)
     if "cancellation_details" in given:
         changes["cancellation_details"] = {**subscription["cancellation_details"], **given["cancellation_details"]}
     return changes

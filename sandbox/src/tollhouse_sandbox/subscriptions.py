@@ -56,6 +56,7 @@ class Order:
     cancel_at_period_end: bool = False
     promotions: list[Promotion] = field(default_factory=list)
     automatic_tax: bool = False
+    item_promotions: list[list[Promotion]] = field(default_factory=list)
 
 
 def product_name(account: Account, price: Json) -> str:
@@ -178,9 +179,24 @@ def _open(account: Account, order: Order) -> Json:
         _resumption=None,
         _trial_warned=False,
     )
-    holder = {"customer": order.customer["id"], "subscription": subscription_id}
-    redeemed = [redemption.redeem(account, promotion, **holder)["id"] for promotion in order.promotions]
-    return account.store.change(subscription, discounts=redeemed)
+    return _redeem(account, subscription, order)
+
+
+def _redeem(account: Account, subscription: Json, order: Order) -> Json:
+    """The subscription with the discounts that were ordered, its own and those of its items."""
+    holder = {"customer": subscription["customer"], "subscription": subscription["id"]}
+    own = [redemption.redeem(account, promotion, **holder)["id"] for promotion in order.promotions]
+    of_items = order.item_promotions or [[] for _ in subscription["items"]]
+    items = [
+        {
+            **item,
+            "discounts": [
+                redemption.redeem(account, each, **holder, subscription_item=item["id"])["id"] for each in given
+            ],
+        }
+        for item, given in zip(subscription["items"], of_items, strict=True)
+    ]
+    return account.store.change(subscription, discounts=own, items=items)
 
 
 def end_date(items: list[Json], chosen: int | str | None) -> int | None:
@@ -223,6 +239,7 @@ def _next_period(account: Account, subscription: Json, item: Json) -> Json:
 
 
 def _bill_cycle(account: Account, subscription: Json, items: list[Json], period: tuple[int, int]) -> None:
+    before = events.picture(account, subscription)
     waits = subscription["pause_collection"] or subscription["status"] == Status.UNPAID
     invoice = drafts.for_subscription(
         account,
@@ -233,6 +250,7 @@ def _bill_cycle(account: Account, subscription: Json, items: list[Json], period:
         finalises_at=None if waits else account.now + FINALISED_AFTER,
     )
     events.emit(account, "invoice.created", invoice)
+    events.updated(account, "customer.subscription.updated", subscription, before)  # a discount may be used up by it
     behavior = (subscription["pause_collection"] or {}).get("behavior")
     if behavior in ("void", "mark_uncollectible"):
         invoice, happened = invoices.finalise(account, invoice)

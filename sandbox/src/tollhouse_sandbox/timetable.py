@@ -7,6 +7,7 @@ from itertools import count
 
 from tollhouse_sandbox import (
     checkout,
+    discounts,
     disputes,
     events,
     invoices,
@@ -31,6 +32,8 @@ def due(body: Json) -> Due | None:
         return _invoice_due(body)
     if kind == "checkout.session" and body["status"] == "open":
         return Due(body["expires_at"], "expire")
+    if kind == "discount" and body["end"] and not body["_over"]:
+        return Due(body["end"], "end")
     if kind == "payment_intent" and body["_settles_at"]:
         return Due(body["_settles_at"], "settle")
     if kind == "charge" and body["_disputed_as"]:
@@ -94,7 +97,17 @@ class Timetable:
 
 
 _KINDS = frozenset(
-    ("subscription", "invoice", "checkout.session", "payment_intent", "charge", "dispute", "refund", TEST_CLOCK)
+    (
+        "discount",
+        "subscription",
+        "invoice",
+        "checkout.session",
+        "payment_intent",
+        "charge",
+        "dispute",
+        "refund",
+        TEST_CLOCK,
+    )
 )
 
 
@@ -109,6 +122,8 @@ def perform(account: Account, body: Json, action: str) -> None:
             events.emit_all(account, invoices.fall_due(account, body))
         case "invoice":
             subscriptions.pay_invoice(account, body, automatic=True)
+        case "discount":
+            discounts.expire(account, body)
         case "checkout.session":
             checkout.expire(account, body)
         case _ if body["object"] == TEST_CLOCK:

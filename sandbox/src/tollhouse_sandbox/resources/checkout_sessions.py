@@ -280,6 +280,7 @@ def _line(call: Call, given: Json, param: str) -> Json:
         "price": price["id"],
         "quantity": quantity,
         "taxes": [],
+        "_product": price["product"],
     }
 
 

@@ -1,6 +1,15 @@
 """Invoices made by hand, and every draft as long as it is one: /v1/invoices, its lines added and removed."""
 
-from tollhouse_sandbox import automatic_tax, customers, drafts, events, invoice_items, invoices, payment_methods
+from tollhouse_sandbox import (
+    automatic_tax,
+    customers,
+    drafts,
+    events,
+    invoice_items,
+    invoices,
+    payment_methods,
+    redemption,
+)
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import DAY, FINALISED_AFTER
@@ -17,7 +26,9 @@ from tollhouse_sandbox.params import (
     shape,
     text,
 )
-from tollhouse_sandbox.resources.invoiceitems import CHARGE, charge
+from tollhouse_sandbox.redemption import Purchase
+from tollhouse_sandbox.resources.discounts import DISCOUNTS
+from tollhouse_sandbox.resources.invoiceitems import CHARGE, charge, discount
 from tollhouse_sandbox.store import Json
 
 DEFAULT_CURRENCY = "eur"
@@ -32,6 +43,7 @@ _FIELDS = {
     "days_until_due": positive,
     "default_payment_method": text,
     "description": clearable(text),
+    "discounts": DISCOUNTS,
     "due_date": moment,
     "footer": clearable(text),
     "metadata": metadata,
@@ -66,8 +78,19 @@ def _create(call: Call) -> Json:
         items = invoice_items.waiting_for_hand(account, customer, currency, given.get("subscription"))
     fields = _changes(account, customer, {"collection_method": "charge_automatically", "created": account.now}, given)
     invoice = drafts.by_hand(account, customer, subscription, items, currency=currency, **fields)
+    invoice = _discounted(account, invoice, given)
     events.emit(account, "invoice.created", invoice)
     return invoice
+
+
+def _discounted(account: Account, invoice: Json, given: Json) -> Json:
+    """The draft with the discounts that a request names."""
+    if "discounts" not in given:
+        return invoice
+    purchase = Purchase(invoice["currency"], invoice["subtotal"], invoice["customer"])
+    holder = {"customer": invoice["customer"], "invoice": invoice["id"]}
+    chosen = redemption.chosen(account, invoice["discounts"], given["discounts"], purchase, "discounts", **holder)
+    return drafts.rewritten(account, account.store.change(invoice, discounts=chosen), invoice["lines"])
 
 
 def _changes(account: Account, customer: Json, invoice: Json, given: Json) -> Json:
@@ -128,7 +151,7 @@ def _update(call: Call) -> Json:
     if invoice["status"] != "draft":
         changes.pop("due_date", None)
         changes.pop("automatically_finalizes_at", None)
-    invoice = account.store.change(invoice, **changes)
+    invoice = _discounted(account, account.store.change(invoice, **changes), given)
     if invoice["status"] == "open" and "auto_advance" in given:
         invoice = account.store.change(invoice, next_payment_attempt=invoices.first_attempt(account, invoice))
     events.updated(account, "invoice.updated", invoice, before)
@@ -177,6 +200,7 @@ def _line_item(call: Call, invoice: Json, given: Json, param: str) -> Json:
         metadata=merged({}, given.get("metadata") or {}),
         **fields,
     )
+    item = discount(account, item, given, f"{param}[discounts]")
     events.emit(account, "invoiceitem.created", item)
     return item
 

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from tollhouse_sandbox import customers, drafts, events, invoice_items, invoices, invoicing, money, prices
+from tollhouse_sandbox import customers, drafts, events, invoice_items, invoices, invoicing, money, prices, redemption
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import has_ended
@@ -21,6 +21,8 @@ from tollhouse_sandbox.params import (
     signed_decimal,
     text,
 )
+from tollhouse_sandbox.redemption import Purchase
+from tollhouse_sandbox.resources.discounts import DISCOUNTS
 from tollhouse_sandbox.store import Json
 
 PRICE_DATA = shape(
@@ -37,6 +39,7 @@ CHARGE = {
     "amount": integer,
     "description": clearable(text),
     "discountable": flag,
+    "discounts": DISCOUNTS,
     "metadata": metadata,
     "period": shape({"start": moment, "end": moment}, ("start", "end")),
     "price_data": PRICE_DATA,
@@ -130,11 +133,22 @@ def _create(call: Call) -> Json:
         metadata=merged({}, given.get("metadata") or {}),
         **fields,
     )
+    item = discount(account, item, given)
     events.emit(account, "invoiceitem.created", item)
     if invoice:
         before = events.picture(account, invoice)
         events.updated(account, "invoice.updated", drafts.take(account, invoice, [item]), before)
     return account.require("invoiceitem", item["id"])
+
+
+def discount(account: Account, item: Json, given: Json, param: str = "discounts") -> Json:
+    """The item with the discounts of its own that a request names."""
+    if "discounts" not in given:
+        return item
+    purchase = Purchase(item["currency"], item["amount"], item["customer"])
+    holder = {"customer": item["customer"], "invoice_item": item["id"]}
+    chosen = redemption.chosen(account, item["discounts"], given["discounts"], purchase, param, **holder)
+    return account.store.change(item, discounts=chosen)
 
 
 def _subscription(account: Account, given: Json) -> Json | None:
@@ -175,7 +189,7 @@ def _update(call: Call) -> Json:
     if "period" in given:
         start, end = _period(given["period"])
         fields["period"] = {"start": start, "end": end}
-    item = account.store.change(item, **fields, quantity_decimal=str(fields["quantity"]))
+    item = discount(account, account.store.change(item, **fields, quantity_decimal=str(fields["quantity"])), given)
     if invoice:
         before = events.picture(account, invoice)
         events.updated(account, "invoice.updated", drafts.follow(account, invoice, item), before)

@@ -66,6 +66,7 @@ def _create(call: Call) -> Json:
         promotion={"coupon": coupon["id"], "type": "coupon"},
         restrictions=_restrictions(given.get("restrictions", {})),
         times_redeemed=0,
+        _text=code.lower(),
     )
     events.emit(account, "promotion_code.created", promotion_code)
     return promotion_code
@@ -103,10 +104,13 @@ def _check_limits(account: Account, given: Json, coupon: Json) -> None:
 
 def _check_unique(account: Account, code: str, customer: str | None, but: str | None = None) -> None:
     """Among active codes, in whichever case: one that anybody may redeem is alone; else each customer has one."""
-    for other in account.store.newest_first("promotion_code"):
+    for other in account.store.newest_first("promotion_code", text=code.lower()):
         shared = other["customer"] is None or customer is None or other["customer"] == customer
-        same = other["code"].lower() == code.lower() and shared and other["id"] != but
-        if same and code_is_active(other, account.require("coupon", other["promotion"]["coupon"]), account.now):
+        if (
+            shared
+            and other["id"] != but
+            and code_is_active(other, account.require("coupon", other["promotion"]["coupon"]), account.now)
+        ):
             raise StripeError(
                 f"An active promotion code with `code: {code}` already exists.",
                 code="resource_already_exists",
@@ -170,7 +174,7 @@ def _list(call: Call) -> Page:
         return (
             fits(code, wanted, "customer")
             and wanted.get("coupon") in (None, coupon["id"])
-            and written in ("", code["code"].lower())
+            and written in ("", code["_text"])
             and wanted.get("active") in (None, code_is_active(code, coupon, account.now))
         )
 

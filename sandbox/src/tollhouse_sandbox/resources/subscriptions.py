@@ -13,6 +13,7 @@ from tollhouse_sandbox import (
     subscription_updates,
     subscriptions,
 )
+from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import has_ended, trial_end
 from tollhouse_sandbox.operations import DATED, Call, Operation, Page, fits, page
@@ -29,11 +30,13 @@ from tollhouse_sandbox.params import (
     shape,
     text,
 )
+from tollhouse_sandbox.redemption import Promotion, Purchase
 from tollhouse_sandbox.resources.checkout_sessions import TRIAL_SETTINGS
+from tollhouse_sandbox.resources.discounts import DISCOUNTS
 from tollhouse_sandbox.resources.prices import PRICE_DATA
 from tollhouse_sandbox.store import Json
 
-ITEM = {"metadata": metadata, "price": text, "price_data": PRICE_DATA, "quantity": positive}
+ITEM = {"discounts": DISCOUNTS, "metadata": metadata, "price": text, "price_data": PRICE_DATA, "quantity": positive}
 CHANGED_ITEM = {**ITEM, "id": text, "deleted": flag, "clear_usage": flag}
 PAYMENT_BEHAVIOR = choice("allow_incomplete", "default_incomplete", "error_if_incomplete")
 PRORATION = choice("always_invoice", "create_prorations", "none")
@@ -44,7 +47,7 @@ _COMMON = {
     "collection_method": choice("charge_automatically"),
     "default_payment_method": clearable(text),
     "description": clearable(text),
-    "discounts": list_of(shape({"coupon": text, "discount": text, "promotion_code": text}), at_most=20),
+    "discounts": DISCOUNTS,
     "metadata": metadata,
     "off_session": flag,
     "payment_behavior": PAYMENT_BEHAVIOR,
@@ -121,8 +124,6 @@ def order_of(call: Call, customer: Json) -> subscriptions.Order:
     chosen = given.get("default_payment_method")
     if chosen:
         chosen = payment_methods.owned(account, chosen, customer, param="default_payment_method")["id"]
-    subtotal = sum(prices.cost(price, quantity) for price, quantity, _ in items)
-    purchase = redemption.Purchase(items[0][0]["currency"], subtotal, customer["id"])
     settings = given.get("trial_settings") or {"end_behavior": {"missing_payment_method": "create_invoice"}}
     return subscriptions.Order(
         customer=account.require("customer", customer["id"]),
@@ -135,11 +136,22 @@ def order_of(call: Call, customer: Json) -> subscriptions.Order:
         cancel_at=given.get("cancel_at"),
         cancel_at_period_end=given.get("cancel_at_period_end", False),
         automatic_tax=automatic_tax.asked(given),
-        promotions=[
-            redemption.named(account, one, purchase, f"discounts[{place}]")
-            for place, one in enumerate(given.get("discounts", []))
+        promotions=_promotions(account, given, _purchase(customer, items), "discounts"),
+        item_promotions=[
+            _promotions(account, item, _purchase(customer, [ordered]), f"items[{place}][discounts]")
+            for place, (item, ordered) in enumerate(zip(given["items"], items, strict=True))
         ],
     )
+
+
+def _purchase(customer: Json, items: list[tuple[Json, int, Json]]) -> Purchase:
+    subtotal = sum(prices.cost(price, quantity) for price, quantity, _ in items)
+    return Purchase(items[0][0]["currency"], subtotal, customer["id"])
+
+
+def _promotions(account: Account, given: Json, purchase: Purchase, param: str) -> list[Promotion]:
+    named = enumerate(given.get("discounts", []))
+    return [redemption.named(account, one, purchase, f"{param}[{place}]") for place, one in named]
 
 
 def _ordered(call: Call, item: Json, param: str) -> tuple[Json, int, Json]:
