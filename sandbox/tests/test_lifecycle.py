@@ -11,6 +11,7 @@ def life(here):
     return Life(here)
 
 
+SENT = {"collection_method": "send_invoice", "days_until_due": "7"}
 TRIAL = {"trial_period_days": "30"}
 NO_CREDIT = {"bill_for[unused_time_from][type]": "none"}
 
@@ -55,6 +56,26 @@ def resumed_with(life, card, **how):
     life.tell("/resume", **how)
 
 
+def sent_in_debt(life):
+    """A trial whose first bill is sent, for what the customer still owes."""
+    life.here.post(f"customers/{life.customer}", {"balance": "500"})
+    life.begin(None, **SENT, **TRIAL)
+
+
+def sent_and_late(life):
+    """A bill that was due, while the next one is on its way."""
+    life.settings(overdue_after=100 * DAY)
+    life.begin(None, **SENT)
+    life.passes(8 * DAY)
+
+
+def sent_and_lapsed(life):
+    """A first bill whose dunning is over, and a second one that is not yet due."""
+    life.settings(overdue_after=DAY, after_dunning="unpaid")
+    life.begin(None, collection_method="send_invoice", days_until_due="40")
+    life.passes(42 * DAY)
+
+
 REACHED = {
     Status.INCOMPLETE: lambda life: life.begin(FAILING),
     Status.TRIALING: lambda life: life.begin(**TRIAL),
@@ -69,6 +90,10 @@ UNTIL = {
     (Status.TRIALING, Cause.PAYMENT_FAILED): lambda life: None,
     (Status.TRIALING, Cause.WRITTEN_OFF): in_debt,
     (Status.TRIALING, Cause.VOIDED): in_debt,
+    (Status.TRIALING, Cause.OVERDUE): sent_in_debt,
+    (Status.ACTIVE, Cause.OVERDUE): lambda life: life.begin(None, **SENT),
+    (Status.PAST_DUE, Cause.OVERDUE): sent_and_late,
+    (Status.UNPAID, Cause.OVERDUE): sent_and_lapsed,
     (Status.TRIALING, Cause.TRIAL_END_WITHOUT_PAYMENT_METHOD): lambda life: trial_without_card(life, "pause"),
     (Status.ACTIVE, Cause.WRITTEN_OFF): debited,
     (Status.ACTIVE, Cause.VOIDED): debited,
@@ -88,6 +113,9 @@ UNTIL = {
 HAPPENS = {
     Cause.SUBSCRIBED: lambda life: life.begin(FAILING),
     Cause.SUBSCRIBED_ON_TRIAL: lambda life: life.begin(**TRIAL),
+    Cause.SUBSCRIBED_BY_INVOICE: lambda life: life.begin(None, **SENT),
+    Cause.OVERDUE: lambda life: life.passes(8 * DAY),
+    Cause.TRIAL_BEGUN: lambda life: life.tell(trial_end=str(life.now + 40 * DAY)),
     Cause.PAID: lambda life: [life.card(GOOD), life.bill("pay")],
     Cause.WRITTEN_OFF: lambda life: life.bill("mark_uncollectible"),
     Cause.VOIDED: lambda life: life.bill("void"),
@@ -115,6 +143,8 @@ HAPPENS_THERE = {
     (Status.ACTIVE, Cause.PAID): lambda life: life.renews(),
     (Status.ACTIVE, Cause.PAYMENT_FAILED): lambda life: life.fails_to_renew(),
     (Status.PAST_DUE, Cause.PAYMENT_FAILED): lambda life: life.passes(3 * DAY),
+    (Status.PAST_DUE, Cause.OVERDUE): lambda life: life.passes(30 * DAY),
+    (Status.UNPAID, Cause.OVERDUE): lambda life: life.passes(30 * DAY),
 }
 """How it happens in the states where it happens in another way."""
 
@@ -124,6 +154,7 @@ PAUSES = {cause for (_, cause), then in TRANSITIONS.items() if then is Status.PA
     Cause.VOIDED,
     Cause.PAYMENT_FAILED,
 }
+"""The causes that pause, and whose name is then the reason."""
 
 
 @pytest.mark.parametrize(("before", "cause"), TRANSITIONS, ids=str)
@@ -144,6 +175,8 @@ def test_every_transition(life, before, cause):
         assert told[-1]["type"] == f"customer.subscription.{last}"
         if last == "updated":
             assert told[-1]["data"]["previous_attributes"]["status"] == before
+    if cause is Cause.OVERDUE:
+        assert "invoice.overdue" in life.happened(since)
     if cause in PAUSES:
         assert body["status_details"]["paused"]["subscription"]["type"] == cause
         assert "customer.subscription.paused" in life.happened(since)

@@ -266,13 +266,6 @@ def test_trial_warning_and_end(shop):
     assert (invoice.status, invoice.amount_paid, invoice.billing_reason) == ("paid", 900, "subscription_cycle")
 
 
-def test_a_short_trial_warns_at_once(shop):
-    """A trial of less than three days warns when it begins."""
-    since = shop.last_event()
-    shop.subscribe(shop.price(), shop.customer(), trial_period_days=2)
-    assert shop.happened(since)[-1] == "customer.subscription.trial_will_end"
-
-
 @pytest.mark.parametrize(
     ("behavior", "status", "event"),
     [
@@ -288,34 +281,6 @@ def test_a_trial_that_ends_without_a_card(shop, behavior, status, event):
     shop.desk.advance(days=7, hours=1)
     assert shop.api.subscriptions.retrieve(subscription.id).status == status
     assert event in shop.happened()
-
-
-def test_ending_a_trial_now(shop):
-    """`trial_end=now` warns, bills at once, and says so with billing reason subscription_update."""
-    subscription = shop.subscribe(shop.price(), trial_period_days=14)
-    since = shop.last_event()
-    ended = shop.api.subscriptions.update(subscription.id, params={"trial_end": "now"})
-    assert ended.status == "active"
-    invoice = shop.api.invoices.retrieve(ended.latest_invoice)
-    assert (invoice.status, invoice.amount_paid, invoice.billing_reason) == ("paid", 900, "subscription_update")
-    happened = shop.happened(since)
-    assert happened[0] == "customer.subscription.trial_will_end"
-    assert happened[-1] == "customer.subscription.updated"
-    assert shop.last_event().data.previous_attributes["status"] == "trialing"
-
-
-def test_prolonging_a_trial(shop):
-    """A later end moves period and anchor, and the warning comes again in time."""
-    subscription = shop.subscribe(shop.price(), trial_period_days=4)
-    later = subscription.trial_end + 20 * DAY
-    shop.desk.advance(days=2)
-    longer = shop.api.subscriptions.update(subscription.id, params={"trial_end": later})
-    assert (longer.trial_end, item(longer).current_period_end, longer.billing_cycle_anchor) == (later, later, later)
-    since = shop.last_event()
-    shop.desk.advance_to(datetime.fromtimestamp(later - 3 * DAY, UTC))
-    assert shop.happened(since) == ["customer.subscription.trial_will_end"]
-    with pytest.raises(stripe.InvalidRequestError, match="future"):
-        shop.api.subscriptions.update(subscription.id, params={"trial_end": 1})
 
 
 def test_cancelling_at_period_end_by_api_sets_all_three(shop):
@@ -553,8 +518,6 @@ def test_a_trial_until_a_date(shop):
     assert paid.subscription.trial_end == later
     running = shop.subscribe(shop.price())
     assert shop.api.subscriptions.update(running.id, params={"trial_end": "now"}).status == "active"
-    with pytest.raises(stripe.InvalidRequestError, match="running trial"):
-        shop.api.subscriptions.update(running.id, params={"trial_end": later})
 
 
 def test_a_card_of_its_own(shop):

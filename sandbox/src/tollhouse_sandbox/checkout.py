@@ -134,7 +134,7 @@ def _subscribe(
         default_payment_method=method["id"] if method else None,
         automatic_tax=session["automatic_tax"]["enabled"],
         promotions=promotions,
-        on_trial_end_without_method=settings.get("end_behavior", {}).get("missing_payment_method", "create_invoice"),
+        trial_end_behavior=settings.get("end_behavior", {}),
     )
     subscription, payment, happened = subscriptions.start(account, order, method=method, authenticated=True)
     if subscription["status"] == "trialing" and method:

@@ -6,6 +6,7 @@ from typing import Any
 from tollhouse_sandbox import automatic_tax, discounts, ids, invoice_items, invoicing
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
+from tollhouse_sandbox.lifecycle import DAY
 from tollhouse_sandbox.store import Json
 
 
@@ -20,6 +21,7 @@ def for_subscription(
 ) -> Json:
     """Stores a draft of these lines and of every invoice item that waits for the subscription."""
     invoice_id = ids.new("invoice")
+    days = subscription["days_until_due"]
     stamped = _lines(account, invoice_id, invoice_items.waiting(account, subscription), lines)
     stamped, taken = discounts.apply(account, subscription, stamped)
     return _store(
@@ -31,8 +33,10 @@ def for_subscription(
         automatic_tax=automatic_tax.of_invoice(enabled=subscription["automatic_tax"]["enabled"]),
         automatically_finalizes_at=finalises_at,
         billing_reason=reason,
+        collection_method=subscription["collection_method"],
         currency=subscription["currency"],
         discounts=[one.discount for one in taken if not one.of_line],
+        due_date=None if days is None else account.now + days * DAY,
         parent=_parent(subscription),
         period_end=period[1],
         period_start=period[0],
@@ -82,6 +86,7 @@ def _store(account: Account, customer: Json, lines: list[Json], **more: Any) -> 
         "status_transitions": dict.fromkeys(("finalized_at", "marked_uncollectible_at", "paid_at", "voided_at")),
         "total_discount_amounts": [],
         "_intent": None,
+        "_lapses_at": None,
         "_overdue": False,
         **more,
     }

@@ -69,7 +69,7 @@ def react(account: Account, invoice: Json, *, automatic: bool) -> list[Happening
             if has_ended(subscription["status"]):
                 account.store.change(subscription, ended_at=account.now)
         return []
-    if not _failed(account, invoice):
+    if not _failed(account, invoice) or (invoice["due_date"] and not invoice["_overdue"]):
         return []
     if status == Status.PAST_DUE and _given_up(invoice, automatic=automatic):
         return exhausted(account, subscription)
@@ -143,9 +143,24 @@ def conclude(
     if subscription and before and subscription["status"] != Status.CANCELED:
         events.updated(account, "customer.subscription.updated", subscription, before)
     invoice = account.require("invoice", invoice["id"])
-    written_off = account.settings["uncollectible_after_dunning"] and _failed(account, invoice)
-    if written_off and _given_up(invoice, automatic=automatic):
-        events.emit_all(account, invoices.close(account, invoice, "uncollectible", why="max_payment_attempts")[1])
+    if _failed(account, invoice) and _given_up(invoice, automatic=automatic):
+        _write_off(account, invoice, "max_payment_attempts")
+
+
+def _write_off(account: Account, invoice: Json, why: str) -> None:
+    """Marks an invoice uncollectible whose dunning is over, if the account's settings say so."""
+    if account.settings["uncollectible_after_dunning"]:
+        events.emit_all(account, invoices.close(account, invoice, "uncollectible", why=why)[1])
+
+
+def give_up(account: Account, invoice: Json, subscription: Json) -> None:
+    """Ends dunning for a bill that was sent and never paid."""
+    before = events.picture(account, subscription)
+    events.emit_all(account, exhausted(account, subscription))
+    subscription = account.require("subscription", subscription["id"])
+    if not has_ended(subscription["status"]):
+        events.updated(account, "customer.subscription.updated", subscription, before)
+    _write_off(account, invoice, "payment_not_received")
 
 
 def move(account: Account, subscription: Json, cause: Cause) -> Json:

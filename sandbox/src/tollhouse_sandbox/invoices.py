@@ -146,11 +146,6 @@ def sent(account: Account, invoice: Json) -> list[Happening]:
     return [Happening("invoice.sent", account.require("invoice", invoice["id"]))]
 
 
-def fall_due(account: Account, invoice: Json) -> list[Happening]:
-    """The day an invoice that was sent was to be paid by."""
-    return [Happening("invoice.overdue", account.store.change(invoice, _overdue=True))]
-
-
 def close(account: Account, invoice: Json, status: str, *, why: str = "user_forgiven") -> tuple[Json, list[Happening]]:
     """Gives an open invoice up: `void` or `uncollectible`, and `why` the latter. 400 when it is not open."""
     allowed = ("open", "uncollectible") if status == "void" else ("open",)

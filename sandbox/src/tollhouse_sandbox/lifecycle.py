@@ -37,6 +37,8 @@ class Cause(StrEnum):
     SUBSCRIBED = "subscribed"
     """It begins, and its first invoice is to be charged."""
     SUBSCRIBED_ON_TRIAL = "subscribed_on_trial"
+    SUBSCRIBED_BY_INVOICE = "subscribed_by_invoice"
+    """It begins, and its invoices are sent instead of charged."""
     PAID = "paid"
     """Its latest invoice was paid, or there was nothing to pay."""
     WRITTEN_OFF = "written_off"
@@ -45,10 +47,14 @@ class Cause(StrEnum):
     """Somebody voided its latest invoice, and no older one is waiting to be paid."""
     PAYMENT_FAILED = "payment_failed"
     """A charge was declined, or waits for the customer's bank."""
+    OVERDUE = "overdue"
+    """A bill that was sent is not paid on the day it is due."""
     FIRST_PAYMENT_MISSED = "first_payment_missed"
     """The first invoice was not paid within 23 hours."""
     LEFT_UNPAID = "left_unpaid"
     """Dunning is over, and the account's setting is to go on without collecting."""
+    TRIAL_BEGUN = "trial_begun"
+    """A subscription that runs is given a trial, or a trial is prolonged."""
     TRIAL_ENDED = "trial_ended"
     TRIAL_END_WITHOUT_PAYMENT_METHOD = "trial_end_without_payment_method"
     PAUSE_REQUESTED = "pause_requested"
@@ -67,12 +73,15 @@ _TABLE = """
 happens                           (new)       incomplete          trialing  active    past_due  unpaid    paused
 subscribed                        incomplete  -                   -         -         -         -         -
 subscribed_on_trial               trialing    -                   -         -         -         -         -
+subscribed_by_invoice             active      -                   -         -         -         -         -
 paid                              -           active              trialing  active    active    active    paused
 written_off                       -           active              trialing  active    active    active    paused
 voided                            -           incomplete_expired  trialing  active    active    active    paused
 payment_failed                    -           incomplete          trialing  past_due  past_due  unpaid    paused
+overdue                           -           -                   trialing  past_due  past_due  unpaid    -
 first_payment_missed              -           incomplete_expired  -         -         -         -         -
 left_unpaid                       -           -                   -         -         unpaid    -         -
+trial_begun                       -           -                   trialing  trialing  -         -         -
 trial_ended                       -           -                   active    -         -         -         -
 trial_end_without_payment_method  -           -                   paused    -         -         -         -
 pause_requested                   -           -                   -         paused    paused    -         -

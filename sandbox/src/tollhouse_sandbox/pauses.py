@@ -1,6 +1,6 @@
 """Pauses of a whole subscription, and what resumes it. To go on billing and only not collect is `pause_collection`."""
 
-from tollhouse_sandbox import dunning, events, invoice_items, invoices, lifecycle, plan_changes, subscriptions
+from tollhouse_sandbox import dunning, events, invoice_items, invoices, plan_changes, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.events import Happening
@@ -54,7 +54,7 @@ def resume(
         raise StripeError(f"It is being resumed: pay or void {subscription['_resumption']['invoice']} first.")
     before = events.picture(account, subscription)
     fresh = anchor == "now"
-    subscription = _with_running_periods(account, subscription, fresh=fresh)
+    subscription = subscriptions.with_running_periods(account, subscription, fresh=fresh)
     lines = [subscriptions.line(account, subscription, item) for item in subscription["items"]] if fresh else []
     happened = [] if fresh or proration == "none" else plan_changes.charge_rest(account, subscription)
     if not (lines or (happened and proration == "always_invoice")):
@@ -68,16 +68,6 @@ def resume(
     account.store.change(subscription, _resumption=resumption)
     dunning.conclude(account, invoice, [*happened, *billed], before, automatic=True)
     return account.require("subscription", subscription["id"])
-
-
-def _with_running_periods(account: Account, subscription: Json, *, fresh: bool) -> Json:
-    anchor = account.now if fresh else subscription["billing_cycle_anchor"]
-    items = []
-    for item in subscription["items"]:
-        recurring = account.require("price", item["price"])["recurring"]
-        start, end = lifecycle.period_around(anchor, account.now, recurring["interval"], recurring["interval_count"])
-        items.append({**item, "current_period_start": start, "current_period_end": end})
-    return account.store.change(subscription, billing_cycle_anchor=anchor, items=items)
 
 
 def expire_resumption(account: Account, subscription: Json) -> None:

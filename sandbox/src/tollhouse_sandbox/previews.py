@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from tollhouse_sandbox import ids, invoice_items, invoices, subscriptions
+from tollhouse_sandbox import ids, invoice_items, invoices, subscriptions, trials
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.lifecycle import FINALISED_AFTER, Status, has_ended
 from tollhouse_sandbox.store import Json
@@ -75,7 +75,7 @@ def _next(account: Account, subscription: Json) -> Json | None:
         return None
     account.supposed_now = at
     known = {each["id"] for each in _bills(account, subscription)}
-    turn = subscriptions.end_trial if subscription["status"] == Status.TRIALING else subscriptions.renew
+    turn = trials.end_on_its_day if subscription["status"] == Status.TRIALING else subscriptions.renew
     turn(account, subscription)
     return next((each for each in _bills(account, subscription) if each["id"] not in known), None)
 

@@ -39,6 +39,8 @@ SETTINGS: Mapping[str, Setting] = {
     "after_first_failure": _one_of("retry", "pause"),
     # The API version of calls and endpoints that name none, and of the events that are listed.
     "api_version": Setting(API_VERSION, f"an API version since {OLDEST}", lambda value: value in VERSIONS),
+    # Seconds from the day a bill that was sent is due to the end of its dunning.
+    "overdue_after": Setting(30 * DAY, "whole seconds", lambda value: _are_delays([value], 1, 365 * DAY)),
     # Seconds from each failed payment to the next try: as many tries as entries.
     "retries_after": Setting(
         [3 * DAY, 5 * DAY, 7 * DAY],

@@ -10,11 +10,12 @@ from tollhouse_sandbox import (
     prices,
     redemption,
     subscriptions,
+    trials,
 )
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.events import Happening
-from tollhouse_sandbox.lifecycle import TRIAL_WARNING, Status
+from tollhouse_sandbox.lifecycle import has_ended
 from tollhouse_sandbox.params import merged
 from tollhouse_sandbox.store import Json
 
@@ -33,8 +34,14 @@ def update(account: Account, subscription: Json, given: Json) -> Json:
             account, subscription, given["items"], proration, at=given.get("proration_date"), pays=pays
         )
     if "trial_end" in given:
-        subscription, more, error = _move_trial_end(account, subscription, given["trial_end"], pays=pays)
+        credits_rest = given.get("proration_behavior") != "none"
+        subscription, more, error = trials.move_end(
+            account, subscription, given["trial_end"], credits_rest=credits_rest, pays=pays
+        )
         happened += more
+        if has_ended(subscription["status"]):  # there was nothing to pay with
+            events.emit_all(account, happened)
+            return subscription
     subscription = account.store.change(subscription, **_scheduled_end(account, subscription, given))
     if error and given.get("payment_behavior") == "error_if_incomplete":
         raise error
@@ -49,13 +56,20 @@ def update(account: Account, subscription: Json, given: Json) -> Json:
 
 def _plain(account: Account, subscription: Json, given: Json) -> Json:
     """The fields that are merely written down."""
-    changes: Json = {name: given[name] for name in ("description", "trial_settings") if name in given}
+    changes: Json = {name: given[name] for name in ("description",) if name in given}
     if "automatic_tax" in given:
         changes["automatic_tax"] = automatic_tax.of_subscription(enabled=automatic_tax.asked(given))
     if "metadata" in given:
         changes["metadata"] = merged(subscription["metadata"], given["metadata"])
     if "default_payment_method" in given:
         changes["default_payment_method"] = _method(account, subscription, given["default_payment_method"])
+    if "trial_settings" in given:
+        ends = {**subscription["trial_settings"]["end_behavior"], **given["trial_settings"]["end_behavior"]}
+        changes["trial_settings"] = {"end_behavior": ends}
+    if "collection_method" in given or "days_until_due" in given:
+        method = given.get("collection_method") or subscription["collection_method"]
+        changes["collection_method"] = method
+        changes["days_until_due"] = subscriptions.days_until_due(method, given, subscription["days_until_due"])
     if "pause_collection" in given:
         pause = given["pause_collection"]
         changes["pause_collection"] = {"resumes_at": None, **pause} if pause else None
@@ -116,38 +130,6 @@ def _date(account: Account, subscription: Json, chosen: int | str) -> int:
     if at is None or at <= account.now:
         raise StripeError("The `cancel_at` date must be in the future.", param="cancel_at")
     return at
-
-
-def _move_trial_end(
-    account: Account, subscription: Json, end: int | str, *, pays: bool
-) -> tuple[Json, list[Happening], StripeError | None]:
-    if subscription["status"] != Status.TRIALING:
-        if end == "now":
-            return subscription, [], None
-        raise StripeError("The sandbox moves only the end of a running trial.", param="trial_end")
-    if end != "now":
-        return _prolonged(account, subscription, int(end))
-    warned = account.store.change(subscription, trial_end=account.now, _trial_warned=True)
-    warning = Happening("customer.subscription.trial_will_end", warned)
-    subscription = subscriptions.begin_billing(account, warned, account.now)
-    lines = [subscriptions.line(account, subscription, item) for item in subscription["items"]]
-    payment, _, billed = subscriptions.bill_now(account, subscription, lines, pays=pays)
-    error = payment.error if payment else None
-    return account.require("subscription", subscription["id"]), [warning, *billed], error
-
-
-def _prolonged(account: Account, subscription: Json, end: int) -> tuple[Json, list[Happening], None]:
-    if end <= account.now:
-        raise StripeError("Invalid timestamp: must be an integer Unix timestamp in the future.", param="trial_end")
-    items = [{**item, "current_period_end": end} for item in subscription["items"]]
-    subscription = account.store.change(
-        subscription,
-        billing_cycle_anchor=end,
-        items=items,
-        trial_end=end,
-        _trial_warned=subscription["_trial_warned"] and end - TRIAL_WARNING <= account.now,
-    )
-    return subscription, subscriptions.warning_if_near(account, subscription), None
 
 
 def end(account: Account, subscription: Json, details: Json | None, *, prorate: bool, invoice_now: bool) -> Json:

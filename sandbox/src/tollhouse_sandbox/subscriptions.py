@@ -1,13 +1,22 @@
-"""Subscriptions: started, renewed, brought out of trial, ended. The states themselves are decided in `lifecycle`."""
+"""Subscriptions: started, renewed, billed, ended. The states themselves are decided in `lifecycle`."""
 
 from dataclasses import dataclass, field
 
 from tollhouse_sandbox import automatic_tax, drafts, dunning, events, ids, invoices, invoicing, redemption
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.cards import Outcome
+from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.events import Happening
-from tollhouse_sandbox.lifecycle import FINALISED_AFTER, TRIAL_WARNING, Cause, Status, after, next_attempt, period_end
-from tollhouse_sandbox.payment_methods import default_for
+from tollhouse_sandbox.lifecycle import (
+    FINALISED_AFTER,
+    TRIAL_WARNING,
+    Cause,
+    Status,
+    after,
+    next_attempt,
+    period_around,
+    period_end,
+)
 from tollhouse_sandbox.payments import Payment
 from tollhouse_sandbox.redemption import Promotion
 from tollhouse_sandbox.store import Json
@@ -19,9 +28,7 @@ _UNUSED: Json = {
     "billing_mode": {"type": "flexible", "flexible": {"proration_discounts": "included"}, "updated_at": None},
     "billing_schedules": [],
     "billing_thresholds": None,
-    "collection_method": "charge_automatically",
     "customer_account": None,
-    "days_until_due": None,
     "default_source": None,
     "default_tax_rates": [],
     "invoice_settings": {"account_tax_ids": None, "issuer": {"type": "self"}},
@@ -43,7 +50,10 @@ _UNUSED: Json = {
 
 @dataclass
 class Order:
-    """What is to be subscribed to. `items` are (price, quantity, metadata); `trial_end` is a Unix second."""
+    """What is to be subscribed to. `items` are (price, quantity, metadata); `trial_end` is a Unix second.
+
+    With `days_until_due` its invoices are sent instead of charged.
+    """
 
     customer: Json
     items: list[tuple[Json, int, Json]]
@@ -51,9 +61,10 @@ class Order:
     metadata: Json = field(default_factory=dict)
     description: str | None = None
     default_payment_method: str | None = None
-    on_trial_end_without_method: str = "create_invoice"
+    trial_end_behavior: Json = field(default_factory=dict)
     cancel_at: int | str | None = None
     cancel_at_period_end: bool = False
+    days_until_due: int | None = None
     promotions: list[Promotion] = field(default_factory=list)
     automatic_tax: bool = False
     item_promotions: list[list[Promotion]] = field(default_factory=list)
@@ -105,19 +116,24 @@ def start(
 ) -> tuple[Json, Payment | None, list[Happening]]:
     """Opens a subscription with its first invoice and tries to collect it, unless `collected` is false.
 
-    Answers with the subscription (`active`, `trialing`, or `incomplete`), the attempt if one was made, and what
-    happened, in Stripe's order.
+    An invoice that is to be sent stays a draft for an hour, and the subscription is active all the same. Answers with
+    the subscription (`active`, `trialing`, or `incomplete`), the attempt if one was made, and what happened, in
+    Stripe's order.
     """
     subscription = _open(account, order)
+    sent = order.days_until_due is not None
     invoice = drafts.for_subscription(
         account,
         subscription,
         [line(account, subscription, item) for item in subscription["items"]],
         reason="subscription_create",
         period=(account.now, account.now),
+        finalises_at=account.now + FINALISED_AFTER if sent else None,
     )
     account.store.change(subscription, latest_invoice=invoice["id"])
-    invoice, happened = invoices.finalise(account, invoice)
+    happened: list[Happening] = []
+    if not sent:
+        invoice, happened = invoices.finalise(account, invoice)
     payment = None
     if invoice["status"] == "open" and collected:
         payment, attempted = dunning.collect(
@@ -138,10 +154,16 @@ def _open(account: Account, order: Order) -> Json:
     subscription_id = ids.new("subscription")
     now = account.now
     on_trial = order.trial_end is not None
-    anchor = order.trial_end or now
+    sent = order.days_until_due is not None
+    at_trial_end = {
+        "billing_cycle_anchor": None,
+        "missing_payment_method": "create_invoice",
+        **order.trial_end_behavior,
+    }
+    anchor = now if at_trial_end["billing_cycle_anchor"] == "unchanged" else order.trial_end or now
     items = []
     for price, quantity, metadata in order.items:
-        trial_period = {"current_period_start": now, "current_period_end": anchor}
+        trial_period = {"current_period_start": now, "current_period_end": order.trial_end}
         period = trial_period if on_trial else period_from(price, anchor, now)
         items.append(new_item(account, subscription_id, price, quantity, metadata, period))
     cancel_at = end_date(items, "max_period_end" if order.cancel_at_period_end else order.cancel_at)
@@ -152,6 +174,8 @@ def _open(account: Account, order: Order) -> Json:
         automatic_tax=automatic_tax.of_subscription(enabled=order.automatic_tax),
         discounts=[],
         billing_cycle_anchor=anchor,
+        collection_method="send_invoice" if sent else "charge_automatically",
+        days_until_due=order.days_until_due,
         cancel_at=cancel_at,
         cancel_at_period_end=order.cancel_at_period_end,
         canceled_at=now if cancel_at else None,
@@ -172,9 +196,9 @@ def _open(account: Account, order: Order) -> Json:
         pause_collection=None,
         pending_setup_intent=None,
         start_date=now,
-        status=after(None, Cause.SUBSCRIBED_ON_TRIAL if on_trial else Cause.SUBSCRIBED),
+        status=after(None, _BEGINS[on_trial, sent]),
         trial_end=order.trial_end,
-        trial_settings={"end_behavior": {"missing_payment_method": order.on_trial_end_without_method}},
+        trial_settings={"end_behavior": at_trial_end},
         trial_start=now if on_trial else None,
         _resumption=None,
         _trial_warned=False,
@@ -199,6 +223,26 @@ def _redeem(account: Account, subscription: Json, order: Order) -> Json:
     return account.store.change(subscription, discounts=own, items=items)
 
 
+_BEGINS = {
+    (False, False): Cause.SUBSCRIBED,
+    (False, True): Cause.SUBSCRIBED_BY_INVOICE,
+    (True, False): Cause.SUBSCRIBED_ON_TRIAL,
+    (True, True): Cause.SUBSCRIBED_ON_TRIAL,
+}
+"""By whether it begins with a trial, and whether its invoices are sent."""
+
+
+def days_until_due(method: str, given: Json, known: int | None = None) -> int | None:
+    """The days a customer has to pay what is sent: as `given`, or as `known` before. Raises 400 for a wrong pair."""
+    days = given.get("days_until_due", known if method == "send_invoice" else None)
+    if (days is None) == (method == "send_invoice"):
+        raise StripeError(
+            "`days_until_due` must be given if, and only if, `collection_method` is `send_invoice`.",
+            param="days_until_due",
+        )
+    return days
+
+
 def end_date(items: list[Json], chosen: int | str | None) -> int | None:
     """A scheduled end as a Unix second: a date, or the end of the items' shortest or longest period."""
     if isinstance(chosen, str):
@@ -216,10 +260,6 @@ def warning_if_near(account: Account, subscription: Json) -> list[Happening]:
     return [Happening("customer.subscription.trial_will_end", subscription)]
 
 
-def warn_of_trial_end(account: Account, subscription: Json) -> None:
-    events.emit_all(account, warning_if_near(account, subscription))
-
-
 def renew(account: Account, subscription: Json) -> None:
     """Turns the period of the items that are due and drafts their invoice, which is finalised an hour later."""
     before = events.picture(account, subscription)
@@ -230,7 +270,7 @@ def renew(account: Account, subscription: Json) -> None:
     subscription = account.store.change(subscription, items=items)
     events.updated(account, "customer.subscription.updated", subscription, before)
     ended = (due[0]["current_period_start"], due[0]["current_period_end"])
-    _bill_cycle(account, subscription, [item for item in items if item["id"] in turned], ended)
+    bill_cycle(account, subscription, [item for item in items if item["id"] in turned], ended)
 
 
 def _next_period(account: Account, subscription: Json, item: Json) -> Json:
@@ -238,7 +278,19 @@ def _next_period(account: Account, subscription: Json, item: Json) -> Json:
     return period_from(price, subscription["billing_cycle_anchor"], item["current_period_end"])
 
 
-def _bill_cycle(account: Account, subscription: Json, items: list[Json], period: tuple[int, int]) -> None:
+def with_running_periods(account: Account, subscription: Json, *, fresh: bool) -> Json:
+    """The subscription with the periods of its anchor that run now; a `fresh` anchor is now. Emits nothing."""
+    anchor = account.now if fresh else subscription["billing_cycle_anchor"]
+    items = []
+    for item in subscription["items"]:
+        recurring = account.require("price", item["price"])["recurring"]
+        start, end = period_around(anchor, account.now, recurring["interval"], recurring["interval_count"])
+        items.append({**item, "current_period_start": start, "current_period_end": end})
+    return account.store.change(subscription, billing_cycle_anchor=anchor, items=items)
+
+
+def bill_cycle(account: Account, subscription: Json, items: list[Json], period: tuple[int, int]) -> None:
+    """Drafts the invoice of a new period: these items, and all that waits; or what `pause_collection` does with it."""
     before = events.picture(account, subscription)
     waits = subscription["pause_collection"] or subscription["status"] == Status.UNPAID
     invoice = drafts.for_subscription(
@@ -260,35 +312,6 @@ def _bill_cycle(account: Account, subscription: Json, items: list[Json], period:
         events.emit_all(account, happened)
 
 
-def end_trial(account: Account, subscription: Json) -> None:
-    """Ends a trial on its day: billing begins, or what `trial_settings` says if there is nothing to pay with."""
-    customer = account.require("customer", subscription["customer"])
-    missing = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
-    if default_for(account, customer, subscription) is None and missing != "create_invoice":
-        if missing == "cancel":
-            events.emit_all(account, dunning.ended(account, subscription, reason="payment_failed"))
-        else:
-            before = events.picture(account, subscription)
-            events.emit_all(account, dunning.paused(account, subscription, Cause.TRIAL_END_WITHOUT_PAYMENT_METHOD))
-            events.updated(account, "customer.subscription.updated", subscription, before)
-        return
-    before = events.picture(account, subscription)
-    trial = (subscription["trial_start"], subscription["trial_end"])
-    subscription = begin_billing(account, subscription, subscription["trial_end"])
-    events.updated(account, "customer.subscription.updated", subscription, before)
-    _bill_cycle(account, subscription, subscription["items"], trial)
-
-
-def begin_billing(account: Account, subscription: Json, anchor: int) -> Json:
-    """Ends a trial: the subscription is active, with periods that begin at `anchor`. Emits nothing."""
-    items = [
-        {**item, **period_from(account.require("price", item["price"]), anchor, anchor)}
-        for item in subscription["items"]
-    ]
-    status = after(subscription["status"], Cause.TRIAL_ENDED)
-    return account.store.change(subscription, billing_cycle_anchor=anchor, items=items, status=status)
-
-
 def bill_now(
     account: Account, subscription: Json, lines: list[Json], *, pays: bool = True
 ) -> tuple[Payment | None, Json, list[Happening]]:
@@ -306,6 +329,8 @@ def bill_now(
     happened = [Happening("invoice.created", invoice), *finalised]
     if invoice["status"] != "open" or not pays:
         return None, invoice, happened
+    if invoice["collection_method"] == "send_invoice":
+        return None, invoice, [*happened, *invoices.sent(account, invoice)]
     payment, attempted = dunning.collect(account, invoice, automatic=True)
     return payment, invoice, [*happened, *attempted]
 
@@ -362,25 +387,7 @@ def close_invoice(account: Account, invoice: Json, status: str) -> Json:
     return account.require("invoice", invoice["id"])
 
 
-def expire_incomplete(account: Account, subscription: Json) -> None:
-    """Gives up a subscription whose first payment did not come, and voids its invoice."""
-    before = events.picture(account, subscription)
-    subscription = dunning.move(account, subscription, Cause.FIRST_PAYMENT_MISSED)
-    subscription = account.store.change(subscription, ended_at=account.now)
-    events.updated(account, "customer.subscription.updated", subscription, before)
-    invoice = account.require("invoice", subscription["latest_invoice"])
-    if invoice["status"] == "open":
-        events.emit_all(account, invoices.close(account, invoice, "void")[1])
-
-
 def cancel(account: Account, subscription: Json, details: Json | None = None) -> Json:
     """Ends a subscription now: because its day came, or because somebody asked."""
     events.emit_all(account, dunning.ended(account, subscription, reason="cancellation_requested", details=details))
     return account.require("subscription", subscription["id"])
-
-
-def resume_collection(account: Account, subscription: Json) -> None:
-    """Invoices are collected again from now on."""
-    before = events.picture(account, subscription)
-    subscription = account.store.change(subscription, pause_collection=None)
-    events.updated(account, "customer.subscription.updated", subscription, before)

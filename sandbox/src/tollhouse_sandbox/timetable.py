@@ -9,14 +9,14 @@ from tollhouse_sandbox import (
     checkout,
     discounts,
     disputes,
-    events,
-    invoices,
+    lapses,
     lifecycle,
     pauses,
     payments,
     refunds,
     subscriptions,
     test_clocks,
+    trials,
 )
 from tollhouse_sandbox.account import TEST_CLOCK, Account
 from tollhouse_sandbox.lifecycle import Action, Due
@@ -56,6 +56,8 @@ def _invoice_due(invoice: Json) -> Due | None:
         return Due(invoice["next_payment_attempt"], "retry")
     if invoice["status"] == "open" and invoice["due_date"] and not invoice["_overdue"]:
         return Due(invoice["due_date"], "fall_due")
+    if invoice["status"] == "open" and invoice["_lapses_at"]:
+        return Due(invoice["_lapses_at"], "lapse")
     return None
 
 
@@ -116,12 +118,8 @@ def perform(account: Account, body: Json, action: str) -> None:
     match body["object"]:
         case "subscription":
             _SUBSCRIPTION[Action(action)](account, body)
-        case "invoice" if action == "finalise":
-            subscriptions.finalise_draft(account, body)
-        case "invoice" if action == "fall_due":
-            events.emit_all(account, invoices.fall_due(account, body))
         case "invoice":
-            subscriptions.pay_invoice(account, body, automatic=True)
+            _INVOICE[action](account, body)
         case "discount":
             discounts.expire(account, body)
         case "checkout.session":
@@ -142,10 +140,17 @@ def perform(account: Account, body: Json, action: str) -> None:
 
 _SUBSCRIPTION: dict[str, Callable[[Account, Json], object]] = {
     Action.CANCEL: subscriptions.cancel,
-    Action.EXPIRE_INCOMPLETE: subscriptions.expire_incomplete,
+    Action.EXPIRE_INCOMPLETE: lapses.expire_incomplete,
     Action.EXPIRE_RESUMPTION: pauses.expire_resumption,
-    Action.RESUME_COLLECTION: subscriptions.resume_collection,
-    Action.WARN_OF_TRIAL_END: subscriptions.warn_of_trial_end,
-    Action.END_TRIAL: subscriptions.end_trial,
+    Action.RESUME_COLLECTION: lapses.resume_collection,
+    Action.WARN_OF_TRIAL_END: trials.warn,
+    Action.END_TRIAL: trials.end_on_its_day,
     Action.RENEW: subscriptions.renew,
+}
+
+_INVOICE: dict[str, Callable[[Account, Json], object]] = {
+    "finalise": subscriptions.finalise_draft,
+    "retry": lambda account, invoice: subscriptions.pay_invoice(account, invoice, automatic=True),
+    "fall_due": lapses.fall_due,
+    "lapse": lapses.lapse,
 }

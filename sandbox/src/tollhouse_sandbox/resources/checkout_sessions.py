@@ -25,7 +25,10 @@ from tollhouse_sandbox.store import Json
 TRIAL_SETTINGS = shape(
     {
         "end_behavior": shape(
-            {"missing_payment_method": choice("cancel", "create_invoice", "pause")}, ("missing_payment_method",)
+            {
+                "billing_cycle_anchor": choice("now", "unchanged"),
+                "missing_payment_method": choice("cancel", "create_invoice", "pause"),
+            }
         )
     },
     ("end_behavior",),

@@ -12,6 +12,7 @@ from tollhouse_sandbox import (
     redemption,
     subscription_updates,
     subscriptions,
+    trials,
 )
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
@@ -44,7 +45,8 @@ _COMMON = {
     "automatic_tax": automatic_tax.PARAMETER,
     "cancel_at": either("min_period_end", either("max_period_end", clearable(moment))),
     "cancel_at_period_end": flag,
-    "collection_method": choice("charge_automatically"),
+    "collection_method": choice("charge_automatically", "send_invoice"),
+    "days_until_due": positive,
     "default_payment_method": clearable(text),
     "description": clearable(text),
     "discounts": DISCOUNTS,
@@ -54,6 +56,7 @@ _COMMON = {
     "payment_settings": anything,
     "proration_behavior": PRORATION,
     "trial_end": either("now", moment),
+    "trial_from_plan": flag,
     "trial_settings": TRIAL_SETTINGS,
 }
 _CREATE = {
@@ -99,7 +102,8 @@ def _create(call: Call) -> Json:
     method = payment_methods.default_for(account, customer, {"default_payment_method": order.default_payment_method})
     behavior = given.get("payment_behavior", "allow_incomplete")
     collected = behavior != "default_incomplete"
-    if collected and method is None and order.trial_end is None and _costs(order):
+    charged = collected and order.days_until_due is None
+    if charged and method is None and order.trial_end is None and _costs(order):
         raise dunning.no_method()
     subscription, payment, happened = subscriptions.start(
         account, order, collected=collected, off_session=given.get("off_session", False)
@@ -124,7 +128,6 @@ def order_of(call: Call, customer: Json) -> subscriptions.Order:
     chosen = given.get("default_payment_method")
     if chosen:
         chosen = payment_methods.owned(account, chosen, customer, param="default_payment_method")["id"]
-    settings = given.get("trial_settings") or {"end_behavior": {"missing_payment_method": "create_invoice"}}
     return subscriptions.Order(
         customer=account.require("customer", customer["id"]),
         items=items,
@@ -132,10 +135,11 @@ def order_of(call: Call, customer: Json) -> subscriptions.Order:
         metadata={key: value for key, value in (given.get("metadata") or {}).items() if value},
         description=given.get("description"),
         default_payment_method=chosen,
-        on_trial_end_without_method=settings["end_behavior"]["missing_payment_method"],
+        trial_end_behavior=given.get("trial_settings", {}).get("end_behavior", {}),
         cancel_at=given.get("cancel_at"),
         cancel_at_period_end=given.get("cancel_at_period_end", False),
         automatic_tax=automatic_tax.asked(given),
+        days_until_due=subscriptions.days_until_due(given.get("collection_method", "charge_automatically"), given),
         promotions=_promotions(account, given, _purchase(customer, items), "discounts"),
         item_promotions=[
             _promotions(account, item, _purchase(customer, [ordered]), f"items[{place}][discounts]")
@@ -163,14 +167,21 @@ def _ordered(call: Call, item: Json, param: str) -> tuple[Json, int, Json]:
 
 def _trial_end(call: Call) -> int | None:
     given, now = call.params, call.account.now
-    if given.get("trial_period_days"):
-        return trial_end(now, given["trial_period_days"])
-    end = given.get("trial_end")
-    if end in (None, "now"):
-        return None
-    if end <= now:
-        raise StripeError("Invalid timestamp: must be an integer Unix timestamp in the future.", param="trial_end")
-    return int(end)
+    days, end = given.get("trial_period_days"), given.get("trial_end")
+    _refuse_trial_of_plan(given)
+    if days and end is not None:
+        raise StripeError("You can only set one of `trial_end` and `trial_period_days`.", param="trial_end")
+    if days:
+        return trials.check_end(call.account, trial_end(now, days))
+    return None if end in (None, "now") else trials.check_end(call.account, int(end))
+
+
+def _refuse_trial_of_plan(given: Json) -> None:
+    """Prices have no trials of their own, so that `trial_from_plan` by itself comes to nothing."""
+    if given.get("trial_from_plan") and ("trial_end" in given or "trial_period_days" in given):
+        raise StripeError(
+            "You cannot set `trial_end` or `trial_period_days` when `trial_from_plan=true`.", param="trial_from_plan"
+        )
 
 
 def _living(call: Call) -> Json:
@@ -187,6 +198,7 @@ def _update(call: Call) -> Json:
             "A canceled subscription can only update its cancellation_details and metadata.",
             code="resource_missing" if subscription["status"] == "canceled" else None,
         )
+    _refuse_trial_of_plan(call.params)
     return subscription_updates.update(call.account, subscription, call.params)
 
 
