@@ -1,17 +1,6 @@
-"""What the hosted pages show and do, beyond paying (that is `checkout`)."""
+"""What the hosted pages tell of test cards, of prices, and of a checkout; and what they do with an invoice."""
 
-from collections.abc import Iterator
-
-from tollhouse_sandbox import (
-    cards,
-    checkout,
-    checkout_discounts,
-    events,
-    money,
-    payment_methods,
-    setup_intents,
-    subscriptions,
-)
+from tollhouse_sandbox import cards, checkout, checkout_discounts, invoices, money, payment_methods, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import DAY
@@ -19,12 +8,14 @@ from tollhouse_sandbox.rendering import public
 from tollhouse_sandbox.store import Json
 
 
-def _test_cards() -> list[Json]:
+def offered_cards() -> list[Json]:
+    """The test cards, as a page offers them."""
     listed = (card for card in cards.CARDS.values() if card.label)
     return [{"card": card.name, "number": card.number, "label": card.label} for card in listed]
 
 
-def _priced(account: Account, price_id: str, quantity: int) -> Json:
+def priced(account: Account, price_id: str, quantity: int) -> Json:
+    """A price with its product's name, as a page tells of it."""
     price = account.require("price", price_id)
     product = account.require("product", price["product"])
     recurring = price["recurring"] or {"interval": None, "interval_count": None}
@@ -54,13 +45,13 @@ def checkout_view(account: Account, session_id: str) -> Json:
         "amount_due_today": checkout.due_today(account, session),
         "email": session["customer_email"] or (customer or {}).get("email"),
         "lines": [
-            {**_priced(account, line["price"], line["quantity"]), "amount": line["amount_total"]}
+            {**priced(account, line["price"], line["quantity"]), "amount": line["amount_total"]}
             for line in session["_line_items"]
         ],
         **checkout_discounts.shown(account, session),
         "trial_days": days,
         "trial_text": _trial_text(session, days),
-        "cards": _test_cards(),
+        "cards": offered_cards(),
         "needs_card": checkout.needs_card(account, session),
     }
 
@@ -72,95 +63,30 @@ def _trial_text(session: Json, days: int | None) -> str | None:
     return f"{days} day{'' if days == 1 else 's'} free, then {then}"
 
 
-def portal_view(account: Account, portal_id: str) -> Json:
-    portal, customer = _visitor(account, portal_id)
-    method = payment_methods.default_for(account, customer)
-    subscriptions = [_standing(account, each) for each in _of(account, "subscription", customer)]
-    return {
-        "portal": public(account, portal),
-        "merchant": account.merchant,
-        "customer": public(account, customer),
-        "return_url": portal["return_url"],
-        "payment_method": public(account, method) if method else None,
-        "now": account.now,
-        "subscriptions": subscriptions,
-        "invoices": [public(account, each) for each in _of(account, "invoice", customer)],
-        "cards": _test_cards(),
-    }
+def saved_method(account: Account, invoice: Json) -> Json | None:
+    """What an invoice would be paid with if nobody chose anything else."""
+    customer = account.require("customer", invoice["customer"])
+    return payment_methods.default_for(account, customer, invoices.subscription_of(account, invoice))
 
 
-def _visitor(account: Account, portal_id: str) -> tuple[Json, Json]:
-    portal = account.require("billing_portal.session", portal_id)
-    return portal, account.require("customer", portal["customer"])
+def debit_arrives(account: Account, invoice: Json) -> int | None:
+    """When the bank debit arrives that pays an invoice; None when none is under way."""
+    intent = account.store.get("payment_intent", invoice["_intent"] or "")
+    return intent["_settles_at"] if intent and invoice["status"] == "open" else None
 
 
-def _of(account: Account, kind: str, customer: Json) -> Iterator[Json]:
-    return account.store.newest_first(kind, customer=customer["id"])
+def pay_invoice(account: Account, invoice_id: str, method: str, *, authenticated: bool) -> None:
+    """Pays an open invoice as its customer does on its page: with a test card, or with their saved method.
 
-
-def _standing(account: Account, subscription: Json) -> Json:
-    return {
-        "subscription": public(account, subscription),
-        "lines": [_priced(account, item["price"], item["quantity"]) for item in subscription["items"]],
-        "scheduled_end": subscription["cancel_at"],
-        "current_period_end": _period_end(subscription),
-    }
-
-
-def _period_end(subscription: Json) -> int:
-    return max(int(item["current_period_end"]) for item in subscription["items"])
-
-
-def _own_subscription(account: Account, portal_id: str, subscription_id: str) -> Json:
-    _, customer = _visitor(account, portal_id)
-    subscription = account.require("subscription", subscription_id)
-    if subscription["customer"] != customer["id"]:
-        raise missing("subscription", subscription_id)
-    return subscription
-
-
-def portal_cancel(account: Account, portal_id: str, subscription_id: str) -> None:
-    subscription = _own_subscription(account, portal_id, subscription_id)
-    portal = account.require("billing_portal.session", portal_id)
-    offered = account.require("billing_portal.configuration", portal["configuration"])["features"][
-        "subscription_cancel"
-    ]
-    if not offered["enabled"]:
-        raise StripeError("This portal does not let customers cancel.")
-    if offered["mode"] == "immediately":
-        subscriptions.cancel(account, subscription)
-        return
-    before = events.picture(account, subscription)
-    subscription = account.store.change(
-        subscription,
-        cancel_at=_period_end(subscription),
-        canceled_at=account.now,
-        cancellation_details={**subscription["cancellation_details"], "reason": "cancellation_requested"},
-    )
-    events.updated(account, "customer.subscription.updated", subscription, before)
-
-
-def portal_resume(account: Account, portal_id: str, subscription_id: str) -> None:
-    subscription = _own_subscription(account, portal_id, subscription_id)
-    before = events.picture(account, subscription)
-    subscription = account.store.change(
-        subscription,
-        cancel_at=None,
-        cancel_at_period_end=False,
-        canceled_at=None,
-        cancellation_details={**subscription["cancellation_details"], "reason": None},
-    )
-    events.updated(account, "customer.subscription.updated", subscription, before)
-
-
-def portal_set_payment_method(account: Account, portal_id: str, card: str) -> None:
-    _, customer = _visitor(account, portal_id)
-    method = payment_methods.attach(account, payment_methods.resolve(account, card, param="card"), customer)
-    events.emit(account, "setup_intent.succeeded", setup_intents.set_up(account, customer, method))
-    payment_methods.make_default(account, customer, method)
-    # What a subscription was begun with would otherwise go on being charged.
-    for subscription in list(_of(account, "subscription", customer)):
-        if subscription["default_payment_method"]:
-            before = events.picture(account, subscription)
-            renewed_with = account.store.change(subscription, default_payment_method=method["id"])
-            events.updated(account, "customer.subscription.updated", renewed_with, before)
+    Raises 402 when it is refused, `AuthenticationRequired` when the bank asks who it is: both are remembered.
+    """
+    invoice = account.require("invoice", invoice_id)
+    if invoice["status"] != "open" or debit_arrives(account, invoice):
+        raise StripeError("This invoice cannot be paid (any more).")
+    saved = account.store.get("payment_method", method)
+    if saved and saved["customer"] != invoice["customer"]:
+        raise missing("PaymentMethod", method, param="card", status=400)
+    chosen = saved or payment_methods.resolve(account, method, param="card")
+    payment = subscriptions.pay_invoice(account, invoice, chosen, off_session=False, authenticated=authenticated)
+    if payment.error:
+        raise payment.error.keeping()

@@ -33,6 +33,8 @@ def finalise(account: Account, invoice: Json) -> tuple[Json, list[Happening]]:
         automatically_finalizes_at=None,
         effective_at=account.now,
         ending_balance=totals.balance,
+        hosted_invoice_url=f"{account.url}/invoice/{invoice['id']}",
+        invoice_pdf=f"{account.url}/invoice/{invoice['id']}/print",
         number=invoice["number"] or f"{customer['invoice_prefix']}-{sequence:04}",
         starting_balance=customer["balance"],
         status="open",

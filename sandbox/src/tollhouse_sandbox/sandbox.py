@@ -267,33 +267,6 @@ class Sandbox:
         url = self.account.require("checkout.session", session_id)["cancel_url"]
         return str(url).replace("{CHECKOUT_SESSION_ID}", session_id) if url else None
 
-    async def portal_view(self, portal_id: str) -> Json:
-        """Everything the portal shows.
-
-        `{"portal": <billing_portal.session>, "merchant": str, "customer": <customer>, "return_url": str|None,
-        "payment_method": <payment_method>|None, "now": int,
-        "subscriptions": [{"subscription": <subscription>, "lines": [{"name", "quantity", "unit_amount", "currency",
-        "interval", "interval_count"}], "scheduled_end": int|None, "current_period_end": int}],
-        "invoices": [<invoice>, …newest first], "cards": [{"card", "number", "label"}]}`.
-        """
-        with self.step(portal_id):
-            return hosted.portal_view(self.account, portal_id)
-
-    async def portal_cancel(self, portal_id: str, subscription_id: str) -> None:
-        """Schedules the end at the period's end, as Stripe's portal does: sets only `cancel_at`."""
-        with self.step(portal_id):
-            hosted.portal_cancel(self.account, portal_id, subscription_id)
-
-    async def portal_resume(self, portal_id: str, subscription_id: str) -> None:
-        """Takes a scheduled end back."""
-        with self.step(portal_id):
-            hosted.portal_resume(self.account, portal_id, subscription_id)
-
-    async def portal_set_payment_method(self, portal_id: str, card: str) -> None:
-        """Makes a new card the customer's default. Raises `StripeError` 402 when the card cannot be saved."""
-        with self.step(portal_id):
-            hosted.portal_set_payment_method(self.account, portal_id, card)
-
     async def overview(self) -> Json:
         """What the control page shows, newest first and at most 20 of each.
 

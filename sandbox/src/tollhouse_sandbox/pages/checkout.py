@@ -16,6 +16,8 @@ from tollhouse_sandbox.sandbox import Sandbox
 
 AUTHENTICATION_FAILED = "The bank could not confirm it is you. Nothing was charged; try again or choose another card."
 
+CARD_SAVED = "the card be saved"
+
 
 def checkout_routes(sandbox: Sandbox) -> list[Route]:
     async def show(request: Request) -> Response:
@@ -45,7 +47,12 @@ async def _pay(
         next_url = await sandbox.pay(session_id, card, email, authenticated=authenticated)
     except AuthenticationRequired:
         offer = offered(await sandbox.checkout_view(session_id))
-        return page("authenticate.html", id=session_id, offer=offer, card=card, email=email or "")
+        return page(
+            "authenticate.html",
+            path=f"/pay/{session_id}/authenticate",
+            kept={"card": card, "email": email or ""},
+            what=f"{offer['due_today']} for {offer['lines'][0]['name']} go through" if offer["lines"] else CARD_SAVED,
+        )
     except StripeError as refusal:
         return await _form_page(sandbox, session_id, fields, error=refusal.message, status=refusal.status)
     return RedirectResponse(next_url, status_code=303)

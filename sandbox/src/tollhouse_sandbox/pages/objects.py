@@ -123,6 +123,8 @@ def _page_of(body: Json) -> str:
     match body["object"]:
         case "checkout.session":
             return f"/pay/{body['id']}"
+        case "invoice" if body["status"] != "draft":
+            return f"/invoice/{body['id']}"
         case "billing_portal.session":
             return f"/portal/{body['id']}"
         case _:

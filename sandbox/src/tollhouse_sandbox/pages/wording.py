@@ -55,6 +55,19 @@ def payment_method(method: Mapping[str, Any]) -> str:
     return f"{name.replace('_', ' ').capitalize()} ending in {details['last4']}"
 
 
+REASONS = {
+    "too_expensive": "It is too expensive",
+    "missing_features": "It lacks something I need",
+    "switched_service": "I use something else now",
+    "unused": "I do not use it enough",
+    "customer_service": "The service was not good",
+    "too_complex": "It is too complicated",
+    "low_quality": "The quality was not good enough",
+    "other": "Another reason",
+}
+"""Stripe's reasons for a cancellation, as customers say them."""
+
+
 class State(NamedTuple):
     """A word for a state, its colour (a class of the style sheet, "" for neutral), and a sentence about it."""
 
