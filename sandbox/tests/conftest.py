@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, get_args
 
@@ -205,8 +206,8 @@ def endpoint(api: Any, receiver: Receiver) -> Any:
 class Desk:
     """A sandbox in this thread: its coroutines as the pages call them, and its API over ASGI."""
 
-    def __init__(self) -> None:
-        self.sandbox = Sandbox()
+    def __init__(self, **how: Any) -> None:
+        self.sandbox = Sandbox(**how)
         self.loop = asyncio.new_event_loop()
         transport = httpx.ASGITransport(build_app(self.sandbox))
         self._http = httpx.AsyncClient(transport=transport, base_url="http://desk", auth=("sk_test_x", ""))
@@ -219,9 +220,17 @@ class Desk:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def ask(self, method: str, path: str, data: dict[str, str] | None = None, version: str | None = None) -> Any:
-        """Any call's answer, headers and all; `version` is the API version it is made in."""
-        headers = {"Stripe-Version": version} if version else {}
+    def ask(
+        self,
+        method: str,
+        path: str,
+        data: dict[str, str] | None = None,
+        version: str | None = None,
+        key: str | None = None,
+    ) -> Any:
+        """Any call's answer, headers and all; `version` is the API version it is made in, `key` its idempotency key."""
+        given = {"Stripe-Version": version, "Idempotency-Key": key}
+        headers = {name: value for name, value in given.items() if value}
         return self.run(self._http.request(method, f"/v1/{path}", data=data, headers=headers))
 
     def status(self, method: str, path: str, body: str = "") -> int:
@@ -246,7 +255,12 @@ class Desk:
 
 
 @pytest.fixture
-def here() -> Iterator[Desk]:
-    desk = Desk()
-    yield desk
-    desk.close()
+def opened() -> Iterator[Callable[..., Desk]]:
+    """Opens sandboxes in this thread, made with what it is told."""
+    with ExitStack() as desks:
+        yield lambda **how: desks.enter_context(closing(Desk(**how)))
+
+
+@pytest.fixture
+def here(opened: Callable[..., Desk]) -> Desk:
+    return opened()

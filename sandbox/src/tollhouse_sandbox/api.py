@@ -44,7 +44,8 @@ def _json(body: Any) -> str:
 
 
 async def _answer(sandbox: Sandbox, operation: Operation | None, request: Request) -> Response:
-    request_id = "req_" + ids.token(14)
+    with sandbox.drawing():
+        request_id = "req_" + ids.token(14)
     version = request.headers.get("Stripe-Version") or sandbox.account.settings["api_version"]
     headers = {"Request-Id": request_id, "Stripe-Version": version, "Content-Type": "application/json"}
     key = request.headers.get("Idempotency-Key") if request.method == "POST" else None

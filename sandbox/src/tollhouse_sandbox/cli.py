@@ -22,6 +22,9 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8901,
     data: Annotated[Path | None, typer.Option(help="SQLite file to keep the state in; absent: memory only.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Makes ids the same again for the same calls; absent: by chance.")
+    ] = None,
     public_url: Annotated[
         str | None, typer.Option(help="How browsers reach it; for checkout and portal links.")
     ] = None,
@@ -29,4 +32,4 @@ def serve(
     """Serve the API, the hosted pages and the control page."""
     url = public_url or f"http://{host}:{port}"
     typer.echo(f"Stripe sandbox on {url} (any sk_test_ key)")
-    uvicorn.run(build_app(Sandbox(url, data)), host=host, port=port, log_level="warning", ws="none")
+    uvicorn.run(build_app(Sandbox(url, data, seed=seed)), host=host, port=port, log_level="warning", ws="none")

@@ -125,7 +125,8 @@ async def _authenticate(sandbox: Sandbox, request: Request, body: Json) -> Json:
 
 
 async def _order_fault(sandbox: Sandbox, _request: Request, body: Json) -> Json:
-    return sandbox.faults.order(faults.read(body)).shown()
+    with sandbox.step():
+        return sandbox.faults.order(faults.read(body)).shown()
 
 
 async def _list_faults(sandbox: Sandbox, _request: Request, _body: Json) -> Json:
@@ -134,15 +135,17 @@ async def _list_faults(sandbox: Sandbox, _request: Request, _body: Json) -> Json
 
 async def _clear_faults(sandbox: Sandbox, request: Request, _body: Json) -> Json:
     kind = request.query_params.get("kind")
-    if kind:
-        sandbox.faults.end_kind(kind)
-    else:
-        sandbox.faults.clear()
+    with sandbox.step():
+        if kind:
+            sandbox.faults.end_kind(kind)
+        else:
+            sandbox.faults.clear()
     return {}
 
 
 async def _end_fault(sandbox: Sandbox, request: Request, _body: Json) -> Json:
-    sandbox.faults.end(request.path_params["id"])
+    with sandbox.step():
+        sandbox.faults.end(request.path_params["id"])
     return {}
 
 

@@ -42,7 +42,7 @@ def signature(body: bytes, secrets: Sequence[str], at: int) -> str:
 
 def active_secrets(endpoint: Json, now: int) -> list[str]:
     """The endpoint's secret, and the one before it where it was rolled lately, newest first."""
-    return [endpoint["_secret"], *(old["secret"] for old in endpoint.get("_rolled", ()) if now < old["until"])]
+    return [endpoint["_secret"], *(old["secret"] for old in endpoint["_rolled"] if now < old["until"])]
 
 
 def _delivery(event: Json, endpoint: Json, **fields: object) -> Json:
@@ -153,7 +153,7 @@ class Deliveries:
         )
         self._wait(delivery["id"], delivery["next_attempt"])
         if held:
-            heapq.heappush(self._held, (held.draw.random(), delivery["next_attempt"], delivery["id"]))
+            heapq.heappush(self._held, (held.draw(), delivery["next_attempt"], delivery["id"]))
 
     def next_due(self) -> int | None:
         """When the next delivery is due that is not under way already; Unix seconds of the account's clock."""

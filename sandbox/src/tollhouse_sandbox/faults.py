@@ -1,12 +1,12 @@
 """Faults on order: of the API's calls, of the events and of their deliveries.
 
 Each is of one kind, strikes what it matches by chance, a number of times or until it is switched off, and draws from a
-seed of its own: the same calls meet the same faults again. They last as long as the process, or until a reset.
+seed of its own: the same calls meet the same faults again. They last until a reset, and are part of what is durable.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from random import Random
 from typing import Any
 
@@ -49,13 +49,21 @@ class Fault:
     version: str = OLDEST
     struck: int = 0
     id: str = ""
-    draw: Random = field(init=False, repr=False)
+    drawn: int = 0
+    _chance: Random = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # The kind is part of it, so that faults of one seed do not all strike the same.
-        self.draw = Random(f"{self.kind} {self.seed}")  # noqa: S311 - must be repeatable
+        self._chance = Random(f"{self.kind} {self.seed}")  # noqa: S311 - must be repeatable
+        for _ in range(self.drawn):
+            self._chance.random()
         if math.isnan(self.seconds):
             self.seconds = SECONDS.get(self.kind, 0.0)
+
+    def draw(self) -> float:
+        """The next lot, from 0 to below 1; `drawn` counts them, so that a fault that was kept goes on where it was."""
+        self.drawn += 1
+        return self._chance.random()
 
     @property
     def cuts(self) -> bool:
@@ -69,7 +77,7 @@ class Fault:
 
     def shown(self) -> Json:
         """What there is to say about a fault of its kind."""
-        known = {name: value for name, value in asdict(self).items() if name in (*_fields(self.kind), "id", "struck")}
+        known = {name: value for name, value in _kept(self).items() if name in (*_fields(self.kind), "id", "struck")}
         return {"id": known.pop("id"), **known}
 
 
@@ -79,8 +87,20 @@ class Faults:
     def __init__(self) -> None:
         self._on: list[Fault] = []
         self._ordered = 0
+        self.changed = False
+        """Whether there is something to be kept that was not when it was last saved."""
+
+    def saved(self) -> Json:
+        """All there is to keep; `recall` takes it up again."""
+        self.changed = False
+        return {"ordered": self._ordered, "on": [_kept(fault) for fault in self._on]}
+
+    def recall(self, saved: Json) -> None:
+        self._ordered = saved["ordered"]
+        self._on = [Fault(**kept) for kept in saved["on"]]
 
     def order(self, fault: Fault) -> Fault:
+        self.changed = True
         self._ordered += 1
         fault.id = f"fault_{self._ordered}"
         self._on.append(fault)
@@ -101,7 +121,10 @@ class Faults:
 
     def _strike(self, meets: Callable[[Fault], bool]) -> Fault | None:
         for fault in self._on:
-            if meets(fault) and fault.draw.random() < fault.chance:
+            if not meets(fault):
+                continue
+            self.changed = True
+            if fault.draw() < fault.chance:
                 fault.struck += 1
                 if fault.times is not None:
                     fault.times -= 1
@@ -116,12 +139,19 @@ class Faults:
         if len(remaining) == len(self._on):
             raise StripeError(f"No such fault: '{fault_id}'", status=404, code="resource_missing", param="id")
         self._on = remaining
+        self.changed = True
 
     def end_kind(self, kind: str) -> None:
         self._on = [fault for fault in self._on if fault.kind != kind]
+        self.changed = True
 
     def clear(self) -> None:
         self._on.clear()
+        self.changed = True
+
+
+def _kept(fault: Fault) -> Json:
+    return {each.name: getattr(fault, each.name) for each in fields(fault) if each.init}
 
 
 def read(body: Json) -> Fault:

@@ -1,7 +1,10 @@
 """Object ids with Stripe's prefixes."""
 
-import secrets
 import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from random import Random, SystemRandom
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -41,9 +44,22 @@ PREFIXES = {
 _LENGTHS = {"checkout.session": 60, "coupon": 8, "customer": 14, "product": 14, "subscription_item": 14}
 
 
+_source: ContextVar[Random] = ContextVar("source", default=SystemRandom())  # noqa: B039 - drawing leaves no trace
+
+
+@contextmanager
+def drawn_from(source: Random) -> Iterator[None]:
+    """Within it, this is where chance comes from: of a sandbox with a seed, always the same."""
+    before = _source.set(source)
+    try:
+        yield
+    finally:
+        _source.reset(before)
+
+
 def token(length: int) -> str:
     """Random letters and digits."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    return "".join(_source.get().choices(_ALPHABET, k=length))
 
 
 def new(kind: str) -> str:

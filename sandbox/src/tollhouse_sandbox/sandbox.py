@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 from tollhouse_sandbox import (
@@ -13,6 +14,7 @@ from tollhouse_sandbox import (
     desk,
     entitlements,
     hosted,
+    ids,
     settings,
     test_clocks,
     timetable,
@@ -51,8 +53,13 @@ class Sandbox:
     `StripeError` with status 404. Money is in minor units, times are Unix seconds.
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8901", data: Path | None = None) -> None:
+    def __init__(
+        self, url: str = "http://127.0.0.1:8901", data: Path | None = None, *, seed: int | None = None
+    ) -> None:
+        """`data` is a file to keep everything in. With a `seed` the same calls at the same times make the same ids."""
         store = Store(data)
+        self._seed = seed
+        self._begun = 0
         self.account = Account(store, Clock(), url)
         self.timetable = Timetable(store)
         self.faults = Faults()
@@ -65,16 +72,25 @@ class Sandbox:
         self._moving = asyncio.Lock()
         store.load()
         self._recall()
+        self._chance = self._sown()
         self.deliveries.load()
+
+    def _sown(self) -> Random:
+        """Where ids come from. Of a seed, each start has its own, as those of the last are taken."""
+        return Random() if self._seed is None else Random(f"{self._seed} {self._begun}")  # noqa: S311
 
     def _recall(self) -> None:
         saved = self.account.store.get("_state", "clock")
         if saved:
             self.account.clock.offset, self.account.clock.frozen_at = saved["offset"], saved["frozen_at"]
             self.account.settings.update(saved["settings"])
+            self.faults.recall(saved["faults"])
+            self._begun = saved["begun"] + 1
+        self.remember()
+        self.account.store.commit()
 
     def remember(self) -> None:
-        """Makes the clock and the settings part of what is durable."""
+        """Makes the clock, the settings and the faults part of what is durable."""
         clock = self.account.clock
         self.account.store.put(
             {
@@ -83,6 +99,8 @@ class Sandbox:
                 "offset": clock.offset,
                 "frozen_at": clock.frozen_at,
                 "settings": self.account.settings,
+                "faults": self.faults.saved(),
+                "begun": self._begun,
             }
         )
 
@@ -95,12 +113,14 @@ class Sandbox:
         clock = test_clocks.concerned(self.account, about)
         self.account.test_clock = clock["id"] if clock else None
         try:
-            yield
-            entitlements.follow(self.account)
+            with self.drawing():
+                yield
+                entitlements.follow(self.account)
         except StripeError as error:
             if error.keeps_changes:
-                entitlements.follow(self.account)
-                self.account.store.commit()
+                with self.drawing():
+                    entitlements.follow(self.account)
+                self._commit()
             else:
                 self.account.store.rollback()
             raise
@@ -108,10 +128,19 @@ class Sandbox:
             self.account.store.rollback()
             raise
         else:
-            self.account.store.commit()
+            self._commit()
         finally:
             self.account.test_clock = None
             self._wake.set()
+
+    def drawing(self) -> AbstractContextManager[None]:
+        """Within it, ids come from the sandbox's own chance."""
+        return ids.drawn_from(self._chance)
+
+    def _commit(self) -> None:
+        if self.faults.changed:
+            self.remember()
+        self.account.store.commit()
 
     # Time
 
@@ -213,10 +242,14 @@ class Sandbox:
         self.faults.clear()
         self.account.clock.reset()
         self.account.settings = settings.defaults()
-        self._wake.set()
+        self._begun = 0
+        self._chance = self._sown()
+        with self.step():
+            self.remember()
 
     async def close(self) -> None:
         await self.deliveries.close()
+        self._commit()
         self.account.store.close()
 
     # Hosted pages

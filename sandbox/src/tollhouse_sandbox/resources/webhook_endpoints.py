@@ -44,7 +44,7 @@ def roll(account: Account, endpoint: Json, expires_in: int) -> Json:
     account's clock, as do those before it that have not expired."""
     now = account.now
     secret = "whsec_" + ids.token(32)
-    alive = [old for old in endpoint.get("_rolled", ()) if now < old["until"]]
+    alive = [old for old in endpoint["_rolled"] if now < old["until"]]
     retired = {"secret": endpoint["_secret"], "until": now + expires_in}
     return {**account.store.change(endpoint, _secret=secret, _rolled=[retired, *alive]), "secret": secret}
 
