@@ -7,14 +7,13 @@ import hmac
 import json
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from itertools import count
-
-import httpx
 
 from tollhouse_sandbox import api_versions, events, ids
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.faults import Faults
+from tollhouse_sandbox.posting import Poster, PostError
 from tollhouse_sandbox.store import Json
 from tollhouse_sandbox.versions import API_VERSION
 
@@ -60,14 +59,6 @@ def _delivery(event: Json, endpoint: Json, **fields: object) -> Json:
     }
 
 
-async def _halting(body: bytes, seconds: float) -> AsyncIterator[bytes]:
-    """The body in two halves, the second of them `seconds` later."""
-    half = len(body) // 2
-    yield body[:half]
-    await asyncio.sleep(seconds)
-    yield body[half:]
-
-
 class Deliveries:
     """The deliveries of an account. Each is a stored object: an event, an endpoint, attempts, and the next one's time.
 
@@ -87,7 +78,7 @@ class Deliveries:
         self._order = count()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._lanes: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
-        self._client: httpx.AsyncClient | None = None
+        self._poster = Poster(TIMEOUT)
         account.on_event = self.plan
         account.on_resend = self.resend
 
@@ -220,15 +211,10 @@ class Deliveries:
                 body, active_secrets(endpoint, self._account.clock.second()), int(time.time())
             ),
         }
-        if self._client is None:
-            self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
         try:
-            content = _halting(body, slow) if slow else body
-            headers["Content-Length"] = str(len(body))
-            answer = await self._client.post(endpoint["url"], content=content, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return None, f"{type(error).__name__}: {error}".rstrip(": ")
-        return answer.status_code, None
+            return await self._poster.post(endpoint["url"], headers, body, pause=slow), None
+        except PostError as error:
+            return None, str(error)
 
     def _record(self, delivery_id: str, status: int | None, error: str | None) -> None:
         store = self._account.store
@@ -281,5 +267,4 @@ class Deliveries:
         for task in list(self._running.values()):
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-        if self._client:
-            await self._client.aclose()
+        self._poster.close()
