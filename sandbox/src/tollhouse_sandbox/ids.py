@@ -15,6 +15,8 @@ PREFIXES = {
     "charge": "ch_",
     "checkout.session": "cs_test_",
     "coupon": "",
+    "credit_note": "cn_",
+    "credit_note_line_item": "cnli_",
     "customer": "cus_",
     "discount": "di_",
     "dispute": "dp_",

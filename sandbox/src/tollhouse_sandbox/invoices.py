@@ -137,6 +137,36 @@ def pay_out_of_band(account: Account, invoice: Json) -> tuple[Json, list[Happeni
     return invoice, [*called_off, Happening("invoice.updated", invoice, before), *_paid_events(invoice)]
 
 
+def credit(account: Account, invoice: Json, unpaid: int, paid: int) -> tuple[Json, list[Happening]]:
+    """Takes a credit note's `unpaid` part off what is due, and notes its `paid` part; paid if nothing is left.
+
+    A note that is taken back has a negative part.
+    """
+    before = picture(account, invoice)
+    invoice = account.store.change(
+        invoice,
+        amount_due=invoice["amount_due"] - unpaid,
+        amount_remaining=invoice["amount_remaining"] - unpaid,
+        pre_payment_credit_notes_amount=invoice["pre_payment_credit_notes_amount"] + unpaid,
+        post_payment_credit_notes_amount=invoice["post_payment_credit_notes_amount"] + paid,
+    )
+    if not unpaid or invoice["status"] == "paid":
+        return invoice, [Happening("invoice.updated", invoice, before)]
+    if not invoice["amount_remaining"]:
+        called_off = _call_off(account, invoice)
+        return _paid(account, invoice), [
+            *called_off,
+            Happening("invoice.updated", invoice, before),
+            *_paid_events(invoice),
+        ]
+    intent = account.require("payment_intent", invoice["_intent"])
+    payment = payment_of(account, intent=intent["id"])
+    assert payment
+    account.store.change(intent, amount=invoice["amount_remaining"])
+    account.store.change(payment, amount_requested=invoice["amount_remaining"])
+    return invoice, [Happening("invoice.updated", invoice, before)]
+
+
 def first_attempt(account: Account, invoice: Json) -> int | None:
     """When an open invoice that advances by itself is first tried; None when it waits for somebody."""
     waits = invoice["status"] != "open" or invoice["collection_method"] == "send_invoice"

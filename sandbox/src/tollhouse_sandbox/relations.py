@@ -18,6 +18,7 @@ RELATIONS: Mapping[str, Paths] = {
     "balance_transaction": _by("source"),
     "charge": _by("customer", "payment_intent"),
     "checkout.session": _by("customer", "subscription", "payment_intent", intent="_intent"),
+    "credit_note": _by("customer", "invoice"),
     "customer": _by("email", "test_clock"),
     "discount": _by("customer", "subscription"),
     "dispute": _by("charge", "payment_intent"),

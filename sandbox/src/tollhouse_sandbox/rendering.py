@@ -77,6 +77,11 @@ def _invoice(_account: Account, body: Json) -> Json:
     return {**body, "lines": {**listed(lines[:10], f"/v1/invoices/{body['id']}/lines", has_more=len(lines) > 10)}}
 
 
+def _credit_note(_account: Account, body: Json) -> Json:
+    lines = body["lines"]
+    return {**body, "lines": listed(lines[:10], f"/v1/credit_notes/{body['id']}/lines", has_more=len(lines) > 10)}
+
+
 def _coupon(account: Account, body: Json) -> Json:
     return {**body, "valid": coupon_is_valid(body, account.now)}
 
@@ -89,6 +94,7 @@ def _promotion_code(account: Account, body: Json) -> Json:
 
 _JOINED: dict[str, Callable[[Account, Json], Json]] = {
     "coupon": _coupon,
+    "credit_note": _credit_note,
     "invoice": _invoice,
     "promotion_code": _promotion_code,
     "subscription": _subscription,
@@ -172,6 +178,7 @@ EXPANDABLE: dict[str, dict[str, str]] = {
         "setup_intent": "setup_intent",
         "subscription": "subscription",
     },
+    "credit_note": {"customer": "customer", "invoice": "invoice"},
     "customer": {"invoice_settings.default_payment_method": "payment_method", **_TEST_CLOCK},
     "discount": {"customer": "customer", "promotion_code": "promotion_code", "source.coupon": "coupon"},
     "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
