@@ -117,6 +117,17 @@ def test_given_up(shop, close, status, event):
     assert payment.status == ("canceled" if status == "void" else "open")
 
 
+def test_a_bill_is_in_the_customers_currency(shop):
+    """The one they were billed in first; until then the account's."""
+    customer = shop.customer()
+    assert shop.api.invoices.create(params={"customer": shop.customer().id}).currency == "eur"
+    shop.api.invoice_items.create(params={"customer": customer.id, "amount": 2000, "currency": "usd"})
+    assert shop.api.customers.retrieve(customer.id).currency == "usd"
+    including = {"customer": customer.id, "pending_invoice_items_behavior": "include"}
+    invoice = shop.api.invoices.create(params=including)
+    assert (invoice.currency, invoice.total) == ("usd", 2000)
+
+
 def test_items_on_a_draft_follow_it(shop):
     """What is added, changed and removed shows in the draft's lines and sums; a finalised one is past changing."""
     customer = shop.customer()

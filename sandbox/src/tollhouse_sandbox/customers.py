@@ -48,6 +48,13 @@ def existing(account: Account, customer_id: str) -> Json:
     return customer
 
 
+def deals_in(account: Account, customer_id: str, currency: str) -> None:
+    """Notes the currency in which a customer is billed first: bills by hand are in it unless they say another."""
+    customer = account.require("customer", customer_id)
+    if customer["currency"] is None:
+        account.store.change(customer, currency=currency)
+
+
 def delete(account: Account, customer: Json) -> Json:
     """Deletes a customer for good; their subscriptions end at once."""
     for subscription in account.store.oldest_first("subscription", customer=customer["id"]):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tollhouse_sandbox import automatic_tax, discounts, ids, invoice_items, invoicing
+from tollhouse_sandbox import automatic_tax, customers, discounts, ids, invoice_items, invoicing
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.lifecycle import DAY
@@ -90,6 +90,7 @@ def _store(account: Account, customer: Json, lines: list[Json], **more: Any) -> 
         "_overdue": False,
         **more,
     }
+    customers.deals_in(account, customer["id"], fields["currency"])
     return account.born("invoice", **fields, **_amounts(lines))
 
 

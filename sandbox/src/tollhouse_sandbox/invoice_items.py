@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tollhouse_sandbox import ids
+from tollhouse_sandbox import customers, ids
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.store import Json
 
@@ -23,6 +23,7 @@ def make(
 ) -> Json:
     """Stores an item; without a period it is of this moment."""
     now = account.now
+    customers.deals_in(account, customer, currency)
     start, end = period or (now, now)
     generated = {"subscription": subscription, "subscription_item": subscription_item}
     return account.store.put(
