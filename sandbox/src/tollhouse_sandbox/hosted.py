@@ -4,6 +4,7 @@ from tollhouse_sandbox import cards, checkout, checkout_discounts, invoices, mon
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import DAY
+from tollhouse_sandbox.payments import DEBIT_SETTLES_AFTER
 from tollhouse_sandbox.rendering import public
 from tollhouse_sandbox.store import Json
 
@@ -11,7 +12,7 @@ from tollhouse_sandbox.store import Json
 def offered_cards() -> list[Json]:
     """The test cards, as a page offers them."""
     listed = (card for card in cards.CARDS.values() if card.label)
-    return [{"card": card.name, "number": card.number, "label": card.label} for card in listed]
+    return [{"card": card.name, "type": card.type, "number": card.number, "label": card.label} for card in listed]
 
 
 def priced(account: Account, price_id: str, quantity: int) -> Json:
@@ -52,6 +53,7 @@ def checkout_view(account: Account, session_id: str) -> Json:
         "trial_days": days,
         "trial_text": _trial_text(session, days),
         "cards": offered_cards(),
+        "debit_arrives": account.now + DEBIT_SETTLES_AFTER,
         "needs_card": checkout.needs_card(account, session),
     }
 

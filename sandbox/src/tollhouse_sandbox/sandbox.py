@@ -262,7 +262,7 @@ class Sandbox:
         "amount_total": int|None, "amount_due_today": int, "email": str|None,
         "lines": [{"name", "description", "quantity", "unit_amount", "amount", "currency",
         "interval": str|None, "interval_count": int|None}], "trial_days": int|None, "trial_text": str|None,
-        "cards": [{"card": "pm_card_…", "number", "label"}], "needs_card": bool,
+        "cards": [{"card": "pm_card_…", "type", "number", "label"}], "needs_card": bool, "debit_arrives": int,
         "allow_promotion_codes": bool, "promotion_code": str|None (as it is written),
         "discount": {"name", "terms": "20% off for 3 months", "amount": int}|None}`.
         """

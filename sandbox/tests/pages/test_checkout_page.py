@@ -1,6 +1,7 @@
 """The payment page as a browser without JavaScript meets it."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 APP = "http://app.example.com"
@@ -102,3 +103,68 @@ def test_currencies_without_cents_are_written_without(merchant):
     page = merchant.open(f"/pay/{merchant.checkout(merchant.price(500, 'jpy'))}")
     assert re.search(r"500 JPY per month", page.text)
     assert "5.00" not in page.text
+
+
+def with_code(merchant):
+    coupon = merchant.create("/coupons", percent_off=20, duration="repeating", duration_in_months=3, name="Spring")[
+        "id"
+    ]
+    merchant.create("/promotion_codes", **{"promotion[type]": "coupon", "promotion[coupon]": coupon}, code="SPRING20")
+    return merchant.checkout(merchant.price(), allow_promotion_codes="true")
+
+
+def test_a_promotion_code_is_put_on_and_taken_off(merchant):
+    """A code changes the bill before anybody pays and keeps what was filled in; the button takes it off again."""
+    checkout = with_code(merchant)
+    filled = {"email": EMAIL, "card": "pm_card_mastercard"}
+    applied = merchant.words(
+        merchant.browser.post(f"/pay/{checkout}", data=filled | {"do": "apply", "code": "spring20"})
+    )
+    assert "€7.20 today, 20% off for 3 months" in applied.text
+    assert "Spring 20% off for 3 months -€1.80" in applied.text
+    assert applied.all("input", id="email")[0]["value"] == EMAIL
+    assert "checked" in applied.all("input", value="pm_card_mastercard")[0]
+    removed = merchant.words(merchant.browser.post(f"/pay/{checkout}", data=filled | {"do": "remove"}))
+    assert "Total due today €9.00" in removed.text
+    assert merchant.session(checkout)["status"] == "open"
+
+
+def test_nobody_pays_without_the_code_they_typed(merchant):
+    """Who types a code and presses pay sees the new total first; the next press pays it."""
+    checkout = with_code(merchant)
+    filled = {"email": EMAIL, "card": "pm_card_visa"}
+    shown = merchant.words(merchant.browser.post(f"/pay/{checkout}", data=filled | {"code": "SPRING20"}))
+    assert "look at the total before you pay" in shown.text
+    assert merchant.browser.post(f"/pay/{checkout}", data=filled | {"code": ""}).status_code == 303
+    assert merchant.session(checkout)["amount_total"] == 720
+
+
+def test_a_code_that_is_none_is_told_beside_it(merchant):
+    """A wrong code is said at its field, which keeps it, and costs nothing else; a page may take none at all."""
+    checkout = with_code(merchant)
+    refused = merchant.browser.post(f"/pay/{checkout}", data={"email": EMAIL, "do": "apply", "code": "NONE"})
+    page = merchant.words(refused)
+    assert refused.status_code == 400
+    (field,) = page.all("input", id="code")
+    assert (field["value"], field["aria-invalid"], field["aria-describedby"]) == ("NONE", "true", "code-error")
+    assert page.all("p", id="code-error", role="alert")
+    plain = merchant.checkout(merchant.price())
+    assert not merchant.open(f"/pay/{plain}").all("input", id="code")
+    assert merchant.browser.post(f"/pay/{plain}", data={"code": "SPRING20"}).status_code == 400
+
+
+def test_a_debit_says_when_it_is_decided(merchant):
+    """The choice of a bank debit names the day on which the bank will have decided."""
+    merchant.sandbox.freeze()
+    day = merchant.sandbox.now() + timedelta(days=3)
+    assert f"decided on {day.day} {day:%B %Y}" in merchant.open(f"/pay/{merchant.checkout(merchant.price())}").text
+
+
+def test_a_card_is_saved_without_a_purchase(merchant):
+    """Setup mode has no bill, and its 3-D Secure step speaks of saving the card."""
+    session = merchant.create("/checkout/sessions", mode="setup", currency="eur", success_url=f"{APP}/saved")["id"]
+    page = merchant.open(f"/pay/{session}")
+    assert "Save a payment method" in page.text
+    assert "Total" not in page.text
+    step = merchant.words(merchant.pay(session, "pm_card_threeDSecure2Required"))
+    assert "before it lets the card be saved" in step.text

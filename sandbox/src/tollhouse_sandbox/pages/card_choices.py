@@ -28,11 +28,12 @@ class CardChoices(NamedTuple):
     more: list[CardChoice]
 
 
-def card_choices(cards: Sequence[Mapping[str, Any]]) -> CardChoices:
-    """Sorts a view's `cards` into the usual ones and the rest."""
-    by_id = {
-        card["card"]: CardChoice(card["card"], card["label"], " ".join(textwrap.wrap(card["number"], 4)))
-        for card in cards
-    }
+def card_choices(cards: Sequence[Mapping[str, Any]], debit_arrives: str = "") -> CardChoices:
+    """Sorts a view's `cards` into the usual ones and the rest; of a debit it says when the bank will have decided."""
+    by_id = {}
+    for card in cards:
+        number = " ".join(textwrap.wrap(card["number"], 4))
+        decided = f", decided on {debit_arrives}" if debit_arrives and card["type"] != "card" else ""
+        by_id[card["card"]] = CardChoice(card["card"], card["label"], number + decided)
     usual = [by_id.pop(card) for card in USUAL if card in by_id]
     return CardChoices(usual, list(by_id.values()))

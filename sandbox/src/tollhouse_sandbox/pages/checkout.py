@@ -11,11 +11,12 @@ from tollhouse_sandbox.errors import AuthenticationRequired, StripeError
 from tollhouse_sandbox.money import written
 from tollhouse_sandbox.pages.card_choices import USUAL, card_choices
 from tollhouse_sandbox.pages.rendering import missing, page, posted
-from tollhouse_sandbox.pages.wording import charge, days
+from tollhouse_sandbox.pages.wording import charge, day, days
 from tollhouse_sandbox.sandbox import Sandbox
 
-AUTHENTICATION_FAILED = "The bank could not confirm it is you. Nothing was charged; try again or choose another card."
+Fields = Mapping[str, str]
 
+AUTHENTICATION_FAILED = "The bank could not confirm it is you. Nothing was charged; try again or choose another card."
 CARD_SAVED = "the card be saved"
 
 
@@ -23,25 +24,47 @@ def checkout_routes(sandbox: Sandbox) -> list[Route]:
     async def show(request: Request) -> Response:
         return await _form_page(sandbox, request.path_params["id"])
 
-    async def pay(request: Request) -> Response:
-        return await _pay(sandbox, request.path_params["id"], await posted(request))
+    async def send(request: Request) -> Response:
+        return await _send(sandbox, request.path_params["id"], await posted(request))
 
     async def authenticate(request: Request) -> Response:
         session_id, fields = request.path_params["id"], await posted(request)
         if fields.get("answer") == "complete":
             return await _pay(sandbox, session_id, fields, authenticated=True)
-        return await _form_page(sandbox, session_id, fields, error=AUTHENTICATION_FAILED, status=402)
+        failed = StripeError(AUTHENTICATION_FAILED, status=402)
+        return await _form_page(sandbox, session_id, fields, refusal=failed)
 
     return [
         Route("/pay/{id}", show),
-        Route("/pay/{id}", pay, methods=["POST"]),
+        Route("/pay/{id}", send, methods=["POST"]),
         Route("/pay/{id}/authenticate", authenticate, methods=["POST"]),
     ]
 
 
-async def _pay(
-    sandbox: Sandbox, session_id: str, fields: Mapping[str, str], *, authenticated: bool = False
-) -> Response:
+async def _send(sandbox: Sandbox, session_id: str, fields: Fields) -> Response:
+    """Pays; or shows the bill again when a button, or a code that was just typed, changes it before anybody pays."""
+    try:
+        told = await _change_bill(sandbox, session_id, fields)
+    except StripeError as refusal:
+        return await _form_page(sandbox, session_id, fields, refusal=refusal)
+    if told or fields.get("do"):
+        return await _form_page(sandbox, session_id, fields, notice=told)
+    return await _pay(sandbox, session_id, fields)
+
+
+async def _change_bill(sandbox: Sandbox, session_id: str, fields: Fields) -> str:
+    """Takes the code off, or puts on the one that was typed: what has changed, in words; "" if nothing has."""
+    if fields.get("do") == "remove":
+        await sandbox.remove_promotion_code(session_id)
+        return "The code is off."
+    code = fields.get("code", "").strip()
+    if code:
+        await sandbox.apply_promotion_code(session_id, code)
+        return "The code is on: look at the total before you pay."
+    return ""
+
+
+async def _pay(sandbox: Sandbox, session_id: str, fields: Fields, *, authenticated: bool = False) -> Response:
     card, email = fields.get("card", USUAL[0]), fields.get("email") or None
     try:
         next_url = await sandbox.pay(session_id, card, email, authenticated=authenticated)
@@ -50,16 +73,21 @@ async def _pay(
         return page(
             "authenticate.html",
             path=f"/pay/{session_id}/authenticate",
-            kept={"card": card, "email": email or ""},
+            kept={name: value for name, value in fields.items() if name != "answer"},
             what=f"{offer['due_today']} for {offer['lines'][0]['name']} go through" if offer["lines"] else CARD_SAVED,
         )
     except StripeError as refusal:
-        return await _form_page(sandbox, session_id, fields, error=refusal.message, status=refusal.status)
+        return await _form_page(sandbox, session_id, fields, refusal=refusal)
     return RedirectResponse(next_url, status_code=303)
 
 
 async def _form_page(
-    sandbox: Sandbox, session_id: str, fields: Mapping[str, str] | None = None, error: str = "", status: int = 200
+    sandbox: Sandbox,
+    session_id: str,
+    fields: Fields | None = None,
+    *,
+    refusal: StripeError | None = None,
+    notice: str = "",
 ) -> Response:
     """The payment form with what was filled in before, or the page that says it is too late for it."""
     try:
@@ -70,32 +98,41 @@ async def _form_page(
     if view["status"] != "open":
         return page("checkout_closed.html", complete=view["status"] == "complete", back_url=back_url)
     filled = fields or {}
+    about_code = bool(refusal and filled.get("code"))
     return page(
         "checkout.html",
-        status=status,
+        status=refusal.status if refusal else 200,
         id=session_id,
         offer=offered(view),
         back_url=back_url,
         merchant=view["merchant"],
-        cards=card_choices(view["cards"]) if view["needs_card"] else None,
+        cards=card_choices(view["cards"], day(view["debit_arrives"])) if view["needs_card"] else None,
         chosen=filled.get("card") or USUAL[0],
         email=filled.get("email") or view["email"] or "",
         email_is_fixed=bool(view["email"]),
-        error=error,
+        takes_codes=view["allow_promotion_codes"],
+        code_on=view["promotion_code"] or "",
+        code=filled.get("code", "") if about_code else "",
+        code_error=refusal.message if refusal and about_code else "",
+        error=refusal.message if refusal and not about_code else "",
+        notice=notice,
     )
 
 
 def offered(view: Mapping[str, Any]) -> dict[str, Any]:
     """The view's amounts in words: a headline, the lines of the bill, what is due today, and the button."""
-    currency, trial = view["currency"] or "usd", view["trial_days"]
+    currency, trial, discount = view["currency"] or "usd", view["trial_days"], view["discount"]
     recurring = [line for line in view["lines"] if line["interval"]]
     due_today = written(view["amount_due_today"], currency)
     price = charge(recurring or view["lines"]) if view["lines"] else due_today
-    amount, _, interval = price.partition(" ")
-    discount = (view["session"].get("total_details") or {}).get("amount_discount") or 0
+    headline, _, after = price.partition(" ")
+    if trial:
+        headline, after = f"{days(trial)} free", f"then {price}"
+    elif discount:
+        headline, after = due_today, f"today, {discount['terms']}"
     return {
-        "headline": f"{days(trial)} free" if trial else amount,
-        "after": f"then {price}" if trial else interval,
+        "headline": headline if view["lines"] else "Save a payment method",
+        "after": after,
         "lines": [
             {
                 "name": line["name"],
@@ -106,7 +143,7 @@ def offered(view: Mapping[str, Any]) -> dict[str, Any]:
             for line in view["lines"]
         ],
         "trial": days(trial) if trial else "",
-        "discount": written(-discount, currency) if discount else "",
+        "discount": {**discount, "amount": written(-discount["amount"], currency)} if discount else None,
         "due_today": due_today,
         "button": _button(view["mode"], trial, due_today, free=view["amount_due_today"] == 0),
         "promise": f"Nothing is charged today. After {days(trial)} it is {price}, until cancelled." if trial else "",

@@ -13,6 +13,7 @@ from tollhouse_sandbox.money import written
 from tollhouse_sandbox.pages.card_choices import USUAL, card_choices
 from tollhouse_sandbox.pages.rendering import missing, page, posted
 from tollhouse_sandbox.pages.wording import day, invoice_state, payment_method
+from tollhouse_sandbox.payments import DEBIT_SETTLES_AFTER
 from tollhouse_sandbox.rendering import public
 from tollhouse_sandbox.sandbox import Sandbox
 
@@ -86,7 +87,7 @@ def _page(
         arrives=day(arrives) if arrives else "",
         payable=invoice["status"] == "open" and not arrives,
         saved=(saved["id"], payment_method(saved)) if saved else None,
-        cards=card_choices(hosted.offered_cards()),
+        cards=card_choices(hosted.offered_cards(), day(account.now + DEBIT_SETTLES_AFTER)),
         chosen=chosen or (saved["id"] if saved else USUAL[0]),
     )
 
