@@ -150,9 +150,9 @@ _ALL = [
     ),
     Card(
         "pm_card_threeDSecure2Required",
-        "Asks for 3-D Secure on the page",
+        "Asks for 3-D Secure, by the merchant's rules",
         number="4000000000003220",
-        authenticates="on_session",
+        authenticates="always",
     ),
     Card(
         "pm_card_authenticationRequiredOnSetup",
