@@ -58,12 +58,21 @@ def test_unknown_objects(api):
     assert (in_body.value.http_status, in_body.value.param) == (400, "customer")
 
 
-def test_unknown_url(http):
-    """What the sandbox does not have is a 404 in Stripe's shape, whatever the method."""
-    for answer in (http.get("/v1/nothing"), http.post("/v1/nothing"), http.delete("/v1/prices")):
-        assert answer.status_code == 404
-        assert answer.json()["error"]["type"] == "invalid_request_error"
-        assert "Unrecognized request URL" in answer.json()["error"]["message"]
+def test_unknown_url(desk, http):
+    """What the sandbox does not have is a 404 in Stripe's shape, whatever the method, that names it and says where it
+    is listed what there is."""
+    for answer in (http.get("/v1/nothing"), http.post("/v2/nothing"), http.delete("/v1/prices")):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["type"]) == (404, "invalid_request_error")
+        method, path = answer.request.method, answer.request.url.path
+        assert error["message"].startswith(f"Unrecognized request URL ({method}: {path}).")
+        assert error["message"].endswith(error["doc_url"])
+    unknown = http.post("/v1/products", data={"name": "x", "colour": "red"}).json()["error"]
+    assert unknown["message"].startswith("Received unknown parameter: colour. ")
+    assert unknown["doc_url"] == error["doc_url"] == f"{desk.url}/coverage"
+    covered = http.get(unknown["doc_url"]).text.splitlines()
+    assert "DELETE /v1/prices" not in covered
+    assert any(line.startswith("POST /v1/products ") and " name* " in line for line in covered)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +134,9 @@ def test_an_error_in_the_sandbox_is_a_500(http, desk):
 def test_rate_limit_on_order(http, desk):
     """A 429 can be ordered, for any method."""
     desk.fail_next(429, times=2)
-    assert [http.get("/v1/customers").status_code for _ in range(3)] == [429, 429, 200]
+    answers = [http.get("/v1/customers") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [429, 429, 200]
+    assert [answer.headers.get("Stripe-Rate-Limited-Reason") for answer in answers] == ["global-rate"] * 2 + [None]
 
 
 # Headers
@@ -137,8 +148,17 @@ def test_headers(http):
     assert answer.headers["Request-Id"].startswith("req_")
     assert answer.headers["Stripe-Version"] == stripe.api_version == "2026-10-28.endive"
     assert "Idempotency-Key" not in answer.headers
-    refused = http.get("/v1/customers/cus_none")
-    assert refused.headers["Request-Id"] in refused.json()["error"]["request_log_url"]
+    refusals = [
+        http.get("/v1/customers/cus_none"),
+        http.get("/v1/customers", headers={"Authorization": "Bearer sk_live_x"}),
+        http.get("/v1/customers", headers={"Stripe-Version": "1"}),
+        http.post("/v1/customers", headers={"Idempotency-Key": "k" * 256}),
+    ]
+    assert [refused.status_code for refused in refusals] == [404, 401, 400, 400]
+    for refused in refusals:
+        error = refused.json()["error"]
+        assert refused.headers["Request-Id"] in error["request_log_url"]
+        assert ("doc_url" in error) == ("code" in error)
 
 
 # Idempotency
@@ -155,7 +175,8 @@ def test_a_repeated_post_is_done_once(api):
     assert replayed["Idempotent-Replayed"] == "true"
     assert replayed["Original-Request"] == first.last_response.headers["Request-Id"] != replayed["Request-Id"]
     assert first.last_response.headers["Idempotency-Key"] == "order-1"
-    assert "Original-Request" not in first.last_response.headers
+    assert first.last_response.headers["Original-Request"] == first.last_response.headers["Request-Id"]
+    assert first.last_response.headers["Stripe-Should-Retry"] == "false"
 
 
 def test_a_key_belongs_to_its_parameters(api):
@@ -249,6 +270,8 @@ def test_pages(api):
     assert ([each.id for each in page.data], page.has_more) == (made[5:10], True)
     page = api.customers.list(params={"limit": 5, "ending_before": made[5]})
     assert ([each.id for each in page.data], page.has_more) == (made[:5], False)
+    with pytest.raises(stripe.InvalidRequestError, match="only specify one"):
+        api.customers.list(params={"starting_after": made[3], "ending_before": made[9]})
     exact = api.customers.list(params={"limit": 25})
     assert (len(exact.data), exact.has_more) == (25, False)
     assert [each.id for each in api.customers.list(params={"limit": 7}).auto_paging_iter()] == made

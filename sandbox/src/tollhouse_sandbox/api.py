@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tollhouse_sandbox import api_versions, connections, form, ids, rendering, test_clocks, versions
@@ -25,11 +25,33 @@ _log = logging.getLogger(__name__)
 
 METHODS = ("GET", "POST", "DELETE", "PUT", "PATCH")
 
+COVERAGE = "/coverage"
+"""Where the sandbox says what it covers."""
+
 
 def routes(sandbox: Sandbox, operations: list[Operation]) -> list[BaseRoute]:
     """One route per operation, and one that answers what there is not."""
     known = [Route(each.path, _endpoint(sandbox, each), methods=[each.method]) for each in operations]
-    return [*known, Route("/v1/{rest:path}", _endpoint(sandbox, None), methods=list(METHODS))]
+    unknown = [
+        Route(f"/{root}/{{rest:path}}", _endpoint(sandbox, None), methods=list(METHODS)) for root in ("v1", "v2")
+    ]
+
+    def covered(_request: Request) -> Response:
+        return PlainTextResponse(coverage(operations))
+
+    return [*known, Route(COVERAGE, covered), *unknown]
+
+
+def coverage(operations: list[Operation]) -> str:
+    """Every call there is and what it takes, a line each; required parameters are marked with a star."""
+    lines = [
+        " ".join(
+            [f"{each.method} {each.path}"]
+            + [f"{name}*" if name in each.required else name for name in sorted(each.accepts)]
+        )
+        for each in sorted(operations, key=lambda each: (each.path, each.method))
+    ]
+    return "\n".join(["What this sandbox covers, call by call; each takes expand besides.", "", *lines, ""])
 
 
 def _endpoint(sandbox: Sandbox, operation: Operation | None) -> Callable[[Request], Any]:
@@ -50,14 +72,15 @@ async def _answer(sandbox: Sandbox, operation: Operation | None, request: Reques
     headers = {"Request-Id": request_id, "Stripe-Version": version, "Content-Type": "application/json"}
     key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
     if key:
-        headers["Idempotency-Key"] = key
+        headers |= {"Idempotency-Key": key, "Original-Request": request_id}
     try:
         authenticate(request.headers.get("Authorization", ""))
         versions.known(version)
         if key:
             sandbox.keys.enter(key)
     except StripeError as error:
-        return Response(_json(error.body()), error.status, headers)
+        status, body = _refused(sandbox, error, headers)
+        return Response(body, status, headers)
     answer: Response = connections.Unanswered()
     try:
         # From here on the key is in flight, while the body is still arriving.
@@ -122,7 +145,7 @@ def _carry_out(
     raw: form.Nested = {}
     try:
         if operation is None:
-            raise StripeError(f"Unrecognized request URL ({request.method}: {path}).", status=404)
+            raise StripeError(f"Unrecognized request URL ({request.method}: {path}).", status=404, doc_url=COVERAGE)
         raw = form.parse(encoded)
         replay = sandbox.keys.replay(key, path, raw) if key else None
         if replay:
@@ -134,18 +157,32 @@ def _carry_out(
         sandbox.account.request = {"id": request_id, "idempotency_key": key}
         with sandbox.step():
             status, body = 200, _json(_perform(sandbox, operation, request, raw, headers["Stripe-Version"], fault))
+        if key:
+            headers["Stripe-Should-Retry"] = "false"
     except StripeError as error:
-        error.more.setdefault("request_log_url", f"https://dashboard.stripe.com/test/logs/{request_id}")
-        status, body = error.status, _json(error.body())
+        status, body = _refused(sandbox, error, headers)
     except Exception:
         _log.exception("%s %s failed", request.method, path)
-        status, body = 500, _json(StripeError("An unknown error occurred.", status=500, kind="api_error").body())
+        unknown = StripeError("An unknown error occurred.", status=500, kind="api_error")
+        status, body = _refused(sandbox, unknown, headers)
     finally:
         sandbox.account.request = AUTOMATIC
     if key:
         with sandbox.step():
             sandbox.keys.store(key, path, raw, status, body, request_id)
     return status, body
+
+
+def _refused(sandbox: Sandbox, error: StripeError, headers: Json) -> tuple[int, str]:
+    """How an error is answered. What Stripe has and the sandbox may not have, it says, is listed on its own page."""
+    if error.code == "parameter_unknown" or error.more.get("doc_url") == COVERAGE:
+        listed = sandbox.account.url + COVERAGE
+        error.more["doc_url"] = listed
+        error.message = f"{error.message.rstrip('.')}. If Stripe knows it, this sandbox does not cover it: see {listed}"
+    error.more["request_log_url"] = f"https://dashboard.stripe.com/test/logs/{headers['Request-Id']}"
+    if error.code == "rate_limit":
+        headers["Stripe-Rate-Limited-Reason"] = "global-rate"
+    return error.status, _json(error.body())
 
 
 def _perform(

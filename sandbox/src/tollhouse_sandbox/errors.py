@@ -39,7 +39,7 @@ class StripeError(Exception):
     def body(self) -> dict[str, Any]:
         fields = {"code": self.code, "param": self.param, **self.more, "message": self.message, "type": self.kind}
         if self.code:
-            fields["doc_url"] = f"https://stripe.com/docs/error-codes/{self.code.replace('_', '-')}"
+            fields.setdefault("doc_url", f"https://stripe.com/docs/error-codes/{self.code.replace('_', '-')}")
         return {"error": {name: value for name, value in fields.items() if value is not None}}
 
 

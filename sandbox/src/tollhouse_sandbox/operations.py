@@ -96,6 +96,8 @@ def paged(call: Call, kind: str, bodies: Iterator[Json]) -> Page:
 
 
 def _cut(call: Call, bodies: Iterator[Json], keep: Callable[[Json], bool] = lambda _: True) -> Page:
+    if "starting_after" in call.params and "ending_before" in call.params:
+        raise StripeError("You may only specify one of these parameters: starting_after, ending_before.")
     limit = call.params.get("limit", 10)
     if not 1 <= limit <= 100:
         raise StripeError(
