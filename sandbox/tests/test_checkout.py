@@ -344,7 +344,11 @@ def test_more_that_stripe_refuses(shop):
         ({"mode": "payment", "line_items": [{"price": once.id, "quantity": 1}]}, "success_url"),
         ({"mode": "payment", "line_items": [{"price": once.id}], **success}, "quantity"),
         ({"mode": "payment", "line_items": [{"quantity": 1}], **success}, "price"),
-        ({"mode": "setup", "line_items": [{"price": once.id, "quantity": 1}], **success}, "setup"),
+        ({"mode": "setup", **success}, "currency"),
+        (
+            {"mode": "setup", "currency": "eur", "line_items": [{"price": once.id, "quantity": 1}], **success},
+            "setup",
+        ),
         ({"mode": "subscription", "line_items": [{"price": once.id, "quantity": 1}], **success}, "recurring"),
         (
             {

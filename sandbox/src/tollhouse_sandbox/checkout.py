@@ -1,11 +1,17 @@
 """Checkout: what happens when a hosted page is paid, expires, or its delayed debit settles."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from tollhouse_sandbox import (
     automatic_tax,
     cards,
+    checkout_answers,
     checkout_discounts,
+    checkout_invoices,
     customers,
     events,
+    ids,
     invoices,
     payment_methods,
     payments,
@@ -17,11 +23,13 @@ from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.cards import Card, Outcome
 from tollhouse_sandbox.errors import AuthenticationRequired, StripeError, missing
 from tollhouse_sandbox.events import Happening
-from tollhouse_sandbox.lifecycle import trial_end
+from tollhouse_sandbox.lifecycle import DAY, trial_end
 from tollhouse_sandbox.payments import Payment
 from tollhouse_sandbox.redemption import Promotion
 from tollhouse_sandbox.store import Json
 
+RECOVERABLE_FOR = 30 * DAY
+"""Seconds from a page's expiry within which it can be taken up again."""
 ANYBODY = "anybody@example.com"
 """The address of a customer who gave none."""
 
@@ -57,31 +65,46 @@ def open_session(account: Account, session_id: str, *, param: str = "id") -> Jso
 
 
 def pay(
-    account: Account, session: Json, card_name: str, email: str | None = None, *, authenticated: bool = False
+    account: Account,
+    session: Json,
+    card_name: str,
+    email: str | None = None,
+    *,
+    authenticated: bool = False,
+    answers: Mapping[str, Any] | None = None,
 ) -> Json:
-    """Pays a page with a test card. Raises 402 when the card is refused, and then nothing has happened."""
+    """Pays a page with a test card; `answers` are to what else it asks (`checkout_answers`).
+
+    Raises 402 when the card is refused and 400 when an answer is wrong or missing, and then nothing has happened.
+    """
     card = cards.named(card_name)
     if card is None:
         raise missing("PaymentMethod", card_name, param="card", status=400)
+    filled = checkout_answers.read(session, answers or {})
     promotions = checkout_discounts.promotions(account, session)
     if needs_card(account, session):
+        if card.type not in session["payment_method_types"]:
+            raise StripeError(f"This page does not take {card.type} payments.", param="card")
         _check(card, takes=due_today(account, session) > 0, authenticated=authenticated)
     email = email or session["customer_email"]
-    customer = _customer(account, session, email)
+    customer = _customer(account, session, email, filled)
     email = email or (customer or {}).get("email") or ANYBODY
-    method = _method(account, session, card, customer, email)
+    session = account.store.change(session, **checkout_answers.written(session, filled, customer, email))
+    method = _method(account, session, card, customer)
     if session["mode"] == "subscription":
         assert customer
         return _subscribe(account, session, customer, method, promotions)
     if session["mode"] == "setup":
         assert method
-        intent = setup_intents.set_up(account, customer, method)
+        intent = account.store.change(setup_intents.set_up(account, customer, method), **session["_setup_intent_data"])
         events.emit(account, "setup_intent.succeeded", intent)
-        return _complete(account, session, customer, email, setup_intent=intent["id"])
-    for promotion in promotions:
-        buyer = customer["id"] if customer else None
-        redemption.redeem(account, promotion, checkout_session=session["id"], customer=buyer)
-    return _pay_once(account, session, customer, method, email)
+        return _complete(account, session, customer, setup_intent=intent["id"])
+    buyer = customer["id"] if customer else None
+    discounts = [
+        redemption.redeem(account, promotion, checkout_session=session["id"], customer=buyer)["id"]
+        for promotion in promotions
+    ]
+    return _pay_once(account, session, customer, method, discounts)
 
 
 def _check(card: Card, *, takes: bool, authenticated: bool) -> None:
@@ -94,24 +117,31 @@ def _check(card: Card, *, takes: bool, authenticated: bool) -> None:
         raise payment_methods.card_error(card.decline)
 
 
-def _customer(account: Account, session: Json, email: str | None) -> Json | None:
+def _customer(account: Account, session: Json, email: str | None, filled: Mapping[str, str]) -> Json | None:
+    """Who buys: a new customer gets all they filled in, one there was already what `customer_update` says."""
+    told: Json = {"address": checkout_answers.address(filled), "name": checkout_answers.name(filled)}
     if session["customer"]:
         customer = account.require("customer", session["customer"])
-        if customer["email"] is None and email:
-            before = events.picture(account, customer)
-            customer = account.store.change(customer, email=email)
-            events.updated(account, "customer.updated", customer, before)
+        changes = {name: told[name] for name, when in session["_customer_update"].items() if when == "auto"}
+        if customer["email"] is None:
+            changes["email"] = email
+        before = events.picture(account, customer)
+        customer = account.store.change(customer, **{name: value for name, value in changes.items() if value})
+        events.updated(account, "customer.updated", customer, before)
         return customer
-    if session["mode"] == "subscription" or session["customer_creation"] == "always":
-        return customers.create(account, email=email or ANYBODY)
+    billed = (session["invoice_creation"] or {}).get("enabled")
+    if session["mode"] == "subscription" or session["customer_creation"] == "always" or billed:
+        return customers.create(account, email=email or ANYBODY, phone=filled.get("phone") or None, **told)
     return None
 
 
-def _method(account: Account, session: Json, card: Card, customer: Json | None, email: str) -> Json | None:
+def _method(account: Account, session: Json, card: Card, customer: Json | None) -> Json | None:
     """Makes the payment method, saves it with the customer where Stripe does, and makes it the one to renew with."""
     if session["mode"] != "setup" and not needs_card(account, session):
         return None
-    method = payment_methods.make(account, card, billing={"email": email})
+    details = session["customer_details"]
+    billing = {name: details[name] for name in ("address", "email", "name", "phone")}
+    method = payment_methods.make(account, card, billing=billing)
     keeps = session["mode"] != "payment" or session["_payment_intent_data"].get("setup_future_usage")
     if customer and keeps:
         method = payment_methods.attach(account, method, customer)
@@ -144,42 +174,43 @@ def _subscribe(
         account,
         session,
         customer,
-        customer["email"],
         payment=payment,
         invoice=subscription["latest_invoice"],
         subscription=subscription["id"],
     )
 
 
-def _pay_once(account: Account, session: Json, customer: Json | None, method: Json | None, email: str) -> Json:
-    if method is None:
-        return _complete(account, session, customer, email)
+def _pay_once(
+    account: Account, session: Json, customer: Json | None, method: Json | None, discounts: list[str]
+) -> Json:
     data = session["_payment_intent_data"]
+    if session["invoice_creation"] and session["invoice_creation"]["enabled"]:
+        assert customer
+        invoice, payment = checkout_invoices.bill(account, session, customer, method, discounts, data)
+        made = {"payment_intent": payment.intent["id"]} if payment else {}
+        return _complete(account, session, customer, payment=payment, invoice=invoice["id"], **made)
+    if method is None:
+        return _complete(account, session, customer)
     intent = payments.intend(
         account,
         session["amount_total"],
         session["currency"],
         customer=customer["id"] if customer else None,
-        metadata=data.get("metadata"),
-        description=data.get("description"),
-        setup_future_usage=data.get("setup_future_usage"),
-        receipt_email=data.get("receipt_email"),
+        **data,
     )
     payment = payments.attempt(account, intent, method, authenticated=True)
     events.emit_all(account, [Happening("payment_intent.created", payment.intent), *payment.happened])
-    return _complete(account, session, customer, email, payment=payment, payment_intent=intent["id"])
+    return _complete(account, session, customer, payment=payment, payment_intent=intent["id"])
 
 
 def _complete(
     account: Account,
     session: Json,
     customer: Json | None,
-    email: str | None,
     *,
     payment: Payment | None = None,
     **made: str,
 ) -> Json:
-    name = (customer or {}).get("name")
     paid = "no_payment_required" if payment is None else "paid"
     if payment and payment.outcome is Outcome.PROCESSING:
         paid = "unpaid"
@@ -187,16 +218,6 @@ def _complete(
         session,
         automatic_tax=automatic_tax.of_session(enabled=session["automatic_tax"]["enabled"], complete=True),
         customer=customer["id"] if customer else None,
-        customer_details={
-            "address": payment_methods.NO_ADDRESS,
-            "business_name": None,
-            "email": email,
-            "individual_name": name,
-            "name": name,
-            "phone": None,
-            "tax_exempt": "none",
-            "tax_ids": [],
-        },
         payment_status=paid,
         status="complete",
         url=None,
@@ -214,9 +235,47 @@ def redirect(session: Json) -> str:
 
 def expire(account: Account, session: Json) -> Json:
     """Closes an open page for good."""
-    session = account.store.change(session, status="expired", url=None)
+    session = account.store.change(session, status="expired", url=None, after_expiration=_recovery(account, session))
     events.emit(account, "checkout.session.expired", session)
     return session
+
+
+def _recovery(account: Account, session: Json) -> Json | None:
+    """Where a page that expired can be taken up again, if that was asked for."""
+    if not session["after_expiration"]:
+        return None
+    recovery = session["after_expiration"]["recovery"]
+    if recovery["enabled"]:
+        recovery = {**recovery, "expires_at": account.now + RECOVERABLE_FOR, "url": f"{session['_page']}/recover"}
+    return {"recovery": recovery}
+
+
+def new_page(account: Account) -> tuple[str, str]:
+    """The id of a new session and the URL of its page."""
+    session_id = "cs_test_a1" + ids.token(56)
+    return session_id, f"{account.url}/pay/{session_id}"
+
+
+def recover(account: Account, session: Json) -> Json:
+    """A new page like one that expired. Raises 400 when it cannot be taken up again."""
+    recovery = (session["after_expiration"] or {}).get("recovery") or {}
+    if session["status"] != "expired" or not recovery.get("url") or recovery["expires_at"] < account.now:
+        raise StripeError("This Checkout Session cannot be recovered.")
+    session_id, page = new_page(account)
+    return account.born(
+        "checkout.session",
+        **{
+            **{name: value for name, value in session.items() if name not in ("object", "created", "livemode")},
+            "id": session_id,
+            "after_expiration": None,
+            "allow_promotion_codes": recovery["allow_promotion_codes"] or session["allow_promotion_codes"],
+            "expires_at": account.now + DAY,
+            "recovered_from": session["id"],
+            "status": "open",
+            "url": page,
+            "_page": page,
+        },
+    )
 
 
 def waiting_for(account: Account, intent: str) -> Json | None:

@@ -55,15 +55,16 @@ def apply_code(account: Account, session: Json, text: str) -> Json:
     if not session["allow_promotion_codes"]:
         raise StripeError("This page does not take promotion codes.", param="code")
     promotion = redemption.typed(account, text, purchase(session["_line_items"], session["customer"]))
-    return _reprice(account, session, [promotion])
+    return reprice(account, session, [promotion])
 
 
 def remove_code(account: Account, session: Json) -> Json:
     """Takes the typed code off the page again; the merchant's own discount stays."""
-    return _reprice(account, session, []) if session["allow_promotion_codes"] else session
+    return reprice(account, session, []) if session["allow_promotion_codes"] else session
 
 
-def _reprice(account: Account, session: Json, chosen: Sequence[Promotion]) -> Json:
+def reprice(account: Account, session: Json, chosen: Sequence[Promotion]) -> Json:
+    """The session with its lines priced anew, less these promotions."""
     return account.store.change(session, **priced(session["mode"], session["_line_items"], chosen))
 
 

@@ -50,8 +50,15 @@ async def _pay(sandbox: Sandbox, request: Request, body: Json) -> Json:
         body.get("card", "pm_card_visa"),
         body.get("email"),
         authenticated=bool(body.get("authenticated", False)),
+        answers=body.get("answers"),
     )
     return {"redirect": url}
+
+
+async def _choose(sandbox: Sandbox, request: Request, body: Json) -> Json:
+    session = request.path_params["id"]
+    await sandbox.choose_quantity(session, str(body.get("item")), int(body.get("quantity", 1)))
+    return await sandbox.checkout_view(session)
 
 
 async def _type_code(sandbox: Sandbox, request: Request, body: Json) -> Json:
@@ -182,6 +189,7 @@ def routes(sandbox: Sandbox) -> list[BaseRoute]:
         route("POST", "reset", _reset),
         route("POST", "drain", _drain),
         route("POST", "pay/{id}", _pay),
+        route("POST", "quantity/{id}", _choose),
         route("POST", "promotion_code/{id}", _type_code),
         route("POST", "settle/{id}", _settle),
         route("POST", "pause/{id}", _pause),

@@ -1,6 +1,15 @@
 """What the hosted pages tell of test cards, of prices, and of a checkout; and what they do with an invoice."""
 
-from tollhouse_sandbox import cards, checkout, checkout_discounts, invoices, money, payment_methods, subscriptions
+from tollhouse_sandbox import (
+    cards,
+    checkout,
+    checkout_answers,
+    checkout_discounts,
+    invoices,
+    money,
+    payment_methods,
+    subscriptions,
+)
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import DAY
@@ -46,16 +55,33 @@ def checkout_view(account: Account, session_id: str) -> Json:
         "amount_due_today": checkout.due_today(account, session),
         "email": session["customer_email"] or (customer or {}).get("email"),
         "lines": [
-            {**priced(account, line["price"], line["quantity"]), "amount": line["amount_total"]}
+            {
+                **priced(account, line["price"], line["quantity"]),
+                "id": line["id"],
+                "amount": line["amount_total"],
+                "adjustable": line["adjustable_quantity"],
+            }
             for line in session["_line_items"]
         ],
+        "optional": _optional(account, session),
+        "questions": checkout_answers.shown(session),
         **checkout_discounts.shown(account, session),
         "trial_days": days,
         "trial_text": _trial_text(session, days),
-        "cards": offered_cards(),
+        "cards": [each for each in offered_cards() if each["type"] in session["payment_method_types"]],
         "debit_arrives": account.now + DEBIT_SETTLES_AFTER,
         "needs_card": checkout.needs_card(account, session),
     }
+
+
+def _optional(account: Account, session: Json) -> list[Json]:
+    """What the customer may add and has not."""
+    added = {line["price"] for line in session["_line_items"]}
+    return [
+        {**priced(account, offer["price"], offer["quantity"]), "price": offer["price"]}
+        for offer in session["optional_items"] or []
+        if offer["price"] not in added
+    ]
 
 
 def _trial_text(session: Json, days: int | None) -> str | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from random import Random
@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tollhouse_sandbox import (
     checkout,
     checkout_discounts,
+    checkout_lines,
     desk,
     entitlements,
     hosted,
@@ -260,9 +261,10 @@ class Sandbox:
         `{"session": <checkout.session>, "status": "open"|"complete"|"expired",
         "mode": "payment"|"subscription"|"setup", "merchant": str, "currency": str|None,
         "amount_total": int|None, "amount_due_today": int, "email": str|None,
-        "lines": [{"name", "description", "quantity", "unit_amount", "amount", "currency",
+        "lines": [{"id", "name", "description", "quantity", "unit_amount", "amount", "currency",
         "interval": str|None, "interval_count": int|None}], "trial_days": int|None, "trial_text": str|None,
         "cards": [{"card": "pm_card_…", "type", "number", "label"}], "needs_card": bool, "debit_arrives": int,
+        "optional": [as a line, with its "price"] (what may be added), "questions": [<checkout_answers.Question>],
         "allow_promotion_codes": bool, "promotion_code": str|None (as it is written),
         "discount": {"name", "terms": "20% off for 3 months", "amount": int}|None}`.
         """
@@ -284,16 +286,37 @@ class Sandbox:
             checkout_discounts.remove_code(self.account, checkout.open_session(self.account, session_id))
 
     async def pay(
-        self, session_id: str, card: str = "pm_card_visa", email: str | None = None, *, authenticated: bool = False
+        self,
+        session_id: str,
+        card: str = "pm_card_visa",
+        email: str | None = None,
+        *,
+        authenticated: bool = False,
+        answers: Mapping[str, str] | None = None,
     ) -> str:
-        """The page's button; answers with the URL the browser goes to next.
+        """The page's button; answers with the URL the browser goes to next. `answers` are by the questions' names.
 
         Raises `StripeError` 402 when the card is declined (the session stays open) and `AuthenticationRequired` for a
         card with 3-D Secure unless `authenticated`; 400 when the session is no longer open.
         """
         with self.step(session_id):
             session = checkout.open_session(self.account, session_id)
-            return checkout.redirect(checkout.pay(self.account, session, card, email, authenticated=authenticated))
+            paid = checkout.pay(self.account, session, card, email, authenticated=authenticated, answers=answers)
+            return checkout.redirect(paid)
+
+    async def choose_quantity(self, session_id: str, item: str, quantity: int) -> None:
+        """The customer wants so many of a line (its id) or of an optional item (its price; none takes it off again).
+
+        Raises `StripeError` 400 with a sentence for the customer when the page does not allow that.
+        """
+        with self.step(session_id):
+            checkout_lines.choose(self.account, checkout.open_session(self.account, session_id), item, quantity)
+
+    async def recover(self, session_id: str) -> str:
+        """Takes up a page that expired, if that was asked for; answers with the URL of the new page."""
+        with self.step(session_id):
+            expired = self.account.require("checkout.session", session_id)
+            return str(checkout.recover(self.account, expired)["url"])
 
     async def cancel_url(self, session_id: str) -> str | None:
         """Where the page's back link leads; None when the merchant gave none."""

@@ -66,14 +66,26 @@ class RunningSandbox:
         return checkout.rstrip("/").rsplit("/", 1)[-1].partition("?")[0].partition("#")[0]
 
     def pay(
-        self, checkout: str, card: str = "pm_card_visa", *, email: str | None = None, authenticated: bool = False
+        self,
+        checkout: str,
+        card: str = "pm_card_visa",
+        *,
+        email: str | None = None,
+        authenticated: bool = False,
+        answers: dict[str, str] | None = None,
     ) -> str:
         """Pays a hosted page, named by URL or session id, and answers with the URL the browser goes to next.
 
-        Raises `StripeError` when the card is declined.
+        `answers` are to what else the page asks: `{"phone": "+49 30 1", "custom_fields[size]": "m", "terms_of_service":
+        "yes"}`. Raises `StripeError` when the card is declined or an answer is missing.
         """
-        body = {"card": card, "email": email, "authenticated": authenticated}
+        body = {"card": card, "email": email, "authenticated": authenticated, "answers": answers}
         return str(self._call(f"pay/{self.session_id(checkout)}", body)["redirect"])
+
+    def choose_quantity(self, checkout: str, item: str, quantity: int) -> Json:
+        """Wants so many of a page's line (its id) or optional item (its price); answers with what the page shows."""
+        body = {"item": item, "quantity": quantity}
+        return self._call(f"quantity/{self.session_id(checkout)}", body)
 
     def apply_promotion_code(self, checkout: str, code: str) -> Json:
         """Types a code on a hosted page that takes them; answers with what the page shows (`Sandbox.checkout_view`).

@@ -16,6 +16,9 @@ from tollhouse_sandbox.sandbox import Sandbox
 
 Fields = Mapping[str, str]
 
+ASKED = "answer "
+"""What the names of the answers begin with, among the form's fields."""
+
 AUTHENTICATION_FAILED = "The bank could not confirm it is you. Nothing was charged; try again or choose another card."
 CARD_SAVED = "the card be saved"
 
@@ -27,6 +30,12 @@ def checkout_routes(sandbox: Sandbox) -> list[Route]:
     async def send(request: Request) -> Response:
         return await _send(sandbox, request.path_params["id"], await posted(request))
 
+    async def recover(request: Request) -> Response:
+        try:
+            return RedirectResponse(await sandbox.recover(request.path_params["id"]), status_code=303)
+        except StripeError:
+            return missing("There is nothing to take up again at this address.")
+
     async def authenticate(request: Request) -> Response:
         session_id, fields = request.path_params["id"], await posted(request)
         if fields.get("answer") == "complete":
@@ -37,6 +46,7 @@ def checkout_routes(sandbox: Sandbox) -> list[Route]:
     return [
         Route("/pay/{id}", show),
         Route("/pay/{id}", send, methods=["POST"]),
+        Route("/pay/{id}/recover", recover),
         Route("/pay/{id}/authenticate", authenticate, methods=["POST"]),
     ]
 
@@ -66,8 +76,9 @@ async def _change_bill(sandbox: Sandbox, session_id: str, fields: Fields) -> str
 
 async def _pay(sandbox: Sandbox, session_id: str, fields: Fields, *, authenticated: bool = False) -> Response:
     card, email = fields.get("card", USUAL[0]), fields.get("email") or None
+    answers = {name.removeprefix(ASKED): value for name, value in fields.items() if name.startswith(ASKED)}
     try:
-        next_url = await sandbox.pay(session_id, card, email, authenticated=authenticated)
+        next_url = await sandbox.pay(session_id, card, email, authenticated=authenticated, answers=answers)
     except AuthenticationRequired:
         offer = offered(await sandbox.checkout_view(session_id))
         return page(
@@ -110,6 +121,9 @@ async def _form_page(
         chosen=filled.get("card") or USUAL[0],
         email=filled.get("email") or view["email"] or "",
         email_is_fixed=bool(view["email"]),
+        questions=view["questions"],
+        texts=view["session"]["custom_text"],
+        answers={name: filled.get(ASKED + name) for name in (each["name"] for each in view["questions"])},
         takes_codes=view["allow_promotion_codes"],
         code_on=view["promotion_code"] or "",
         code=filled.get("code", "") if about_code else "",

@@ -1,6 +1,14 @@
 """Checkout sessions: /v1/checkout/sessions. Paying one is `checkout`'s business."""
 
-from tollhouse_sandbox import automatic_tax, checkout, checkout_discounts, customers, ids, prices, redemption
+from tollhouse_sandbox import (
+    automatic_tax,
+    checkout,
+    checkout_discounts,
+    checkout_lines,
+    customers,
+    prices,
+    redemption,
+)
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.lifecycle import DAY
 from tollhouse_sandbox.operations import DATED, PAGING, Call, Operation, Page, fits, page, paged
@@ -19,6 +27,7 @@ from tollhouse_sandbox.params import (
 )
 from tollhouse_sandbox.redemption import Promotion
 from tollhouse_sandbox.rendering import line_items
+from tollhouse_sandbox.resources import checkout_options, checkout_questions
 from tollhouse_sandbox.resources.prices import PRICE_DATA
 from tollhouse_sandbox.store import Json
 
@@ -37,9 +46,7 @@ _SUBSCRIPTION_DATA = shape(
     {
         "billing_mode": shape({"type": choice("flexible"), "flexible": anything}, ("type",)),
         "description": text,
-        "invoice_settings": anything,
         "metadata": metadata,
-        "proration_behavior": choice("create_prorations", "none"),
         "trial_end": moment,
         "trial_period_days": positive,
         "trial_settings": TRIAL_SETTINGS,
@@ -58,7 +65,7 @@ _PAYMENT_INTENT_DATA = shape(
 )
 _LINE = shape(
     {
-        "adjustable_quantity": anything,
+        "adjustable_quantity": checkout_options.ADJUSTABLE,
         "metadata": metadata,
         "price": text,
         "price_data": PRICE_DATA,
@@ -66,21 +73,16 @@ _LINE = shape(
     }
 )
 _CREATE = {
-    "after_expiration": anything,
+    **checkout_options.PARAMETERS,
+    **checkout_questions.PARAMETERS,
     "allow_promotion_codes": flag,
-    "allowed_payment_method_types": list_of(text),
     "automatic_tax": automatic_tax.PARAMETER,
-    "billing_address_collection": choice("auto", "required"),
     "cancel_url": text,
     "client_reference_id": text,
-    "consent_collection": anything,
     "currency": text,
-    "custom_fields": anything,
-    "custom_text": anything,
     "customer": text,
     "customer_creation": choice("always", "if_required"),
     "customer_email": text,
-    "customer_update": anything,
     "discounts": list_of(shape({"coupon": text, "promotion_code": text}), at_most=1),
     "expires_at": moment,
     "integration_identifier": text,
@@ -90,16 +92,18 @@ _CREATE = {
     "mode": choice("payment", "setup", "subscription"),
     "payment_intent_data": _PAYMENT_INTENT_DATA,
     "payment_method_collection": choice("always", "if_required"),
-    "phone_number_collection": shape({"enabled": flag}, ("enabled",)),
-    "saved_payment_method_options": anything,
     "setup_intent_data": shape({"description": text, "metadata": metadata}),
     "submit_type": choice("auto", "book", "donate", "pay", "subscribe"),
     "subscription_data": _SUBSCRIPTION_DATA,
     "success_url": text,
-    "tax_id_collection": shape({"enabled": flag, "required": text}, ("enabled",)),
     "ui_mode": choice("hosted_page"),
 }
-_ONLY_IN = {"payment_intent_data": "payment", "subscription_data": "subscription", "setup_intent_data": "setup"}
+_ONLY_IN = {
+    "invoice_creation": "payment",
+    "payment_intent_data": "payment",
+    "subscription_data": "subscription",
+    "setup_intent_data": "setup",
+}
 
 
 def _create(call: Call) -> Json:
@@ -107,19 +111,18 @@ def _create(call: Call) -> Json:
     mode = given.get("mode") or "payment"
     _check(call, mode)
     lines = _lines(call, mode)
-    currency = lines[0]["currency"] if lines else given.get("currency")
-    session_id = "cs_test_a1" + ids.token(56)
-    page_url = f"{account.url}/pay/{session_id}"
+    currency = _currency(given, lines)
+    session_id, page_url = checkout.new_page(account)
     recurring_only = "always" if mode != "payment" else None
     return account.born(
         "checkout.session",
         id=session_id,
         **_UNUSED,
+        **checkout_options.chosen(call, mode, lines),
+        **checkout_questions.asked(given),
         **checkout_discounts.priced(mode, lines, _promotions(call, lines)),
         allow_promotion_codes=given.get("allow_promotion_codes"),
-        allowed_payment_method_types=given.get("allowed_payment_method_types"),
         automatic_tax=automatic_tax.of_session(enabled=automatic_tax.asked(given), complete=False),
-        billing_address_collection=given.get("billing_address_collection"),
         cancel_url=given.get("cancel_url"),
         client_reference_id=given.get("client_reference_id"),
         currency=currency,
@@ -132,38 +135,45 @@ def _create(call: Call) -> Json:
         metadata=merged({}, given.get("metadata", {})),
         mode=mode,
         payment_method_collection=given.get("payment_method_collection", recurring_only or "if_required"),
-        phone_number_collection={"enabled": given.get("phone_number_collection", {}).get("enabled", False)},
         status="open",
         submit_type=given.get("submit_type"),
         success_url=given.get("success_url"),
         url=page_url,
         _intent=None,
         _page=page_url,
-        _payment_intent_data=given.get("payment_intent_data", {}),
+        _payment_intent_data=_said(given, "payment_intent_data"),
+        _setup_intent_data=_said(given, "setup_intent_data"),
         _subscription_data=given.get("subscription_data", {}),
     )
 
 
+def _currency(given: Json, lines: list[Json]) -> str | None:
+    asked = given["currency"].lower() if "currency" in given else None
+    if lines and asked not in (None, lines[0]["currency"]):
+        raise StripeError("The sandbox shows prices in their own currency only.", param="currency")
+    if len({line["currency"] for line in lines}) > 1:
+        raise StripeError("All prices of a page must have the same currency.", param="line_items")
+    return lines[0]["currency"] if lines else asked
+
+
+def _said(given: Json, name: str) -> Json:
+    return {key: value for key, value in given.get(name, {}).items() if value is not None}
+
+
 _UNUSED: Json = {
     "adaptive_pricing": {"enabled": False},
-    "after_expiration": None,
     "client_secret": None,
     "collected_information": None,
     "consent": None,
-    "consent_collection": None,
     "currency_conversion": None,
-    "custom_fields": [],
-    "custom_text": dict.fromkeys(("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")),
     "customer_account": None,
     "customer_details": None,
     "invoice": None,
-    "invoice_creation": None,
     "origin_context": None,
     "payment_intent": None,
     "payment_link": None,
     "payment_method_configuration_details": None,
     "payment_method_options": {},
-    "payment_method_types": ["card", "us_bank_account", "sepa_debit"],
     "permissions": None,
     "recovered_from": None,
     "saved_payment_method_options": None,
@@ -194,6 +204,8 @@ def _check(call: Call, mode: str) -> None:
         raise StripeError("You may only specify one of these parameters: customer, customer_email.", param="customer")
     if "customer" in given:
         customers.existing(call.account, given["customer"])
+    if mode == "setup" and not {"currency", "allowed_payment_method_types"} & set(given):
+        raise StripeError("Missing required param: currency.", code="parameter_missing", param="currency")
     if mode == "subscription" and "customer_creation" in given:
         raise StripeError("`customer_creation` can only be used in `payment` mode.", param="customer_creation")
     data = given.get("subscription_data", {})
@@ -267,24 +279,9 @@ def _line(call: Call, given: Json, param: str) -> Json:
         raise StripeError(
             f"Missing required param: {param}[quantity].", code="parameter_missing", param=f"{param}[quantity]"
         )
-    amount = prices.cost(price, quantity)
-    return {
-        "id": ids.new("item"),
-        "object": "item",
-        "adjustable_quantity": None,
-        "amount_discount": 0,
-        "amount_subtotal": amount,
-        "amount_tax": 0,
-        "amount_total": amount,
-        "currency": price["currency"],
-        "description": account.require("product", price["product"])["name"],
-        "discounts": [],
-        "metadata": given.get("metadata") or {},
-        "price": price["id"],
-        "quantity": quantity,
-        "taxes": [],
-        "_product": price["product"],
-    }
+    return checkout_lines.line(
+        account, price, quantity, adjustable=checkout_options.adjustable(given), metadata=given.get("metadata") or {}
+    )
 
 
 def _update(call: Call) -> Json:
