@@ -1,11 +1,13 @@
-"""The stores that tests run on: a real PostgreSQL and a real Valkey, started when first asked for."""
+"""What tests run on, started when first asked for: a real PostgreSQL, a real Valkey, and Debian's Chromium."""
 
 import logging
 import os
+import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import certifi
 import hypothesis
@@ -13,6 +15,7 @@ import psycopg
 import pytest
 import structlog
 from conformance import Watch
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tollhouse_sandbox.testing import RunningSandbox, running_sandbox
 from tollhouse_server.db import migrate
@@ -152,3 +155,63 @@ def world(
         told = service.run(lambda resources: broken_invariants(resources.database))
         assert [one for one in told if one.partition(":")[0] not in broken] == []
         assert stripe_calls.told() == []
+
+
+# A browser
+
+CHROMIUM = shutil.which("chromium")
+SEEN_FROM_OUTSIDE = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("needs Debian's chromium on PATH")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET + SEEN_FROM_OUTSIDE)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A fresh browser that nothing may lead to another host, and whose console stays free of complaints."""
+    elsewhere: list[str] = []
+    complaints: list[str] = []
+    with chromium.new_context(viewport={"width": 1100, "height": 800}) as context:
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("request", lambda request: _note_host(request.url, elsewhere))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        yield page
+    assert elsewhere == []
+    # A declined card is answered 402, which Chromium writes to the console as well.
+    assert [complaint for complaint in complaints if "402" not in complaint] == []
+
+
+def _note_host(url: str, elsewhere: list[str]) -> None:
+    if urlsplit(url).hostname != "127.0.0.1":
+        elsewhere.append(url)
+
+
+@pytest.fixture
+def picture() -> Callable[[Page, str], None]:
+    """Takes a screenshot in light and dark, where TOLLHOUSE_SCREENSHOTS names a directory: `picture(page, name)`."""
+    directory = os.environ.get("TOLLHOUSE_SCREENSHOTS")
+
+    def take(page: Page, name: str) -> None:
+        for scheme in ("light", "dark") if directory else ():
+            page.emulate_media(color_scheme=scheme)
+            page.screenshot(path=Path(str(directory), f"{name}-{scheme}.png"), full_page=True)
+        page.emulate_media(color_scheme=None)
+
+    return take

@@ -1,8 +1,7 @@
-"""The whole stack as `tollhouse dev` starts it, and Debian's Chromium in front of it."""
+"""The whole stack as `tollhouse dev` starts it."""
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,22 +9,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-
-CHROMIUM = shutil.which("chromium")
-SEEN_FROM_OUTSIDE = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="session")
@@ -73,34 +58,3 @@ def _wait_for(ready: Path, process: subprocess.Popen[bytes], log: Path) -> dict[
         time.sleep(0.1)
     running: dict[str, str] = json.loads(ready.read_text())
     return running
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("needs Debian's chromium on PATH")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET + SEEN_FROM_OUTSIDE)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """A fresh browser that nothing may lead to another host, and whose console stays free of complaints."""
-    elsewhere: list[str] = []
-    complaints: list[str] = []
-    with chromium.new_context(viewport={"width": 1100, "height": 800}) as context:
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("request", lambda request: _note_host(request.url, elsewhere))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        yield page
-    assert elsewhere == []
-    # A declined card is answered 402, which Chromium writes to the console as well.
-    assert [complaint for complaint in complaints if "402" not in complaint] == []
-
-
-def _note_host(url: str, elsewhere: list[str]) -> None:
-    if urlsplit(url).hostname != "127.0.0.1":
-        elsewhere.append(url)

@@ -1,18 +1,19 @@
 """The demo's stories as a person lives them: from the app to the payment page, back, and to the billing portal."""
 
-import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+Picture = Callable[[Page, str], None]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120), pytest.mark.xdist_group("browser")]
 
 
-def test_a_person_upgrades_and_cancels(page: Page, demo_url: str) -> None:
+def test_a_person_upgrades_and_cancels(page: Page, demo_url: str, picture: Picture) -> None:
     """A declined card is told, a good one unlocks the app at once, and a cancellation says until when it stays open."""
-    sign_in(page, demo_url, "Ada")
+    sign_in(page, picture, demo_url, "Ada")
     page.goto(f"{demo_url}/pdf")
     expect(page.get_by_text("Locked")).to_be_visible()
     picture(page, "pdf-locked")
@@ -44,9 +45,9 @@ def test_a_person_upgrades_and_cancels(page: Page, demo_url: str) -> None:
     picture(page, "pdf-cancelled")
 
 
-def test_a_locked_button_leads_to_the_plans(page: Page, demo_url: str) -> None:
+def test_a_locked_button_leads_to_the_plans(page: Page, demo_url: str, picture: Picture) -> None:
     """Pressing what is locked does nothing but show what opens it; a program that tries is told 402."""
-    sign_in(page, demo_url, "Alan")
+    sign_in(page, picture, demo_url, "Alan")
     page.goto(f"{demo_url}/pdf")
     page.get_by_role("button", name="Premium export").click()
     expect(page).to_have_url(f"{demo_url}/pdf#plans")
@@ -56,9 +57,9 @@ def test_a_locked_button_leads_to_the_plans(page: Page, demo_url: str) -> None:
     expect(page.get_by_text("Locked")).to_be_visible()
 
 
-def test_a_bank_debit_opens_when_it_arrives(page: Page, demo_url: str, sandbox_url: str) -> None:
+def test_a_bank_debit_opens_when_it_arrives(page: Page, demo_url: str, sandbox_url: str, picture: Picture) -> None:
     """A lifetime licence paid by debit is on its way, stays locked, and opens by itself once the bank has paid."""
-    sign_in(page, demo_url, "Katherine")
+    sign_in(page, picture, demo_url, "Katherine")
     page.goto(f"{demo_url}/pdf")
     page.locator("form", has_text="Lifetime").get_by_role("button", name="Buy").click()
     pay(page, "SEPA debit, arrives days later", "Pay €199.00")
@@ -74,9 +75,9 @@ def test_a_bank_debit_opens_when_it_arrives(page: Page, demo_url: str, sandbox_u
     expect(page.get_by_text("Yours for good")).to_be_visible()
 
 
-def test_the_bank_asks_who_it_is(page: Page, demo_url: str) -> None:
+def test_the_bank_asks_who_it_is(page: Page, demo_url: str, picture: Picture) -> None:
     """A card with 3-D Secure: failing the bank's question keeps the page open, answering it finishes the purchase."""
-    sign_in(page, demo_url, "Grace")
+    sign_in(page, picture, demo_url, "Grace")
     page.goto(f"{demo_url}/pdf")
     page.locator("form", has_text="per year").get_by_role("button", name="Upgrade").click()
     pay(page, "Asks for 3-D Secure once, also when saved", "Subscribe")
@@ -88,9 +89,9 @@ def test_the_bank_asks_who_it_is(page: Page, demo_url: str) -> None:
     expect(page.get_by_text("Unlocked")).to_be_visible()
 
 
-def test_premium_is_for_one_server(page: Page, demo_url: str) -> None:
+def test_premium_is_for_one_server(page: Page, demo_url: str, picture: Picture) -> None:
     """Paying for one server opens its commands and leaves the other server as it was."""
-    sign_in(page, demo_url, "Ada")
+    sign_in(page, picture, demo_url, "Ada")
     page.goto(f"{demo_url}/bot")
     cellar, pioneers = (
         page.get_by_role("article", name="The Chess Cellar"),
@@ -110,7 +111,7 @@ def test_premium_is_for_one_server(page: Page, demo_url: str) -> None:
     picture(page, "guild-bot")
 
 
-def sign_in(page: Page, demo_url: str, person: str) -> None:
+def sign_in(page: Page, picture: Picture, demo_url: str, person: str) -> None:
     page.goto(demo_url)
     picture(page, "home")
     page.get_by_role("button", name=person).click()
@@ -131,14 +132,3 @@ def reload_until_shown(page: Page, wanted: Locator) -> None:
         page.wait_for_timeout(100)
         page.reload()
     expect(wanted).to_be_visible()
-
-
-def picture(page: Page, name: str) -> None:
-    """A screenshot in light and dark, where TOLLHOUSE_SCREENSHOTS names a directory."""
-    directory = os.environ.get("TOLLHOUSE_SCREENSHOTS")
-    if not directory:
-        return
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        page.screenshot(path=Path(directory, f"{name}-{scheme}.png"), full_page=True)
-    page.emulate_media(color_scheme=None)
