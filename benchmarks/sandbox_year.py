@@ -27,12 +27,12 @@ def main() -> None:
     sizes = (20, 100) if scale.quick else (100, 1_000, 10_000) if scale.large else (100, 1_000)
     compare(
         "sandbox_year",
-        "ms a subscription",
+        "CPU ms a subscription",
         {f"{size:,} subscriptions": partial(year, size) for size in sizes},
         f"{sizes[0]:,} subscriptions",
         about="A year of monthly subscriptions in the sandbox: renewed, paid, and every event delivered over loopback,"
         " in one move of the clock. Before it they are made through the API, each a customer with a card and a"
-        " subscription.",
+        " subscription. What counts is the sandbox's own processor time, which others on the machine do not lengthen.",
         targets=[Target(f"{size:,} subscriptions", at_most=1.3) for size in sizes[1:]],
         scale=scale,
         rounds=1 if scale.quick or scale.large else 3,
@@ -62,11 +62,10 @@ def year(size: int) -> Measured:
         "seconds": seconds,
         "events": events,
         "events/s": events / seconds,
-        "CPU µs an event": used / events * 1e6,
         "objects/s by calls": made,
         "MB at the end": memory / 1e6,
     }
-    return Measured(seconds / size * 1e3, also)
+    return Measured(used / size * 1e3, also)
 
 
 def ask(api: httpx.Client, method: str, path: str, **more: Any) -> Any:
