@@ -10,6 +10,8 @@ _ALPHABET = string.ascii_letters + string.digits
 
 PREFIXES = {
     "balance_transaction": "txn_",
+    "billing.meter": "mtr_",
+    "billing.meter_event": "",
     "billing_portal.configuration": "bpc_",
     "billing_portal.session": "bps_",
     "charge": "ch_",

@@ -15,7 +15,9 @@ def _by(*fields: str, **paths: str) -> Paths:
 
 RELATIONS: Mapping[str, Paths] = {
     "_delivery": _by("event"),
+    "_usage": _by("stream"),
     "balance_transaction": _by("source"),
+    "billing.meter": _by("event_name"),
     "charge": _by("customer", "payment_intent"),
     "checkout.session": _by("customer", "subscription", "payment_intent", intent="_intent"),
     "credit_note": _by("customer", "invoice"),

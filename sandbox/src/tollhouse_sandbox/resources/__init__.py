@@ -16,6 +16,7 @@ from tollhouse_sandbox.resources import (
     invoice_previews,
     invoiceitems,
     invoices,
+    meters,
     payment_intents,
     payment_methods,
     payment_pages,
@@ -34,6 +35,7 @@ from tollhouse_sandbox.resources import (
 OPERATIONS: list[Operation] = [
     *products.OPERATIONS,
     *prices.OPERATIONS,
+    *meters.OPERATIONS,
     *entitlements.OPERATIONS,
     *customers.OPERATIONS,
     *payment_methods.OPERATIONS,
