@@ -60,6 +60,17 @@ def test_downgrade_waits_for_the_next_invoice(shop, halfway):
     assert shop.api.invoice_items.list(params={"pending": True}).data == []
 
 
+def test_prorations_end_with_their_subscription(shop, halfway):
+    """Canceled at once without `prorate` and `invoice_now`, what waited for the next invoice is dropped."""
+    subscription, item = halfway
+    price = shop.price(400)
+    shop.api.subscriptions.update(subscription.id, params={"items": [{"id": item.id, "price": price.id}]})
+    since = shop.last_event()
+    shop.api.subscriptions.cancel(subscription.id)
+    assert shop.happened(since) == ["invoiceitem.deleted", "invoiceitem.deleted", "customer.subscription.deleted"]
+    assert shop.api.invoice_items.list(params={"pending": True}).data == []
+
+
 def test_a_negative_invoice_becomes_credit(shop, halfway):
     """A downgrade billed at once leaves credit, which the next renewal uses up first."""
     subscription, item = halfway

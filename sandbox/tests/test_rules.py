@@ -92,11 +92,12 @@ def test_an_impossible_change_is_an_error():
 
 def test_the_earliest_thing_is_due_and_ends_come_first():
     """Of simultaneous things the cancellation wins, so a subscription that ends is not renewed."""
-    subscription = {"status": "active", "cancel_at": 100, "pause_collection": None}
-    assert lifecycle.next_due(subscription, [{"current_period_end": 100}]) == lifecycle.Due(100, "cancel")
-    assert lifecycle.next_due({**subscription, "cancel_at": 101}, [{"current_period_end": 100}]).action == "renew"
+    subscription = {"status": "active", "cancel_at": 100, "pause_collection": None, "_announced": None}
+    items = [{"current_period_start": 0, "current_period_end": 100}]
+    assert lifecycle.next_due(subscription, items) == lifecycle.Due(100, "cancel")
+    assert lifecycle.next_due({**subscription, "cancel_at": 101}, items).action == "renew"
     paused = {**subscription, "status": "paused", "cancel_at": None, "_resumption": None}
-    assert lifecycle.next_due(paused, [{"current_period_end": 100}]) is None
+    assert lifecycle.next_due(paused, items) is None
 
 
 # Money

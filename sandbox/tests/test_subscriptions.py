@@ -47,9 +47,15 @@ def test_created_by_api_with_a_good_card(shop):
 
 
 def test_renewal(shop):
-    """The period turns first, the invoice is a draft for an hour, then it is paid and becomes the latest one."""
+    """It is announced; the period turns, the invoice is a draft for an hour, then paid and the latest one."""
     subscription = shop.subscribe(shop.price())
     _, end = period(subscription)
+    since = shop.last_event()
+    shop.desk.advance_to(datetime.fromtimestamp(end - 7 * DAY, UTC))
+    (announced,) = shop.events(since)
+    assert (announced.type, announced.data.object.billing_reason) == ("invoice.upcoming", "upcoming")
+    assert "id" not in announced.data.object
+    assert (announced.data.object.amount_due, announced.data.object.lines.data[0].period.start) == (900, end)
     since = shop.last_event()
     shop.desk.advance_to(datetime.fromtimestamp(end, UTC))
     turned = shop.api.subscriptions.retrieve(subscription.id)
@@ -103,6 +109,7 @@ def test_a_failing_card_is_retried_and_then_the_subscription_ends(shop):
     assert (invoice.status, invoice.attempt_count, invoice.attempted) == ("open", 1, True)
     assert invoice.next_payment_attempt == end + 3600 + 3 * DAY
     assert shop.happened(since) == [
+        "invoice.upcoming",
         "customer.subscription.updated",
         "invoice.created",
         "invoice.finalized",
@@ -225,15 +232,22 @@ def test_paying_a_late_invoice_by_hand(shop):
 
 
 def test_a_renewal_that_needs_the_customer(shop):
-    """A card that always asks for 3-D Secure makes a renewal past due with `invoice.payment_action_required`."""
+    """A card that always asks for 3-D Secure makes a renewal past due until the customer agreed."""
     customer = shop.customer()
     subscription = shop.subscribe(shop.price(), customer)
     shop.give_card(customer, "pm_card_authenticationRequired")
     since = shop.last_event()
     shop.desk.advance(days=32)
     assert shop.api.subscriptions.retrieve(subscription.id).status == "past_due"
-    happened = shop.happened(since)
-    assert {"payment_intent.requires_action", "invoice.payment_action_required"} <= set(happened)
+    asked = ["payment_intent.requires_action", "invoice.updated", "invoice.payment_failed"]
+    assert shop.happened(since)[-5:] == [*asked, "invoice.payment_action_required", "customer.subscription.updated"]
+    invoice = shop.api.subscriptions.retrieve(subscription.id).latest_invoice
+    (paid_by,) = shop.api.invoice_payments.list(params={"invoice": invoice}).data
+    since = shop.last_event()
+    shop.desk.authenticate(paid_by.payment.payment_intent)
+    assert shop.happened(since)[-1] == "customer.subscription.updated"
+    assert shop.last_event().data.previous_attributes.to_dict() == {"status": "past_due"}
+    assert shop.api.subscriptions.retrieve(subscription.id).status == "active"
 
 
 def test_renewing_by_bank_debit(shop):
@@ -253,7 +267,7 @@ def test_trial_warning_and_end(shop):
     assert subscription.status == "trialing"
     since = shop.last_event()
     shop.desk.advance(days=11)
-    assert shop.happened(since) == ["customer.subscription.trial_will_end"]
+    assert shop.happened(since) == ["invoice.upcoming", "customer.subscription.trial_will_end"]
     since = shop.last_event()
     shop.desk.advance(days=3)
     update, drafted = shop.events(since)

@@ -51,9 +51,10 @@ def test_due_things_happen_in_order(shop):
     since = shop.last_event()
     shop.desk.advance(days=11)
     told = [(event.type, (event.created - trial.created) // 3600) for event in shop.events(since)]
-    assert told[0] == ("customer.subscription.trial_will_end", 7 * 24)
-    assert told[1] == ("customer.subscription.deleted", 8 * 24)
-    assert told[2] == ("customer.subscription.updated", 10 * 24)
+    assert told[0] == ("invoice.upcoming", 3 * 24)
+    assert told[1] == ("customer.subscription.trial_will_end", 7 * 24)
+    assert told[2] == ("customer.subscription.deleted", 8 * 24)
+    assert told[3] == ("customer.subscription.updated", 10 * 24)
     assert told[-1] == ("customer.subscription.updated", 10 * 24 + 1)
     assert [at for _, at in told] == sorted(at for _, at in told)
     assert shop.api.subscriptions.retrieve(leaving.id).status == "canceled"

@@ -33,6 +33,8 @@ def emit(account: Account, name: str, body: Json, *, before: Json | None = None)
     if account.loses_event(name):
         return
     shown = picture(account, body)
+    if name == "invoice.upcoming":  # there is no such invoice yet, so it has no id
+        del shown["id"]
     data: Json = {"object": shown}
     if before is not None:
         data["previous_attributes"] = difference(before, shown)

@@ -1,9 +1,18 @@
-"""What time does to subscriptions and bills that nobody saw to."""
+"""What time brings to subscriptions and bills beside renewals: announcements, days that pass, ends of pauses."""
 
-from tollhouse_sandbox import dunning, events, invoices
+from tollhouse_sandbox import dunning, events, invoices, previews
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.lifecycle import Cause, can
 from tollhouse_sandbox.store import Json
+
+
+def announce(account: Account, subscription: Json) -> None:
+    """Tells some days before of the invoice that the end of the period will bring."""
+    end = min(item["current_period_end"] for item in subscription["items"])
+    subscription = account.store.change(subscription, _announced=end)
+    preview = previews.upcoming(account, subscription)
+    if preview:
+        events.emit(account, "invoice.upcoming", preview)
 
 
 def expire_incomplete(account: Account, subscription: Json) -> None:

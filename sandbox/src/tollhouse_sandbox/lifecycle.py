@@ -19,6 +19,9 @@ FIRST_PAYMENT_WITHIN = 23 * HOUR
 TRIAL_WARNING = 3 * DAY
 """Seconds before a trial's end at which `customer.subscription.trial_will_end` is sent."""
 
+ANNOUNCED = 7 * DAY
+"""Seconds before a renewal at which `invoice.upcoming` is sent; a period that is not longer is not announced."""
+
 
 class Status(StrEnum):
     INCOMPLETE = "incomplete"
@@ -138,6 +141,7 @@ class Action(StrEnum):
     EXPIRE_INCOMPLETE = "expire_incomplete"
     EXPIRE_RESUMPTION = "expire_resumption"
     RESUME_COLLECTION = "resume_collection"
+    ANNOUNCE = "announce"
     WARN_OF_TRIAL_END = "warn_of_trial_end"
     END_TRIAL = "end_trial"
     RENEW = "renew"
@@ -173,12 +177,23 @@ def next_due(subscription: Mapping[str, Any], items: Iterable[Mapping[str, Any]]
         moments.append((Action.EXPIRE_RESUMPTION, resumption["expires_at"] if resumption else None))
     else:
         moments.append((Action.RENEW, min(item["current_period_end"] for item in items)))
+    moments.append((Action.ANNOUNCE, _announced_at(subscription, items)))
     order = list(Action)
     known = [(at, order.index(action)) for action, at in moments if at is not None]
     if not known:
         return None
     at, rank = min(known)
     return Due(at, order[rank])
+
+
+def _announced_at(subscription: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> int | None:
+    """When the next invoice is told of; None when there is none to come, or it was told already."""
+    start, end = min(((item["current_period_start"], item["current_period_end"]) for item in items), key=lambda p: p[1])
+    billed = subscription["status"] in (Status.TRIALING, Status.ACTIVE, Status.PAST_DUE)
+    ends = subscription["cancel_at"] is not None and subscription["cancel_at"] <= end
+    if not billed or ends or subscription["pause_collection"] or subscription["_announced"] == end:
+        return None
+    return end - ANNOUNCED if end - start > ANNOUNCED else None
 
 
 def next_attempt(failed_attempts: int, at: int, retries_after: Sequence[int]) -> int | None:

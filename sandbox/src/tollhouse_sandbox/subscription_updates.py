@@ -133,8 +133,16 @@ def _date(account: Account, subscription: Json, chosen: int | str) -> int:
 
 
 def end(account: Account, subscription: Json, details: Json | None, *, prorate: bool, invoice_now: bool) -> Json:
-    """Ends a subscription now. `prorate` gives the unused time back; `invoice_now` bills all that is pending."""
+    """Ends a subscription now. `prorate` gives the unused time back; `invoice_now` bills all that is pending.
+
+    With neither, the prorations that wait for the next invoice are dropped: there will be none.
+    """
     happened = plan_changes.credit_rest(account, subscription) if prorate else []
+    if not (prorate or invoice_now):
+        for item in invoice_items.waiting(account, subscription):
+            if item["proration"]:
+                account.store.remove(item)
+                happened.append(Happening("invoiceitem.deleted", item))
     if invoice_now and invoice_items.waiting(account, subscription):
         happened += subscriptions.bill_now(account, subscription, [])[2]
     events.emit_all(account, happened)

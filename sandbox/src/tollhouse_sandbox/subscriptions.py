@@ -200,6 +200,7 @@ def _open(account: Account, order: Order) -> Json:
         trial_end=order.trial_end,
         trial_settings={"end_behavior": at_trial_end},
         trial_start=now if on_trial else None,
+        _announced=None,
         _resumption=None,
         _trial_warned=False,
     )

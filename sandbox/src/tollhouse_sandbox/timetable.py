@@ -143,6 +143,7 @@ _SUBSCRIPTION: dict[str, Callable[[Account, Json], object]] = {
     Action.EXPIRE_INCOMPLETE: lapses.expire_incomplete,
     Action.EXPIRE_RESUMPTION: pauses.expire_resumption,
     Action.RESUME_COLLECTION: lapses.resume_collection,
+    Action.ANNOUNCE: lapses.announce,
     Action.WARN_OF_TRIAL_END: trials.warn,
     Action.END_TRIAL: trials.end_on_its_day,
     Action.RENEW: subscriptions.renew,
