@@ -60,6 +60,7 @@ def checkout_view(account: Account, session_id: str) -> Json:
                 "id": line["id"],
                 "amount": line["amount_total"],
                 "adjustable": line["adjustable_quantity"],
+                "optional": line["_optional"],
             }
             for line in session["_line_items"]
         ],

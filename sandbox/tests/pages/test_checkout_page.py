@@ -168,3 +168,42 @@ def test_a_card_is_saved_without_a_purchase(merchant):
     assert "Total" not in page.text
     step = merchant.words(merchant.pay(session, "pm_card_threeDSecure2Required"))
     assert "before it lets the card be saved" in step.text
+
+
+def test_the_quantity_is_chosen_on_the_page(merchant):
+    """Where the app lets it be changed: who changes it sees the new total before they pay, within the app's bounds."""
+    fields = {"line_items[0][adjustable_quantity][enabled]": "true", "line_items[0][adjustable_quantity][maximum]": 5}
+    checkout = merchant.checkout(merchant.price(), **fields)
+    (field,) = merchant.open(f"/pay/{checkout}").all("input", type="number")
+    assert (field["min"], field["max"], field["value"]) == ("1", "5", "1")
+    filled = {"email": EMAIL, "card": "pm_card_visa"}
+    changed = merchant.words(merchant.browser.post(f"/pay/{checkout}", data=filled | {field["name"]: "3"}))
+    assert "look at the total" in changed.text
+    assert "Total due today €27.00" in changed.text
+    for wrong, words in (("6", "from 1 to 5"), ("many", "whole number")):
+        refused = merchant.browser.post(f"/pay/{checkout}", data=filled | {field["name"]: wrong, "do": "update"})
+        assert (refused.status_code, words in refused.text) == (400, True)
+    assert merchant.browser.post(f"/pay/{checkout}", data=filled | {field["name"]: "3"}).status_code == 303
+    assert merchant.session(checkout)["amount_total"] == 2700
+
+
+def test_an_optional_item_is_added_and_removed(merchant):
+    """What the app offers beside is put on the bill by one button and taken off by another."""
+    extra = merchant.price(500)
+    fields = {"optional_items[0][price]": extra, "optional_items[0][quantity]": 1}
+    checkout = merchant.checkout(merchant.price(), **fields)
+    (add,) = merchant.open(f"/pay/{checkout}").all("button", value=f"add:{extra}")
+    added = merchant.words(merchant.browser.post(f"/pay/{checkout}", data={"do": add["value"]}))
+    assert "Total due today €14.00" in added.text
+    (drop,) = [each for each in added.all("button", name="do") if str(each["value"]).startswith("drop:")]
+    removed = merchant.words(merchant.browser.post(f"/pay/{checkout}", data={"do": drop["value"]}))
+    assert "Total due today €9.00" in removed.text
+
+
+def test_an_expired_page_is_taken_up_again(merchant):
+    """Where the app allows it, an expired page leads to a new one like it."""
+    checkout = merchant.checkout(merchant.price(), **{"after_expiration[recovery][enabled]": "true"})
+    merchant.sandbox.advance(hours=25)
+    (link,) = merchant.open(f"/pay/{checkout}").all("a", href=f"{merchant.sandbox.url}/pay/{checkout}/recover")
+    again = merchant.browser.get(link["href"])
+    assert "Total due today €9.00" in merchant.open(again.headers["location"]).text

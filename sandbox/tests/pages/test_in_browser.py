@@ -149,7 +149,7 @@ def test_a_life_without_javascript(merchant, chromium, paths):
         )
         page.goto(session["url"])
         page.get_by_label("E-mail").fill("grace@example.com")
-        page.get_by_label("Asks for 3-D Secure on the page").check()
+        page.get_by_label("Asks for 3-D Secure once").check()
         page.get_by_role("button", name="Subscribe").click()
         page.get_by_role("button", name="Fail").click()
         expect(page.get_by_role("alert")).to_contain_text("could not confirm")

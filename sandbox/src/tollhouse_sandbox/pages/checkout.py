@@ -10,7 +10,7 @@ from starlette.routing import Route
 from tollhouse_sandbox.errors import AuthenticationRequired, StripeError
 from tollhouse_sandbox.money import written
 from tollhouse_sandbox.pages.card_choices import USUAL, card_choices
-from tollhouse_sandbox.pages.rendering import missing, page, posted
+from tollhouse_sandbox.pages.rendering import missing, page, posted, whole_number
 from tollhouse_sandbox.pages.wording import charge, day, days
 from tollhouse_sandbox.sandbox import Sandbox
 
@@ -63,15 +63,33 @@ async def _send(sandbox: Sandbox, session_id: str, fields: Fields) -> Response:
 
 
 async def _change_bill(sandbox: Sandbox, session_id: str, fields: Fields) -> str:
-    """Takes the code off, or puts on the one that was typed: what has changed, in words; "" if nothing has."""
-    if fields.get("do") == "remove":
+    """Does what a button says about the bill, then what was typed about it: what has changed, in words; "" if nothing.
+
+    A button is `remove` (the code), `add:` or `drop:` and what; any other leaves it at what was typed.
+    """
+    verb, _, item = fields.get("do", "").partition(":")
+    view = await sandbox.checkout_view(session_id)
+    told = []
+    if verb == "remove":
         await sandbox.remove_promotion_code(session_id)
-        return "The code is off."
+        told.append("The code is off.")
+    elif verb == "add":
+        offered_so_many = {offer["price"]: offer["quantity"] for offer in view["optional"]}
+        await sandbox.choose_quantity(session_id, item, offered_so_many.get(item, 1))
+        told.append("It is on the bill.")
+    elif verb == "drop":
+        await sandbox.choose_quantity(session_id, item, 0)
+        told.append("It is off the bill.")
+    for line in view["lines"]:
+        wanted = fields.get(f"quantity {line['id']}", "").strip()
+        if line["id"] != item and wanted and wanted != str(line["quantity"]):
+            await sandbox.choose_quantity(session_id, line["id"], whole_number(wanted))
+            told.append("The quantity is changed: look at the total before you pay.")
     code = fields.get("code", "").strip()
-    if code:
+    if code and verb != "remove":
         await sandbox.apply_promotion_code(session_id, code)
-        return "The code is on: look at the total before you pay."
-    return ""
+        told.append("The code is on: look at the total before you pay.")
+    return " ".join(told)
 
 
 async def _pay(sandbox: Sandbox, session_id: str, fields: Fields, *, authenticated: bool = False) -> Response:
@@ -107,7 +125,10 @@ async def _form_page(
         return missing("There is no checkout at this address. Perhaps the sandbox was reset.")
     back_url = await sandbox.cancel_url(session_id)
     if view["status"] != "open":
-        return page("checkout_closed.html", complete=view["status"] == "complete", back_url=back_url)
+        recovery = (view["session"]["after_expiration"] or {}).get("recovery") or {}
+        recover_url = recovery.get("url") if view["status"] == "expired" else None
+        complete = view["status"] == "complete"
+        return page("checkout_closed.html", complete=complete, back_url=back_url, recover_url=recover_url)
     filled = fields or {}
     about_code = bool(refusal and filled.get("code"))
     return page(
@@ -153,8 +174,14 @@ def offered(view: Mapping[str, Any]) -> dict[str, Any]:
                 "quantity": line["quantity"],
                 "unit": charge([{**line, "quantity": 1}]),
                 "amount": written(line["unit_amount"] * line["quantity"], line["currency"]),
+                "id": line["id"],
+                "adjustable": line["adjustable"] if line["adjustable"] and line["adjustable"]["enabled"] else None,
+                "optional": line["optional"],
             }
             for line in view["lines"]
+        ],
+        "optional": [
+            {"price": each["price"], "name": each["name"], "costs": charge([each])} for each in view["optional"]
         ],
         "trial": days(trial) if trial else "",
         "discount": {**discount, "amount": written(-discount["amount"], currency)} if discount else None,

@@ -11,7 +11,7 @@ from tollhouse_sandbox import hosted, portal
 from tollhouse_sandbox.errors import AuthenticationRequired, StripeError
 from tollhouse_sandbox.money import written
 from tollhouse_sandbox.pages.card_choices import card_choices
-from tollhouse_sandbox.pages.rendering import missing, page, posted
+from tollhouse_sandbox.pages.rendering import missing, page, posted, whole_number
 from tollhouse_sandbox.pages.wording import REASONS, charge, day, invoice_state, payment_method, subscription_state
 from tollhouse_sandbox.portal import Visit
 from tollhouse_sandbox.sandbox import Sandbox
@@ -106,7 +106,9 @@ def _do(seen: Visit, action: str, fields: Fields) -> None:
             flow = portal.flow(seen) or {}
             discounts = (flow.get("subscription_update_confirm") or {}).get("discounts") or []
             named = [{name: value for name, value in one.items() if value} for one in discounts]
-            portal.change(seen, subscription, fields.get("price", ""), _quantity(fields), named)
+            portal.change(
+                seen, subscription, fields.get("price", ""), whole_number(fields.get("quantity") or "1"), named
+            )
         case "save" if fields.get("answer") == "fail":
             raise StripeError(NOT_THE_HOLDER, status=402)
         case "save":
@@ -116,13 +118,6 @@ def _do(seen: Visit, action: str, fields: Fields) -> None:
             portal.update_customer(seen, _details(fields))
         case _:
             raise StripeError("This button does nothing.", param="action")
-
-
-def _quantity(fields: Fields) -> int:
-    written = fields.get("quantity") or "1"
-    if not (written.isascii() and written.isdigit() and len(written) < 7):
-        raise StripeError("Write the quantity as a whole number.", param="quantity")
-    return int(written)
 
 
 ADDRESS = ("line1", "line2", "postal_code", "city", "state", "country")
@@ -269,7 +264,7 @@ def _offer(seen: Visit, offer: Mapping[str, Any], item: Mapping[str, Any]) -> di
 def _confirm(seen: Visit, request: Request) -> Response:
     subscription_id, query = request.path_params["subscription"], request.query_params
     try:
-        return _confirm_page(seen, subscription_id, query.get("price", ""), _quantity(query))
+        return _confirm_page(seen, subscription_id, query.get("price", ""), whole_number(query.get("quantity") or "1"))
     except StripeError as refusal:
         return _change_page(seen, subscription_id, refusal=refusal)
 

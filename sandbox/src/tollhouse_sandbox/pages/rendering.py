@@ -7,6 +7,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from tollhouse_sandbox.errors import StripeError
+
 # No script at all. `form-action` is open because paying ends in a redirect to the merchant's own site, wherever it is.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action *; base-uri 'none'; frame-ancestors 'none'"
@@ -43,3 +45,10 @@ def missing(sentence: str) -> HTMLResponse:
 async def posted(request: Request) -> dict[str, str]:
     """The fields a page's form sent; of those that have one name, the last."""
     return dict(parse_qsl((await request.body()).decode(errors="replace"), keep_blank_values=True))
+
+
+def whole_number(written: str) -> int:
+    """A quantity as somebody typed it. Raises 400 for what is none."""
+    if not (written.isascii() and written.isdigit() and len(written) < 7):
+        raise StripeError("Write the quantity as a whole number.", param="quantity")
+    return int(written)
