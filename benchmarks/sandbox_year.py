@@ -31,9 +31,10 @@ def main() -> None:
         "CPU ms a subscription",
         {f"{size:,} subscriptions": partial(play, size, months) for size in sizes},
         f"{sizes[0]:,} subscriptions",
-        about=f"{months} months of monthly subscriptions in the sandbox: renewed, paid, and every event delivered over loopback,"
-        " in one move of the clock. Before it they are made through the API, each a customer with a card and a"
-        " subscription. What counts is the sandbox's own processor time, which others on the machine do not lengthen.",
+        about=f"{months} months of monthly subscriptions in the sandbox: renewed, paid, and every event delivered over"
+        " loopback, in one move of the clock. Before it they are made through the API, each a customer with a card and"
+        " a subscription. What counts is the sandbox's own processor time, which others on the machine do not"
+        " lengthen.",
         targets=[Target(f"{size:,} subscriptions", at_most=1.3) for size in sizes[1:]],
         scale=scale,
         rounds=1,
