@@ -182,3 +182,13 @@ def test_prevented_and_disputed_twice(shop, charge):
     shop.desk.drain()
     twice = shop.api.disputes.list(params={"charge": shop.api.charges.list().data[0].id}).data
     assert sorted(each.amount for each in twice) == [250, 251]
+
+
+def test_a_dispute_goes_by_a_test_clock_given_later(shop, charge):
+    """Once its customer has a clock, nobody answering in that clock's time loses it."""
+    dispute = shop.desk.dispute(charge.id)["id"]
+    now = int(shop.desk.now().timestamp())
+    clock = shop.api.test_helpers.test_clocks.create(params={"frozen_time": now, "customer": charge.customer})
+    shop.api.test_helpers.test_clocks.advance(clock.id, params={"frozen_time": now + 8 * 86_400})
+    shop.desk.drain()
+    assert shop.api.disputes.retrieve(dispute).status == "lost"

@@ -72,6 +72,10 @@ def _attach(account: Account, clock: Json, customer: Json) -> None:
         for body in store.oldest_first(kind, customer=customer["id"]):
             # Stored anew in any case: what it waits for is now due by another clock.
             store.change(body, **({"test_clock": clock["id"]} if "test_clock" in body else {}))
+    for charge in store.oldest_first("charge", customer=customer["id"]):
+        for kind in ("dispute", "refund"):
+            for body in store.oldest_first(kind, charge=charge["id"]):
+                store.change(body)
     events.updated(account, "customer.updated", customer, before)
 
 
