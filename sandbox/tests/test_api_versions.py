@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tollhouse_sandbox import ids, resources
+from tollhouse_sandbox.api_versions import STEPS
 from tollhouse_sandbox.differences import difference, restored
 from tollhouse_sandbox.faults import Fault
 
@@ -17,6 +19,7 @@ ONLY_BEFORE = {
     "line_item": dict.fromkeys(("price", "plan", "proration", "type", "subscription_item", "subscription"), BASIL),
     "charge": {"invoice": BASIL},
     "payment_intent": {"invoice": BASIL},
+    "credit_note": {"refund": BASIL, "tax_amounts": BASIL},
     "discount": {"coupon": CLOVER},
 }
 ONLY_SINCE = {
@@ -64,7 +67,9 @@ def subscribe(here, story, **more):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_answers(here, story, version):
     """Each object, alone, listed or expanded, has the fields of the version that the call names, and says so."""
-    subscription = subscribe(here, story)["id"]
+    made = subscribe(here, story)
+    subscription = made["id"]
+    here.post("credit_notes", {"invoice": made["latest_invoice"], "amount": "100", "refund_amount": "100"})
     here.post(
         "checkout/sessions",
         {"mode": "setup", "currency": "eur", "customer": story["customer"], "success_url": "https://app.example/"},
@@ -75,6 +80,7 @@ def test_answers(here, story, version):
         "invoices",
         "charges?expand[]=data.payment_intent",
         "checkout/sessions",
+        "credit_notes",
     ):
         answer = here.ask("GET", path, version=version)
         assert answer.headers["Stripe-Version"] == version
@@ -212,6 +218,15 @@ def test_requests(here, story, version, path, asked, param):
         assert answer.json()["error"].get("param") == param
     if path == "customers":
         assert f"Invalid Stripe API version: {version}" in answer.json()["error"]["message"]
+
+
+def test_the_steps_tell_of_what_there_is():
+    """Newest first; each change is of a kind of object that the sandbox makes, or of a call that it answers."""
+    calls = {(operation.method, operation.path) for operation in resources.OPERATIONS}
+    assert [step.version for step in STEPS] == sorted((step.version for step in STEPS), reverse=True)
+    for step in STEPS:
+        assert {change.kind for change in step.changes} <= set(ids.PREFIXES), step.version
+        assert {(ask.method, ask.path) for ask in step.asks} <= calls, step.version
 
 
 VALUES = st.recursive(st.none() | st.integers(0, 2), lambda inner: st.dictionaries(st.sampled_from("abc"), inner))

@@ -3,6 +3,7 @@
 The smaller changes of basil's later months are told here too.
 """
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from tollhouse_sandbox.api_versions.steps import Around, Ask, Change, Step, without
@@ -28,7 +29,6 @@ def _subscription(invoice: Json, _around: Around) -> None:
     details = parent.get("subscription_details")
     invoice["subscription"] = details["subscription"] if details else None
     invoice["subscription_details"] = {"metadata": details["metadata"] if details else None}
-    invoice["quote"] = None
 
 
 def _payment(invoice: Json, around: Around) -> None:
@@ -39,19 +39,27 @@ def _payment(invoice: Json, around: Around) -> None:
     invoice["paid_out_of_band"] = invoice["paid"] and intent is not None and intent["status"] != "succeeded"
 
 
-def _taxes(invoice: Json, _around: Around) -> None:
-    taxes = invoice.pop("total_taxes", None) or []
-    invoice["tax"] = sum(tax["amount"] for tax in taxes) if taxes else None
-    invoice["total_tax_amounts"] = [
-        {
-            "amount": tax["amount"],
-            "inclusive": tax["tax_behavior"] == "inclusive",
-            "tax_rate": tax["tax_rate_details"]["tax_rate"] if tax["tax_rate_details"] else None,
-            "taxability_reason": tax["taxability_reason"],
-            "taxable_amount": tax["taxable_amount"],
-        }
-        for tax in taxes
-    ]
+def _taxes(since: str, before: str) -> Callable[[Json, Around], None]:
+    """The list of taxes had another name and shape; the sandbox computes none, so it is empty in both."""
+
+    def back(body: Json, _around: Around) -> None:
+        body[before] = body.pop(since, [])
+
+    return back
+
+
+def _nothing(*names: str) -> Callable[[Json, Around], None]:
+    """Fields that would tell of what the sandbox does not have."""
+
+    def back(body: Json, _around: Around) -> None:
+        body.update(dict.fromkeys(names))
+
+    return back
+
+
+def _refund(note: Json, _around: Around) -> None:
+    refunds = note.pop("refunds", [])
+    note["refund"] = refunds[0]["refund"] if refunds else None
 
 
 def _line(line: Json, around: Around) -> None:
@@ -65,7 +73,6 @@ def _line(line: Json, around: Around) -> None:
     line["subscription"] = details.get("subscription")
     line["subscription_item"] = details.get("subscription_item")
     line["amount_excluding_tax"] = line["amount"]
-    line["tax_amounts"] = line.pop("taxes", [])
     line["tax_rates"] = []
 
 
@@ -120,9 +127,14 @@ STEP = Step(
         Change("invoice", "subscription moved to parent.subscription_details", _subscription),
         Change("invoice", "charge, payment_intent and paid became payments", _payment),
         Change("invoice", "discount became discounts", _first_discount),
-        Change("invoice", "tax became total_taxes", _taxes),
+        Change("invoice", "quote and tax left", _nothing("quote", "tax")),
+        Change("invoice", "total_tax_amounts became total_taxes", _taxes("total_taxes", "total_tax_amounts")),
         Change("invoice", "payments and confirmation_secret came", without("payments", "confirmation_secret")),
         Change("line_item", "price, plan, type and proration moved to pricing and parent", _line),
+        Change("line_item", "tax_amounts became taxes", _taxes("taxes", "tax_amounts")),
+        Change("credit_note", "refund became refunds", _refund),
+        Change("credit_note", "tax_amounts became total_taxes", _taxes("total_taxes", "tax_amounts")),
+        Change("credit_note_line_item", "tax_amounts became taxes", _taxes("taxes", "tax_amounts")),
         Change("invoiceitem", "price, plan and subscription moved to pricing and parent", _invoice_item),
         Change("charge", "invoice became an invoice_payment", _invoice_of_charge),
         Change("payment_intent", "invoice became an invoice_payment", _invoice_of_intent),
