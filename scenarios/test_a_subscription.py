@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from tollhouse import Tollhouse
 from tollhouse_server.testing import World
 
@@ -102,3 +104,36 @@ def test_who_has_it_does_not_pay_again(world: World, pdf_tool: Tollhouse) -> Non
         assert (opened.outcome, opened.url) == ("already_owned", None)
     ada.buys("pdf-tool.lifetime.once")
     assert ada.may("pages_per_day").value == float("inf")
+
+
+def test_paused_and_resumed(world: World, pdf_tool: Tollhouse) -> None:
+    """What was paid stays open through a pause, and no more; what is resumed opens with the payment of its invoice."""
+    ada = world.customer("ada")
+    ada.buys("pdf-tool.pro.monthly")
+    world.passes(days=40)  # the renewal is announced and paid
+    subscription = ada.state().subscriptions[0]
+    world.stripe.v1.subscriptions.pause(subscription.id)
+    world.arrive()
+    assert ada.state().subscriptions[0].status == "paused"
+    assert ada.may("premium_export").valid_until == subscription.current_period_end
+
+    world.passes(days=60)
+    assert not ada.may("premium_export")
+    world.stripe.v1.subscriptions.resume(subscription.id)
+    world.arrive()
+    assert not ada.may("premium_export")
+    ada.pays_invoice()
+    assert ada.state().subscriptions[0].status == "active"
+    assert ada.may("premium_export").reason == "subscription-active"
+
+
+@pytest.mark.parametrize(("ending", "status"), [("unpaid", "unpaid"), ("pause", "paused")])
+def test_an_end_of_dunning_without_an_end_closes(world: World, pdf_tool: Tollhouse, ending: str, status: str) -> None:
+    """Where the account keeps who never pays, unpaid or paused, nothing stays open beyond the grace."""
+    world.sandbox.settings(after_dunning=ending, uncollectible_after_dunning=True)
+    ada = world.customer("ada")
+    ada.buys("pdf-tool.pro.monthly")
+    ada.card_declines()
+    world.passes(days=50)
+    assert ada.state().subscriptions[0].status == status
+    assert not ada.may("premium_export")
