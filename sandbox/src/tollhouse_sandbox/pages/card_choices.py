@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 USUAL = (
     "pm_card_visa",
     "pm_card_chargeDeclined",
-    "pm_card_threeDSecure2Required",
+    "pm_card_authenticationRequiredOnSetup",
     "pm_card_chargeCustomerFail",
     "pm_sepaDebit",
     "pm_sepaDebit_insufficientFunds",
