@@ -13,7 +13,7 @@ from sqlalchemy import text
 from tollhouse import Tollhouse
 from tollhouse_server.reconcile import Kind
 from tollhouse_server.resources import Resources
-from tollhouse_server.testing import World, WorldCustomer
+from tollhouse_server.testing import World
 
 Row = dict[str, Any]
 
@@ -73,23 +73,6 @@ def shows(row: Row, **expected: object) -> None:
     derived = {"arpu", "gross_revenue", "net_revenue", *(name for name in row if name.endswith("_rate"))}
     others = {name: row[name] for name in row if name not in {*expected, *about, *derived} and row[name]}
     assert ({name: row[name] for name in expected}, others) == (expected, {})
-
-
-def price_of(world: World, lookup_key: str) -> str:
-    return str(world.stripe.v1.prices.list({"lookup_keys": [lookup_key]}).data[0].id)
-
-
-def subscribes(customer: WorldCustomer, lookup_key: str, **params: Any) -> str:
-    """Subscribes at Stripe itself, as its dashboard would; answers with the subscription."""
-    world = customer.world
-    customer.app.open_checkout(
-        customer.user_id, lookup_key, success_url="https://app.test/", cancel_url="https://app.test/"
-    )
-    customer.pays_with("pm_card_visa")
-    asked: Any = {"customer": customer.stripe_id, "items": [{"price": price_of(world, lookup_key)}], **params}
-    made = world.stripe.v1.subscriptions.create(asked)
-    world.arrive()
-    return str(made.id)
 
 
 def test_every_kind_of_price_and_two_currencies(world: World, plans: Tollhouse, books: Books) -> None:
@@ -160,7 +143,7 @@ def test_discounts(world: World, plans: Tollhouse, books: Books) -> None:
         "dee": {**half, "duration": "repeating", "duration_in_months": 2},
     }.items():
         coupon = v1.coupons.create(terms)  # type: ignore[arg-type]
-        subscribes(world.customer(name), "plans.basic.monthly", discounts=[{"coupon": coupon.id}])
+        world.customer(name).gets_subscription("plans.basic.monthly", discounts=[{"coupon": coupon.id}])
     first = books.total()
     assert (first["new_mrr"], first["mrr_end"]) == (450 + 700 + 900 + 450, 2500)
     assert first["subscription_revenue"] == 450 + 700 + 450 + 450
@@ -228,7 +211,7 @@ def the_story(world: World, app: Tollhouse) -> dict[str, str]:
     """
     ada, *others = [world.customer(name, app) for name in ("ada", "bo", "cy", "dee")]
     for one in (ada, *others):
-        subscribes(one, "plans.basic.monthly")
+        one.gets_subscription("plans.basic.monthly")
     world.passes(days=10)
     ada.changes_plan("plans.pro.monthly", proration_behavior="always_invoice")
     world.passes(days=10)
@@ -250,7 +233,7 @@ def the_story(world: World, app: Tollhouse) -> dict[str, str]:
     v1.subscriptions.cancel(one.id)
     world.arrive()
     world.passes(days=1)
-    subscribes(ada, "plans.basic.monthly")
+    ada.gets_subscription("plans.basic.monthly")
     return events | listed(world)
 
 

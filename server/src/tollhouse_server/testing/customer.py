@@ -103,6 +103,17 @@ class WorldCustomer:
             self._stripe.subscriptions.update(one.id, {"default_payment_method": attached.id})
         self.world.arrive()
 
+    def gets_subscription(self, price: str, card: str | None = "pm_card_visa", **asked: Any) -> None:
+        """Is subscribed at Stripe itself, as from its dashboard, with `asked` as Stripe takes it; no card: None."""
+        self.app.sells(price)
+        home = f"{self.app.origin}/"
+        self.app.open_checkout(self.user_id, price, success_url=home, cancel_url=home)  # it makes the customer
+        if card:
+            self.pays_with(card)
+        order: Any = {"customer": self.stripe_id, "items": [{"price": self._price_id(price)}], **asked}
+        self._stripe.subscriptions.create(order)
+        self.world.arrive()
+
     def card_declines(self) -> None:
         """From now on the card is declined: the next renewal fails."""
         self.pays_with("pm_card_chargeCustomerFail")
@@ -115,9 +126,9 @@ class WorldCustomer:
         self._stripe.invoices.pay(open_ones[0].id)
         self.world.arrive()
 
-    def in_portal(self, action: str, price: str | None = None) -> None:
-        """Presses a button of the portal's page: `cancel` or `resume`."""
-        button = {"action": action, "subscription": self.subscription(price).id}
+    def in_portal(self, action: str, price: str | None = None, **fields: str) -> None:
+        """Presses a button of the portal's page: `cancel`, `resume`, or `save` for a `card`."""
+        button = {"action": action, "subscription": self.subscription(price).id, **fields}
         page = self.app.open_portal(self.user_id, return_url=f"{self.app.origin}/").url
         pressed = httpx.post(page, data=button, verify=NO_TLS, trust_env=False)
         if pressed.status_code != httpx.codes.SEE_OTHER:
@@ -149,8 +160,7 @@ class WorldCustomer:
     def changes_plan(self, to: str, *, price: str | None = None, **how: Any) -> None:
         """Another price for the subscription; `how` is what Stripe takes: `proration_behavior="always_invoice"`."""
         self.app.sells(to)
-        item = {"price": self._stripe.prices.list({"lookup_keys": [to]}).data[0].id}
-        self._change_item(self.subscription(price), item, how)
+        self._change_item(self.subscription(price), {"price": self._price_id(to)}, how)
 
     def changes_quantity(self, quantity: int, *, price: str | None = None, **how: Any) -> None:
         """More or fewer seats; `how` as for a plan."""
@@ -164,9 +174,9 @@ class WorldCustomer:
         self._stripe.refunds.create(asked)
         self.world.arrive()
 
-    def disputes(self, price: str | None = None) -> None:
-        """Has the bank dispute the last payment."""
-        self.world.sandbox.dispute(self.payment(price).id)
+    def disputes(self, price: str | None = None, *, status: str = "needs_response") -> None:
+        """Has the bank dispute the last payment; with `warning_needs_response` it only inquires."""
+        self.world.sandbox.dispute(self.payment(price).id, status)
         self.world.arrive()
 
     def dispute_closes(self, status: str) -> None:
@@ -182,6 +192,9 @@ class WorldCustomer:
         sessions = self._stripe.checkout.sessions.list({"customer": self.stripe_id}).data
         self.world.sandbox.settle(sessions[0].id, succeeds=succeeds)
         self.world.arrive()
+
+    def _price_id(self, price: str) -> str:
+        return self._stripe.prices.list({"lookup_keys": [price]}).data[0].id
 
     def _change_item(self, one: stripe.Subscription, item: dict[str, Any], how: dict[str, Any]) -> None:
         changed: Any = {"items": [{"id": one["items"].data[0].id, **item}], **how}

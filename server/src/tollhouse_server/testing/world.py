@@ -28,6 +28,7 @@ EVENTS_MISBEHAVE: Mapping[str, Mapping[str, float]] = {
     "twin": {"chance": 0.3},
     "delay": {"chance": 0.3, "seconds": 90 * 60},
     "drop": {"chance": 0.3},
+    "old_shape": {"chance": 0.3},
 }
 """What `World.faults` switches on where it is told no kinds."""
 
@@ -43,7 +44,7 @@ class World:
             sandbox.secret_key, base_addresses={"api": sandbox.url}, max_network_retries=0
         )
         self._apps: list[App] = []
-        self._misbehaves = False
+        self._misbehaves = self._together = False
 
     def publish(self, catalog: Mapping[str, Any] | str | os.PathLike[str]) -> App:
         """Publishes a catalog, the file or what it says, and answers with its project's client.
@@ -87,8 +88,20 @@ class World:
         """What time it is for Stripe and the service."""
         return self.service.clock.now()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is done in the block is done before anything of it arrives, which then it does."""
+        self._together = True
+        try:
+            yield
+        finally:
+            self._together = False
+        self.arrive()
+
     def arrive(self) -> None:
         """Lets every webhook under way arrive and the worker do its work."""
+        if self._together:
+            return
         self.sandbox.drain()
         self.service.work()
 
