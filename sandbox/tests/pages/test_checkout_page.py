@@ -18,6 +18,32 @@ def test_the_page_says_what_is_bought_and_what_it_costs(merchant):
     assert page.all("a", href=f"{APP}/pricing")
 
 
+def test_the_page_asks_what_the_app_wants_to_know(merchant):
+    """Custom fields, a phone number and the terms are fields of the form; what is missing is said, the rest kept."""
+    field = "custom_fields[0]"
+    asks: dict[str, Any] = {
+        f"{field}[key]": "size",
+        f"{field}[label][type]": "custom",
+        f"{field}[label][custom]": "Size",
+        f"{field}[type]": "dropdown",
+        f"{field}[dropdown][options][0][label]": "Large",
+        f"{field}[dropdown][options][0][value]": "l",
+        "phone_number_collection[enabled]": "true",
+        "consent_collection[terms_of_service]": "required",
+        "custom_text[submit][message]": "Sent to your door.",
+    }
+    checkout = merchant.checkout(merchant.price(), **asks)
+    page = merchant.open(f"/pay/{checkout}")
+    assert "Phone number" in page.text and "Size" in page.text and "Sent to your door." in page.text
+    form = {"email": EMAIL, "card": "pm_card_visa", "answer custom_fields[size]": "l", "answer phone": "+49 30 1"}
+    refused = merchant.browser.post(f"/pay/{checkout}", data=form)
+    assert "fill in: I agree to the terms of service" in merchant.words(refused).text
+    assert merchant.words(refused).all("input", name="answer phone")[0]["value"] == "+49 30 1"
+    agreed = merchant.browser.post(f"/pay/{checkout}", data={**form, "answer terms_of_service": "yes"})
+    assert agreed.status_code == 303
+    assert merchant.session(checkout)["custom_fields"][0]["dropdown"]["value"] == "l"
+
+
 def test_a_trial_is_told_before_it_starts(merchant):
     """Who starts a trial reads how long it is free, what it costs afterwards, and that nothing is due today."""
     fields: dict[str, Any] = {"subscription_data[trial_period_days]": 14}
