@@ -9,6 +9,7 @@ import pytest
 import stripe
 
 from tollhouse import Tollhouse
+from tollhouse_server.projection import concerning
 from tollhouse_server.testing import World
 
 Events = list[dict[str, Any]]
@@ -76,7 +77,7 @@ def test_one_event_is_enough(world: World, pdf_tool: Tollhouse) -> None:
     """The last event alone tells as much as all of them: it says who is dirty, and Stripe says the rest."""
     events = a_months_worth(world, pdf_tool)
     ada = world.customer("ada")
-    event = next(one for one in events if one["data"]["object"].get("customer") == ada.stripe_id)
+    event = next(one for one in events[::-1] if concerning(one["type"], one["data"]["object"]) == ada.stripe_id)
     assert posted(world, event) == 200
     world.service.work()
     assert ada.may("premium_export").valid_until == ada.state().subscriptions[0].current_period_end
