@@ -110,7 +110,7 @@ def _bank(name: str, label: str, number: str, **more: Any) -> Card:
 
 
 def _sepa(name: str, label: str, number: str, **more: Any) -> Card:
-    return Card(name, label, "sepa_debit", "", number, country="DE", **{"settles": True, **more})
+    return Card(name, label, "sepa_debit", "", number, country=number[:2], **{"settles": True, **more})
 
 
 _ALL = [
@@ -235,6 +235,8 @@ _ALL = [
     Card("pm_card_bypassPending", number="4000000000000077"),
     Card("pm_card_visa_applePay", wallet="apple_pay"),
     Card("pm_card_visa_googlePay", wallet="google_pay"),
+    _sepa("pm_sepaDebit_at", "", "AT611904300234573201"),
+    _sepa("pm_sepaDebit_it_insufficientFunds", "", "IT60X0542811101000000123456", settles=False),
 ]
 
 CARDS = {card.name: card for card in _ALL}

@@ -50,7 +50,7 @@ def details(card: Card) -> Json:
         return {
             "bank_code": "37040044",
             "branch_code": "",
-            "country": "DE",
+            "country": card.country,
             "fingerprint": "Fs" + card.last4,
             "generated_from": {"charge": None, "setup_attempt": None},
             "last4": card.last4,

@@ -26,6 +26,14 @@ class Payment:
     happened: list[Happening] = field(default_factory=list)
 
 
+def shipping(given: Json | None) -> Json | None:
+    """Where goods go, with everything that Stripe shows of it."""
+    if not given:
+        return None
+    address = {**payment_methods.NO_ADDRESS, **given["address"]}
+    return {"carrier": None, "phone": None, "tracking_number": None, **given, "address": address}
+
+
 def intend(
     account: Account,
     amount: int,
@@ -48,6 +56,7 @@ def intend(
         "description": description,
         "metadata": metadata or {},
         **more,
+        "shipping": shipping(more.get("shipping")),
     }
     return account.born("payment_intent", **fields)
 

@@ -28,6 +28,7 @@ from tollhouse_sandbox.params import (
 from tollhouse_sandbox.redemption import Promotion
 from tollhouse_sandbox.rendering import line_items
 from tollhouse_sandbox.resources import checkout_options, checkout_questions
+from tollhouse_sandbox.resources.payment_intents import SHIPPING
 from tollhouse_sandbox.resources.prices import PRICE_DATA
 from tollhouse_sandbox.store import Json
 
@@ -59,6 +60,7 @@ _PAYMENT_INTENT_DATA = shape(
         "metadata": metadata,
         "receipt_email": text,
         "setup_future_usage": choice("off_session", "on_session"),
+        "shipping": SHIPPING,
         "statement_descriptor": text,
         "statement_descriptor_suffix": text,
     }

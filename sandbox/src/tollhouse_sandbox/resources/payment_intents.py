@@ -65,10 +65,8 @@ def _amount(given: Json) -> int:
 
 def _written(given: Json) -> Json:
     written = {name: given[name] for name in _WRITTEN if name in given}
-    if written.get("shipping"):
-        shipping = written["shipping"]
-        full = {**payment_methods.NO_ADDRESS, **shipping["address"]}
-        written["shipping"] = {"carrier": None, "phone": None, "tracking_number": None, **shipping, "address": full}
+    if "shipping" in written:
+        written["shipping"] = payments.shipping(written["shipping"])
     return written
 
 
@@ -210,7 +208,7 @@ def _cancel(call: Call) -> Json:
 
 
 _TYPES = ("card", "sepa_debit", "us_bank_account")
-_SHIPPING = shape(
+SHIPPING = shape(
     {"address": address, "carrier": text, "name": text, "phone": text, "tracking_number": text}, ("address", "name")
 )
 _OPTIONS = shape({"card": shape({"request_three_d_secure": choice("any", "automatic", "challenge")})})
@@ -222,7 +220,7 @@ _CHANGED: dict[str, Parser] = {
     "payment_method_options": _OPTIONS,
     "receipt_email": clearable(text),
     "setup_future_usage": clearable(choice("off_session", "on_session")),
-    "shipping": clearable(_SHIPPING),
+    "shipping": clearable(SHIPPING),
 }
 _UPDATED = {
     **_CHANGED,
