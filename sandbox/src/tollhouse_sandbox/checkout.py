@@ -17,6 +17,7 @@ from tollhouse_sandbox import (
     payments,
     redemption,
     setup_intents,
+    subscribing,
     subscriptions,
 )
 from tollhouse_sandbox.account import Account
@@ -155,7 +156,7 @@ def _subscribe(
 ) -> Json:
     data = session["_subscription_data"]
     settings = data.get("trial_settings") or {}
-    order = subscriptions.Order(
+    order = subscribing.Order(
         customer=account.require("customer", customer["id"]),
         items=[(account.require("price", line["price"]), line["quantity"], {}) for line in session["_line_items"]],
         trial_end=trial_ends(account, session),
@@ -166,7 +167,7 @@ def _subscribe(
         promotions=promotions,
         trial_end_behavior=settings.get("end_behavior", {}),
     )
-    subscription, payment, happened = subscriptions.start(account, order, method=method, authenticated=True)
+    subscription, payment, happened = subscribing.start(account, order, method=method, authenticated=True)
     if subscription["status"] == "trialing" and method:
         happened.append(Happening("setup_intent.succeeded", setup_intents.set_up(account, customer, method)))
     events.emit_all(account, happened)

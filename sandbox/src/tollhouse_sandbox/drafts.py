@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tollhouse_sandbox import automatic_tax, customers, discounts, ids, invoice_items, invoicing
+from tollhouse_sandbox import automatic_tax, customers, debits, discounts, ids, invoice_items, invoicing
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.lifecycle import DAY
@@ -24,6 +24,7 @@ def for_subscription(
     days = subscription["days_until_due"]
     stamped = _lines(account, invoice_id, invoice_items.waiting(account, subscription), lines)
     stamped, taken = discounts.apply(account, subscription, stamped)
+    debits.note_lines(account, subscription["id"], stamped)
     return _store(
         account,
         account.require("customer", subscription["customer"]),

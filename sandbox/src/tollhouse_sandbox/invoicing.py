@@ -66,32 +66,60 @@ def subscription_line(
     product_name: str,
     *,
     free: bool = False,
+    whole: int | None = None,
 ) -> Json:
-    """The line of one subscription item for its current period; `free` while on trial."""
+    """The line of one subscription item for its current period; `free` while on trial.
+
+    A period that is only a part of `whole` seconds, up to the day of billing, costs its share.
+    """
     quantity = item["quantity"]
     period = (item["current_period_start"], item["current_period_end"])
     amount, written = cost(price, quantity), f"{quantity} × {product_name} (at {rate(price)})"
     if free:
         amount, written = 0, f"Free trial for {quantity} × {product_name}"
+    partial = whole is not None and not free and period[1] - period[0] < whole
+    if whole is not None and partial:
+        amount = money.share(amount, period[1] - period[0], whole)
+        written = f"Time on {quantity} × {product_name} from {_day(period[0])} until {_day(period[1])}"
     line = _line(pricing(price), price["currency"], quantity, amount, written, period)
     line["discounts"] = item["discounts"]
     line["metadata"] = subscription["metadata"]
-    line["parent"] = _subscription_parent(subscription["id"], item["id"], proration=False)
+    line["parent"] = _subscription_parent(subscription["id"], item["id"], proration=partial)
     return line
 
 
-def _subscription_parent(subscription: str, item: str, *, proration: bool, ii: str | None = None) -> Json:
+def _day(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%d %b %Y")
+
+
+def _subscription_parent(
+    subscription: str, item: str, *, proration: bool, ii: str | None = None, credited: Json | None = None
+) -> Json:
     return {
         "type": "subscription_item_details",
         "invoice_item_details": None,
         "subscription_item_details": {
             "invoice_item": ii,
             "proration": proration,
-            "proration_details": {"credited_items": None} if proration else None,
+            "proration_details": {"credited_items": credited} if proration else None,
             "subscription": subscription,
             "subscription_item": item,
         },
     }
+
+
+@dataclass(frozen=True)
+class Debit:
+    """What was billed for a time, less its discounts."""
+
+    amount: int
+    start: int
+    end: int
+
+    def unused(self, at: int) -> int:
+        """Its share for the time from `at` on: never more than all of it."""
+        whole = self.end - self.start
+        return money.share(self.amount, min(max(0, self.end - at), whole), whole) if whole > 0 else 0
 
 
 @dataclass(frozen=True)
@@ -111,23 +139,28 @@ def prorations(
     period: tuple[int, int],
     at: int,
     net: tuple[int | None, int | None] = (None, None),
+    debit: Debit | None = None,
 ) -> list[Proration]:
     """What a change at `at` costs for the rest of `period`, to the second.
 
     `old` and `new` are (price, quantity, product name) before and after; None for an item that is added or removed.
-    `net` is what each costs for the whole period where discounts make it less than the price.
+    `net` is what each costs for the whole period where discounts make it less than the price. What is given back is
+    the share of the `debit` that was billed (flexible billing), or of what the old side costs now (classic).
     The credit comes first, and both are rounded on their own, as Stripe writes them. A free side gives no line.
     """
     start, end = period
     left, whole = max(0, end - at), end - start
-    day = datetime.fromtimestamp(at, UTC).strftime("%d %b %Y")
+    day = _day(at)
     sides = (("Unused", old, net[0], -1), ("Remaining", new, net[1], 1))
     lines = []
     for word, side, costs, sign in sides:
         if side is None:
             continue
         price, quantity, name = side
-        amount = sign * money.share(cost(price, quantity) if costs is None else costs, left, whole)
+        if debit and sign < 0:
+            amount = -debit.unused(at)
+        else:
+            amount = sign * money.share(cost(price, quantity) if costs is None else costs, left, whole)
         if amount:
             written = f"{quantity} × {name}" if quantity > 1 else name
             lines.append(Proration(price, quantity, amount, f"{word} time on {written} after {day}", (at, end)))
@@ -143,8 +176,13 @@ def invoice_item_line(item: Mapping[str, Any]) -> Json:
     line["discounts"] = item["discounts"]
     generated = (item["parent"] or {}).get("subscription_details", {})
     if generated.get("subscription_item"):
+        credited = (item["proration_details"] or {}).get("credited_items") or {}
         line["parent"] = _subscription_parent(
-            generated["subscription"], generated["subscription_item"], proration=item["proration"], ii=item["id"]
+            generated["subscription"],
+            generated["subscription_item"],
+            proration=item["proration"],
+            ii=item["id"],
+            credited=credited.get("invoice_line_item_details"),
         )
     else:
         line["parent"] = {

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tollhouse_sandbox import discounts, invoice_items, invoicing, prices, redemption, subscriptions
+from tollhouse_sandbox import debits, discounts, invoice_items, invoicing, prices, redemption, subscriptions
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.events import Happening
@@ -12,10 +12,11 @@ from tollhouse_sandbox.store import Json
 
 @dataclass(frozen=True)
 class Change:
-    """One item before and after; None for an item that is added or removed."""
+    """One item before and after; None for an item that is added or removed. `restarts`: a new period begins."""
 
     old: Json | None
     new: Json | None
+    restarts: bool = False
 
 
 def change_items(
@@ -25,30 +26,36 @@ def change_items(
     proration: str,
     *,
     at: int | None = None,
+    anew: bool = False,
     pays: bool = True,
 ) -> tuple[Json, list[Happening], StripeError | None]:
     """Applies `items` of an update. Emits nothing: answers with what happened and with a declined payment, if any.
 
     A price with another interval begins a new period now and is invoiced at once; anything else keeps the period, and
     `proration` says what becomes of the difference: `create_prorations`, `always_invoice`, or `none`. It is reckoned
-    as if the change were made `at` another time than now.
+    as if the change were made `at` another time than now. `anew`: all items begin a new period now.
     """
     for item in subscription["items"]:
         if at is not None and not item["current_period_start"] <= at <= item["current_period_end"]:
             raise StripeError("The proration date must lie in the current billing period.", param="proration_date")
     changes = [_change(account, subscription, item, f"items[{place}]") for place, item in enumerate(given)]
+    if anew:
+        named = [change.old["id"] for change in changes if change.old]
+        changes += [Change(item, item) for item in subscription["items"] if item["id"] not in named]
     before = subscription
-    restarted = [each for each in changes if _restarts(account, each)]
-    fresh = {id(each): _restart(account, each.new) for each in restarted if each.new}
-    changes = [Change(each.old, fresh.get(id(each), each.new)) for each in changes]
+    changes = [_restarted(account, each) if anew or _restarts(account, each) else each for each in changes]
+    restarted = [each.new["id"] for each in changes if each.restarts and each.new]
     subscription = _store_items(account, subscription, changes, anchored=bool(restarted))
     on_trial = subscription["status"] == Status.TRIALING
     happened: list[Happening] = []
     if proration != "none" and not on_trial:
         happened = _prorate(account, subscription, changes, account.now if at is None else at, before=before)
+        subscription = account.require("subscription", subscription["id"])
     if on_trial or not (restarted or (proration == "always_invoice" and happened)):
         return subscription, happened, None
-    lines = [subscriptions.line(account, subscription, item) for item in fresh.values()]
+    lines = [
+        subscriptions.line(account, subscription, item) for item in subscription["items"] if item["id"] in restarted
+    ]
     payment, _, billed = subscriptions.bill_now(account, subscription, lines, pays=pays)
     error = payment.error if payment else None
     return account.require("subscription", subscription["id"]), [*happened, *billed], error
@@ -116,25 +123,24 @@ def _discounts(account: Account, subscription: Json, item: Json, given: list[Jso
 def _running_period(account: Account, subscription: Json, price: Json) -> Json:
     """The period of an item with the same rhythm, so that both renew together; else a new one."""
     for item in subscription["items"]:
-        if _rhythm(account.require("price", item["price"])) == _rhythm(price):
+        if subscriptions.rhythm(account.require("price", item["price"])) == subscriptions.rhythm(price):
             return {name: item[name] for name in ("current_period_start", "current_period_end")}
     return subscriptions.period_from(price, subscription["billing_cycle_anchor"], account.now)
-
-
-def _rhythm(price: Json) -> tuple[str, int]:
-    return price["recurring"]["interval"], price["recurring"]["interval_count"]
 
 
 def _restarts(account: Account, change: Change) -> bool:
     if not (change.old and change.new):
         return False
     old, new = (account.require("price", item["price"]) for item in (change.old, change.new))
-    return _rhythm(old) != _rhythm(new)
+    return subscriptions.rhythm(old) != subscriptions.rhythm(new)
 
 
-def _restart(account: Account, item: Json) -> Json:
-    price = account.require("price", item["price"])
-    return {**item, **subscriptions.period_from(price, account.now, account.now)}
+def _restarted(account: Account, change: Change) -> Change:
+    if change.new is None:
+        return change
+    price = account.require("price", change.new["price"])
+    period = subscriptions.period_from(price, account.now, account.now)
+    return Change(change.old, {**change.new, **period}, restarts=True)
 
 
 def _store_items(account: Account, subscription: Json, changes: list[Change], *, anchored: bool) -> Json:
@@ -144,6 +150,8 @@ def _store_items(account: Account, subscription: Json, changes: list[Change], *,
     kept = [item for item in items if item is not None]
     if not kept:
         raise StripeError("A subscription must have at least one active plan.", param="items")
+    mode = subscription["billing_mode"]["type"]
+    subscriptions.check_rhythm(mode, [account.require("price", item["price"]) for item in kept])
     anchor = account.now if anchored else subscription["billing_cycle_anchor"]
     return account.store.change(subscription, items=kept, billing_cycle_anchor=anchor)
 
@@ -156,20 +164,28 @@ def _prorate(
     `before` is the subscription as it was, if it has changed.
     """
     happened = []
+    flexible = subscription["billing_mode"]["type"] == "flexible"
     costs = (discounts.net_costs(account, before or subscription), discounts.net_costs(account, subscription))
     for change in changes:
         item = change.old or change.new
         assert item
-        period = (item["current_period_start"], item["current_period_end"])
-        kept = change.new and change.new["current_period_end"] == item["current_period_end"]
-        new = _sold(account, change.new) if change.new and kept else None
         old = _sold(account, change.old) if change.old else None
-        if old == new:
+        new = _sold(account, change.new) if change.new and not change.restarts else None
+        sold = old or new
+        if old == new or sold is None:
             continue
-        since = period[0] if at is None else at
+        period = subscriptions.whole_period(sold[0], (before or subscription)["billing_cycle_anchor"], item)
+        since = item["current_period_start"] if at is None else at
         net = (costs[0].get(item["id"]), costs[1].get(item["id"]))
-        for proration in invoicing.prorations(old, new, period, since, net):
-            happened.append(Happening("invoiceitem.created", _pending(account, subscription, item, proration)))
+        debit = debits.last(change.old) if change.old and flexible else None
+        charged = None
+        for proration in invoicing.prorations(old, new, period, since, net, debit):
+            credit = proration.amount < 0
+            credited = debits.credited(account, item) if credit else None
+            pending = _pending(account, subscription, item, proration, credited)
+            happened.append(Happening("invoiceitem.created", pending))
+            charged = charged if credit else pending
+        debits.note_pending(account, subscription["id"], item["id"], charged)
     return happened
 
 
@@ -189,7 +205,9 @@ def _sold(account: Account, item: Json) -> tuple[Json, int, str]:
     return price, item["quantity"], subscriptions.product_name(account, price)
 
 
-def _pending(account: Account, subscription: Json, item: Json, proration: invoicing.Proration) -> Json:
+def _pending(
+    account: Account, subscription: Json, item: Json, proration: invoicing.Proration, credited: Json | None
+) -> Json:
     price = proration.price
     return invoice_items.make(
         account,
@@ -206,5 +224,5 @@ def _pending(account: Account, subscription: Json, item: Json, proration: invoic
         metadata=subscription["metadata"],
         net_amount=proration.amount,
         proration=True,
-        proration_details={"credited_items": None, "discount_amounts": []},
+        proration_details={"credited_items": credited, "discount_amounts": []},
     )

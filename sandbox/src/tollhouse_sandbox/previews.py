@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from tollhouse_sandbox import ids, invoice_items, invoices, subscriptions, trials
+from tollhouse_sandbox import ids, invoice_items, invoices, subscribing, subscriptions, trials
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.lifecycle import FINALISED_AFTER, Status, has_ended
 from tollhouse_sandbox.store import Json
@@ -48,11 +48,11 @@ def after(
         return _shown(account, invoice) if invoice else None
 
 
-def of_order(account: Account, order: subscriptions.Order, before: Callable[[], None]) -> Json:
+def of_order(account: Account, order: subscribing.Order, before: Callable[[], None]) -> Json:
     """The first invoice of a subscription that would begin now, after what happens `before`."""
     with account.supposing():
         before()
-        subscription, _, _ = subscriptions.start(account, order, collected=False)
+        subscription, _, _ = subscribing.start(account, order, collected=False)
         return _shown(account, account.require("invoice", subscription["latest_invoice"]))
 
 

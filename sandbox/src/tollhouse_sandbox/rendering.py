@@ -17,9 +17,13 @@ def public(account: Account, body: Json) -> Json:
     """The object as Stripe would write it, nothing expanded; of a deleted one only that it is deleted."""
     if body.get("deleted") and body["object"] != "discount":  # which Stripe still shows whole
         return {"id": body["id"], "object": body["object"], "deleted": True}
-    shown = {key: value for key, value in body.items() if not key.startswith("_")}
+    shown = _without_own(body)
     join = _JOINED.get(body["object"])
     return join(account, shown) if join else shown
+
+
+def _without_own(body: Json) -> Json:
+    return {key: value for key, value in body.items() if not key.startswith("_")}
 
 
 def listed(data: list[Json], url: str, *, has_more: bool = False) -> Json:
@@ -59,7 +63,7 @@ def plan(price: Json) -> Json:
 
 def subscription_item(account: Account, item: Json) -> Json:
     price = public(account, account.require("price", item["price"]))
-    return {**item, "price": price, "plan": plan(price)}
+    return {**_without_own(item), "price": price, "plan": plan(price)}
 
 
 def _subscription(account: Account, body: Json) -> Json:

@@ -15,7 +15,7 @@ from tollhouse_sandbox import (
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.events import Happening
-from tollhouse_sandbox.lifecycle import has_ended
+from tollhouse_sandbox.lifecycle import Status, has_ended
 from tollhouse_sandbox.params import merged
 from tollhouse_sandbox.store import Json
 
@@ -28,11 +28,17 @@ def update(account: Account, subscription: Json, given: Json) -> Json:
     subscription = account.store.change(subscription, **_plain(account, subscription, given))
     happened: list[Happening] = []
     error: StripeError | None = None
-    if "items" in given:
+    happened += subscriptions.add_items(account, subscription, given.get("add_invoice_items", []))
+    anew = given.get("billing_cycle_anchor") == "now"
+    if anew and subscription["status"] == Status.TRIALING:
+        raise StripeError("The billing cycle of a trial begins when it ends.", param="billing_cycle_anchor")
+    if "items" in given or anew:
         proration = given.get("proration_behavior", "create_prorations")
-        subscription, happened, error = plan_changes.change_items(
-            account, subscription, given["items"], proration, at=given.get("proration_date"), pays=pays
+        items, at = given.get("items", []), given.get("proration_date")
+        subscription, more, error = plan_changes.change_items(
+            account, subscription, items, proration, at=at, anew=anew, pays=pays
         )
+        happened += more
     if "trial_end" in given:
         credits_rest = given.get("proration_behavior") != "none"
         subscription, more, error = trials.move_end(
@@ -147,3 +153,14 @@ def end(account: Account, subscription: Json, details: Json | None, *, prorate: 
         happened += subscriptions.bill_now(account, subscription, [])[2]
     events.emit_all(account, happened)
     return subscriptions.cancel(account, subscription, details)
+
+
+def migrate(account: Account, subscription: Json) -> Json:
+    """From classic to flexible billing; there is no way back."""
+    if subscription["billing_mode"]["type"] == "flexible":
+        raise StripeError("This subscription's billing_mode is flexible already.", param="billing_mode[type]")
+    before = events.picture(account, subscription)
+    mode = subscriptions.billing_mode("flexible", account.now)
+    subscription = account.store.change(subscription, billing_mode=mode)
+    events.updated(account, "customer.subscription.updated", subscription, before)
+    return subscription

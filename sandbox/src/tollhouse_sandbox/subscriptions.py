@@ -1,73 +1,29 @@
-"""Subscriptions: started, renewed, billed, ended. The states themselves are decided in `lifecycle`."""
+"""Subscriptions: renewed, billed, ended. `subscribing` begins them; their states are decided in `lifecycle`."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
-from tollhouse_sandbox import automatic_tax, drafts, dunning, events, ids, invoices, invoicing, redemption
+from tollhouse_sandbox import (
+    drafts,
+    dunning,
+    events,
+    ids,
+    invoice_items,
+    invoices,
+    invoicing,
+)
 from tollhouse_sandbox.account import Account
-from tollhouse_sandbox.cards import Outcome
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.events import Happening
 from tollhouse_sandbox.lifecycle import (
     FINALISED_AFTER,
     TRIAL_WARNING,
-    Cause,
     Status,
-    after,
     next_attempt,
     period_around,
     period_end,
 )
 from tollhouse_sandbox.payments import Payment
-from tollhouse_sandbox.redemption import Promotion
 from tollhouse_sandbox.store import Json
-
-_UNUSED: Json = {
-    "application": None,
-    "application_fee_percent": None,
-    "billing_cycle_anchor_config": None,
-    "billing_mode": {"type": "flexible", "flexible": {"proration_discounts": "included"}, "updated_at": None},
-    "billing_schedules": [],
-    "billing_thresholds": None,
-    "customer_account": None,
-    "default_source": None,
-    "default_tax_rates": [],
-    "invoice_settings": {"account_tax_ids": None, "issuer": {"type": "self"}},
-    "next_pending_invoice_item_invoice": None,
-    "on_behalf_of": None,
-    "payment_settings": {
-        "payment_method_options": None,
-        "payment_method_types": None,
-        "save_default_payment_method": "off",
-    },
-    "pending_invoice_item_interval": None,
-    "pending_update": None,
-    "schedule": None,
-    "status_details": None,
-    "test_clock": None,
-    "transfer_data": None,
-}
-
-
-@dataclass
-class Order:
-    """What is to be subscribed to. `items` are (price, quantity, metadata); `trial_end` is a Unix second.
-
-    With `days_until_due` its invoices are sent instead of charged.
-    """
-
-    customer: Json
-    items: list[tuple[Json, int, Json]]
-    trial_end: int | None = None
-    metadata: Json = field(default_factory=dict)
-    description: str | None = None
-    default_payment_method: str | None = None
-    trial_end_behavior: Json = field(default_factory=dict)
-    cancel_at: int | str | None = None
-    cancel_at_period_end: bool = False
-    days_until_due: int | None = None
-    promotions: list[Promotion] = field(default_factory=list)
-    automatic_tax: bool = False
-    item_promotions: list[list[Promotion]] = field(default_factory=list)
 
 
 def product_name(account: Account, price: Json) -> str:
@@ -87,6 +43,7 @@ def new_item(account: Account, subscription: str, price: Json, quantity: int, me
         "quantity": quantity,
         "subscription": subscription,
         "tax_rates": [],
+        "_debit": None,
         **period,
     }
 
@@ -102,135 +59,45 @@ def line(account: Account, subscription: Json, item: Json) -> Json:
     """What an item costs for its current period; nothing while on trial."""
     price = account.require("price", item["price"])
     free = subscription["status"] == Status.TRIALING
-    return invoicing.subscription_line(subscription, item, price, product_name(account, price), free=free)
+    begin, end = whole_period(price, subscription["billing_cycle_anchor"], item)
+    named = product_name(account, price)
+    return invoicing.subscription_line(subscription, item, price, named, free=free, whole=end - begin)
 
 
-def start(
-    account: Account,
-    order: Order,
-    *,
-    method: Json | None = None,
-    collected: bool = True,
-    off_session: bool = False,
-    authenticated: bool = False,
-) -> tuple[Json, Payment | None, list[Happening]]:
-    """Opens a subscription with its first invoice and tries to collect it, unless `collected` is false.
+def whole_period(price: Json, anchor: int, item: Json) -> tuple[int, int]:
+    """The period by the subscription's rhythm that an item's current one is, or is the rest of."""
+    start, end = item["current_period_start"], item["current_period_end"]
+    around = period_around(anchor, start, *rhythm(price))
+    return around if around[1] == end else (start, end)
 
-    An invoice that is to be sent stays a draft for an hour, and the subscription is active all the same. Answers with
-    the subscription (`active`, `trialing`, or `incomplete`), the attempt if one was made, and what happened, in
-    Stripe's order.
-    """
-    subscription = _open(account, order)
-    sent = order.days_until_due is not None
-    invoice = drafts.for_subscription(
-        account,
-        subscription,
-        [line(account, subscription, item) for item in subscription["items"]],
-        reason="subscription_create",
-        period=(account.now, account.now),
-        finalises_at=account.now + FINALISED_AFTER if sent else None,
-    )
-    account.store.change(subscription, latest_invoice=invoice["id"])
-    happened: list[Happening] = []
-    if not sent:
-        invoice, happened = invoices.finalise(account, invoice)
-    payment = None
-    if invoice["status"] == "open" and collected:
-        payment, attempted = dunning.collect(
-            account, invoice, method, automatic=False, off_session=off_session, authenticated=authenticated
+
+def billing_mode(kind: str, updated_at: int | None = None) -> Json:
+    """How prorations are reckoned: `flexible` from what was billed, `classic` from what things cost now."""
+    flexible = {"proration_discounts": "included"} if kind == "flexible" else None
+    return {"type": kind, "flexible": flexible, "updated_at": updated_at}
+
+
+def rhythm(price: Json) -> tuple[str, int]:
+    return price["recurring"]["interval"], price["recurring"]["interval_count"]
+
+
+def check_rhythm(kind: str, priced: Iterable[Json]) -> None:
+    """Raises 400 when prices of more than one interval meet in a subscription with classic billing."""
+    if kind == "classic" and len({rhythm(price) for price in priced}) > 1:
+        raise StripeError(
+            "All prices on a subscription must have the same `recurring.interval` and `recurring.interval_count`. "
+            "Prices of different intervals can be combined with billing_mode[type]=flexible.",
+            param="items",
         )
-        happened += attempted
-        if payment.outcome is Outcome.PROCESSING:
-            dunning.move(account, subscription, Cause.PAID)
-        # Recorded: the update of a first invoice is told before its payment, that of a renewal after it.
-        happened.sort(key=lambda each: each.type not in ("invoice.finalized", "invoice.updated"))
-    dunning.react(account, invoice, automatic=False)
-    subscription = account.require("subscription", subscription["id"])
-    first = [Happening("customer.subscription.created", subscription), Happening("invoice.created", invoice)]
-    return subscription, payment, [*first, *happened, *warning_if_near(account, subscription)]
 
 
-def _open(account: Account, order: Order) -> Json:
-    subscription_id = ids.new("subscription")
-    now = account.now
-    on_trial = order.trial_end is not None
-    sent = order.days_until_due is not None
-    at_trial_end = {
-        "billing_cycle_anchor": None,
-        "missing_payment_method": "create_invoice",
-        **order.trial_end_behavior,
-    }
-    anchor = now if at_trial_end["billing_cycle_anchor"] == "unchanged" else order.trial_end or now
-    items = []
-    for price, quantity, metadata in order.items:
-        trial_period = {"current_period_start": now, "current_period_end": order.trial_end}
-        period = trial_period if on_trial else period_from(price, anchor, now)
-        items.append(new_item(account, subscription_id, price, quantity, metadata, period))
-    cancel_at = end_date(items, "max_period_end" if order.cancel_at_period_end else order.cancel_at)
-    subscription = account.born(
-        "subscription",
-        id=subscription_id,
-        **_UNUSED,
-        automatic_tax=automatic_tax.of_subscription(enabled=order.automatic_tax),
-        discounts=[],
-        billing_cycle_anchor=anchor,
-        collection_method="send_invoice" if sent else "charge_automatically",
-        days_until_due=order.days_until_due,
-        cancel_at=cancel_at,
-        cancel_at_period_end=order.cancel_at_period_end,
-        canceled_at=now if cancel_at else None,
-        cancellation_details={
-            "comment": None,
-            "feedback": None,
-            "feedback_option": None,
-            "reason": "cancellation_requested" if cancel_at else None,
-        },
-        currency=order.items[0][0]["currency"],
-        customer=order.customer["id"],
-        default_payment_method=order.default_payment_method,
-        description=order.description,
-        ended_at=None,
-        items=items,
-        latest_invoice=None,
-        metadata=order.metadata,
-        pause_collection=None,
-        pending_setup_intent=None,
-        start_date=now,
-        status=after(None, _BEGINS[on_trial, sent]),
-        trial_end=order.trial_end,
-        trial_settings={"end_behavior": at_trial_end},
-        trial_start=now if on_trial else None,
-        _announced=None,
-        _resumption=None,
-        _trial_warned=False,
-    )
-    return _redeem(account, subscription, order)
-
-
-def _redeem(account: Account, subscription: Json, order: Order) -> Json:
-    """The subscription with the discounts that were ordered, its own and those of its items."""
-    holder = {"customer": subscription["customer"], "subscription": subscription["id"]}
-    own = [redemption.redeem(account, promotion, **holder)["id"] for promotion in order.promotions]
-    of_items = order.item_promotions or [[] for _ in subscription["items"]]
-    items = [
-        {
-            **item,
-            "discounts": [
-                redemption.redeem(account, each, **holder, subscription_item=item["id"])["id"] for each in given
-            ],
-        }
-        for item, given in zip(subscription["items"], of_items, strict=True)
+def add_items(account: Account, subscription: Json, extras: Iterable[Json]) -> list[Happening]:
+    """Makes invoice items for a subscription's next invoice."""
+    made = [
+        invoice_items.make(account, customer=subscription["customer"], subscription=subscription["id"], **fields)
+        for fields in extras
     ]
-    return account.store.change(subscription, discounts=own, items=items)
-
-
-_BEGINS = {
-    (False, False): Cause.SUBSCRIBED,
-    (False, True): Cause.SUBSCRIBED_BY_INVOICE,
-    (True, False): Cause.SUBSCRIBED_ON_TRIAL,
-    (True, True): Cause.SUBSCRIBED_ON_TRIAL,
-}
-"""By whether it begins with a trial, and whether its invoices are sent."""
+    return [Happening("invoiceitem.created", item) for item in made]
 
 
 def days_until_due(method: str, given: Json, known: int | None = None) -> int | None:

@@ -10,6 +10,7 @@ from tollhouse_sandbox import (
     plan_changes,
     prices,
     redemption,
+    subscribing,
     subscription_updates,
     subscriptions,
     trials,
@@ -25,6 +26,7 @@ from tollhouse_sandbox.params import (
     either,
     flag,
     list_of,
+    merged,
     metadata,
     moment,
     positive,
@@ -34,6 +36,8 @@ from tollhouse_sandbox.params import (
 from tollhouse_sandbox.redemption import Promotion, Purchase
 from tollhouse_sandbox.resources.checkout_sessions import TRIAL_SETTINGS
 from tollhouse_sandbox.resources.discounts import DISCOUNTS
+from tollhouse_sandbox.resources.invoiceitems import PRICE_DATA as ONE_TIME_DATA
+from tollhouse_sandbox.resources.invoiceitems import charge
 from tollhouse_sandbox.resources.prices import PRICE_DATA
 from tollhouse_sandbox.store import Json
 
@@ -41,7 +45,9 @@ ITEM = {"discounts": DISCOUNTS, "metadata": metadata, "price": text, "price_data
 CHANGED_ITEM = {**ITEM, "id": text, "deleted": flag, "clear_usage": flag}
 PAYMENT_BEHAVIOR = choice("allow_incomplete", "default_incomplete", "error_if_incomplete")
 PRORATION = choice("always_invoice", "create_prorations", "none")
+_EXTRA = shape({"metadata": metadata, "price": text, "price_data": ONE_TIME_DATA, "quantity": positive})
 _COMMON = {
+    "add_invoice_items": list_of(_EXTRA, at_most=20),
     "automatic_tax": automatic_tax.PARAMETER,
     "cancel_at": either("min_period_end", either("max_period_end", clearable(moment))),
     "cancel_at_period_end": flag,
@@ -59,9 +65,11 @@ _COMMON = {
     "trial_from_plan": flag,
     "trial_settings": TRIAL_SETTINGS,
 }
+_FLEXIBLE = shape({"proration_discounts": choice("included")})
 _CREATE = {
     **_COMMON,
-    "billing_mode": shape({"type": choice("flexible"), "flexible": anything}, ("type",)),
+    "billing_cycle_anchor": moment,
+    "billing_mode": shape({"type": choice("classic", "flexible"), "flexible": _FLEXIBLE}, ("type",)),
     "currency": text,
     "customer": text,
     "items": list_of(shape(ITEM), at_most=20),
@@ -86,6 +94,7 @@ _CANCELLATION = shape(
 )
 _UPDATE = {
     **_COMMON,
+    "billing_cycle_anchor": choice("now", "unchanged"),
     "cancellation_details": _CANCELLATION,
     "items": list_of(shape(CHANGED_ITEM), at_most=20),
     "pause_collection": clearable(
@@ -105,7 +114,7 @@ def _create(call: Call) -> Json:
     charged = collected and order.days_until_due is None
     if charged and method is None and order.trial_end is None and _costs(order):
         raise dunning.no_method()
-    subscription, payment, happened = subscriptions.start(
+    subscription, payment, happened = subscribing.start(
         account, order, collected=collected, off_session=given.get("off_session", False)
     )
     if payment and payment.error and behavior == "error_if_incomplete":
@@ -114,11 +123,11 @@ def _create(call: Call) -> Json:
     return subscription
 
 
-def _costs(order: subscriptions.Order) -> bool:
+def _costs(order: subscribing.Order) -> bool:
     return any(price["unit_amount_decimal"] != "0" for price, _, _ in order.items)
 
 
-def order_of(call: Call, customer: Json) -> subscriptions.Order:
+def order_of(call: Call, customer: Json) -> subscribing.Order:
     account, given = call.account, call.params
     items = [_ordered(call, item, f"items[{place}]") for place, item in enumerate(given["items"])]
     if not items:
@@ -128,7 +137,17 @@ def order_of(call: Call, customer: Json) -> subscriptions.Order:
     chosen = given.get("default_payment_method")
     if chosen:
         chosen = payment_methods.owned(account, chosen, customer, param="default_payment_method")["id"]
-    return subscriptions.Order(
+    mode = given.get("billing_mode", {"type": "flexible"})
+    if mode["type"] == "classic" and "flexible" in mode:
+        raise StripeError(
+            "You can only set billing_mode[flexible] with flexible billing.", param="billing_mode[flexible]"
+        )
+    subscriptions.check_rhythm(mode["type"], [price for price, _, _ in items])
+    return subscribing.Order(
+        anchor=_anchor(call, items),
+        billing_mode=mode["type"],
+        extras=_extras(call, items[0][0]["currency"]),
+        prorated=given.get("proration_behavior") != "none",
         customer=account.require("customer", customer["id"]),
         items=items,
         trial_end=_trial_end(call),
@@ -158,10 +177,43 @@ def _promotions(account: Account, given: Json, purchase: Purchase, param: str) -
     return [redemption.named(account, one, purchase, f"{param}[{place}]") for place, one in named]
 
 
+def _anchor(call: Call, items: list[tuple[Json, int, Json]]) -> int | None:
+    """The day on which the periods turn: in the future, and no later than the first period would end by itself."""
+    anchor, now = call.params.get("billing_cycle_anchor"), call.account.now
+    if anchor is None:
+        return None
+    latest = min(subscriptions.period_from(price, now, now)["current_period_end"] for price, _, _ in items)
+    if call.params.get("trial_end") or call.params.get("trial_period_days") or not now < anchor <= latest:
+        raise StripeError(
+            "billing_cycle_anchor must lie in the future, at most a billing period ahead, and goes with no trial.",
+            param="billing_cycle_anchor",
+        )
+    return int(anchor)
+
+
+def _extras(call: Call, currency: str) -> list[Json]:
+    """The invoice items that `add_invoice_items` describes."""
+    extras = []
+    for place, one in enumerate(call.params.get("add_invoice_items", [])):
+        param = f"add_invoice_items[{place}]"
+        named = {**one, "pricing": {"price": one["price"]}} if "price" in one else one
+        if "price" not in one and "price_data" not in one:
+            raise _no_price(param)
+        fields = charge(call.account, named, currency, param=param)
+        if fields["currency"] != currency:
+            raise StripeError(f"The price must be in {currency}, as the subscription is.", param=f"{param}[price]")
+        extras.append({**fields, "metadata": merged({}, one.get("metadata") or {})})
+    return extras
+
+
+def _no_price(param: str) -> StripeError:
+    return StripeError(f"Missing required param: {param}[price].", code="parameter_missing", param=f"{param}[price]")
+
+
 def _ordered(call: Call, item: Json, param: str) -> tuple[Json, int, Json]:
     price = plan_changes.price_of(call.account, item, param)
     if price is None:
-        raise StripeError(f"Missing required param: {param}[price].", code="parameter_missing", param=f"{param}[price]")
+        raise _no_price(param)
     return price, item.get("quantity", 1), item.get("metadata") or {}
 
 
@@ -199,7 +251,8 @@ def _update(call: Call) -> Json:
             code="resource_missing" if subscription["status"] == "canceled" else None,
         )
     _refuse_trial_of_plan(call.params)
-    return subscription_updates.update(call.account, subscription, call.params)
+    given = {**call.params, "add_invoice_items": _extras(call, subscription["currency"])}
+    return subscription_updates.update(call.account, subscription, given)
 
 
 def _cancel(call: Call) -> Json:
@@ -274,6 +327,11 @@ _STATUS = choice(
 )
 
 
+def _migrate(call: Call) -> Json:
+    return subscription_updates.migrate(call.account, _living(call))
+
+
+_MIGRATE = {"billing_mode": shape({"type": choice("flexible"), "flexible": _FLEXIBLE}, ("type",))}
 _PATH = "/v1/subscriptions"
 OPERATIONS = [
     Operation("POST", _PATH, _create, _CREATE, ("customer", "items")),
@@ -286,6 +344,7 @@ OPERATIONS = [
         _cancel,
         {"cancellation_details": _CANCELLATION, "invoice_now": flag, "prorate": flag},
     ),
+    Operation("POST", _PATH + "/{id}/migrate", _migrate, _MIGRATE, ("billing_mode",)),
     Operation(
         "POST",
         _PATH + "/{id}/resume",
