@@ -171,7 +171,10 @@ def test_a_setup_intent(shop):
     assert shop.api.payment_methods.retrieve(done["payment_method"]).customer == customer.id
     with pytest.raises(stripe.InvalidRequestError, match="status of succeeded"):
         shop.api.setup_intents.cancel(intent.id)
-    given_up = shop.api.setup_intents.create()
+    given_up = shop.api.setup_intents.create(params={"allowed_payment_method_types": ["sepa_debit"]})
+    assert given_up.payment_method_types == ["sepa_debit"]
+    with pytest.raises(stripe.InvalidRequestError, match="not allowed for this SetupIntent"):
+        shop.api.setup_intents.update(given_up.id, params={"payment_method": "pm_card_visa"})
     assert shop.api.setup_intents.cancel(given_up.id, params={"cancellation_reason": "abandoned"}).status == "canceled"
     assert [each.id for each in shop.api.setup_intents.list(params={"customer": customer.id}).data] == [intent.id]
 

@@ -115,6 +115,18 @@ def from_data(account: Account, data: Json, *, param: str = "") -> Json:
     return make(account, card, billing=billing, metadata=data.get("metadata"))
 
 
+def check_allowed(method: Json, intent: Json) -> None:
+    """Raises 400 for a method of a type that a payment or setup intent does not allow."""
+    allowed = intent["allowed_payment_method_types"]
+    if allowed and method["type"] not in allowed:
+        kind = "PaymentIntent" if intent["object"] == "payment_intent" else "SetupIntent"
+        raise StripeError(
+            f"The PaymentMethod provided ({method['type']}) is not allowed for this {kind}. Please attempt it with one "
+            f"of: {', '.join(allowed)}.",
+            param="payment_method",
+        )
+
+
 def _spent(param: str | None = None) -> StripeError:
     return StripeError(
         "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, or was "

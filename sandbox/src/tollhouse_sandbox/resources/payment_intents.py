@@ -19,7 +19,7 @@ from tollhouse_sandbox.params import (
 )
 from tollhouse_sandbox.payments import Payment
 from tollhouse_sandbox.resources import usual
-from tollhouse_sandbox.resources.payment_methods import PAYMENT_METHOD_DATA
+from tollhouse_sandbox.resources.payment_methods import PAYMENT_METHOD_DATA, TYPES
 from tollhouse_sandbox.store import Json
 
 _OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
@@ -77,7 +77,7 @@ def _families(given: Json) -> Json:
         return {"allowed_payment_method_types": allowed, "payment_method_types": allowed}
     if given.get("automatic_payment_methods", {}).get("enabled"):
         automatic = {"allow_redirects": "always", **given["automatic_payment_methods"]}
-        return {"automatic_payment_methods": automatic, "payment_method_types": [*_TYPES]}
+        return {"automatic_payment_methods": automatic, "payment_method_types": [*TYPES]}
     return {}
 
 
@@ -91,13 +91,7 @@ def _with_method(call: Call, intent: Json) -> Json:
     else:
         return intent
     _check_owner(method, intent)
-    allowed = intent["allowed_payment_method_types"]
-    if allowed and method["type"] not in allowed:
-        raise StripeError(
-            f"The PaymentMethod provided ({method['type']}) is not allowed for this PaymentIntent. Please attempt the "
-            f"payment with one of: {', '.join(allowed)}.",
-            param="payment_method",
-        )
+    payment_methods.check_allowed(method, intent)
     return call.account.store.change(intent, payment_method=method["id"], status="requires_confirmation")
 
 
@@ -207,13 +201,12 @@ def _cancel(call: Call) -> Json:
     return account.require("payment_intent", intent["id"])
 
 
-_TYPES = ("card", "sepa_debit", "us_bank_account")
 SHIPPING = shape(
     {"address": address, "carrier": text, "name": text, "phone": text, "tracking_number": text}, ("address", "name")
 )
 _OPTIONS = shape({"card": shape({"request_three_d_secure": choice("any", "automatic", "challenge")})})
 _CHANGED: dict[str, Parser] = {
-    "allowed_payment_method_types": list_of(choice(*_TYPES)),
+    "allowed_payment_method_types": list_of(choice(*TYPES)),
     "capture_method": choice("automatic", "automatic_async", "manual"),
     "payment_method": text,
     "payment_method_data": PAYMENT_METHOD_DATA,

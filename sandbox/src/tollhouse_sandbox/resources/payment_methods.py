@@ -14,6 +14,8 @@ from tollhouse_sandbox.params import (
 )
 from tollhouse_sandbox.store import Json
 
+TYPES = ("card", "sepa_debit", "us_bank_account")
+
 _BILLING = shape(
     {"address": clearable(address), "email": clearable(text), "name": clearable(text), "phone": clearable(text)}
 )
@@ -24,7 +26,7 @@ _FIELDS = {
 }
 _DATA = {
     **_FIELDS,
-    "type": choice("card", "sepa_debit", "us_bank_account"),
+    "type": choice(*TYPES),
     "card": shape({"token": text, "number": text, "exp_month": anything, "exp_year": anything, "cvc": anything}),
     "sepa_debit": shape({"iban": text}, ("iban",)),
     "us_bank_account": shape({"account_number": text, "routing_number": anything, "account_holder_type": anything}),

@@ -3,9 +3,9 @@
 from tollhouse_sandbox import customers, events, payment_methods, setup_intents
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.operations import Call, Operation
-from tollhouse_sandbox.params import Parser, anything, choice, clearable, flag, merged, metadata, shape, text
+from tollhouse_sandbox.params import Parser, anything, choice, clearable, flag, list_of, merged, metadata, shape, text
 from tollhouse_sandbox.resources import usual
-from tollhouse_sandbox.resources.payment_methods import PAYMENT_METHOD_DATA
+from tollhouse_sandbox.resources.payment_methods import PAYMENT_METHOD_DATA, TYPES
 from tollhouse_sandbox.store import Json
 
 _OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
@@ -24,6 +24,8 @@ def _written(call: Call, old: Json) -> Json:
     written: Json = {name: given[name] for name in ("description",) if name in given}
     if "customer" in given:
         written["customer"] = customers.existing(call.account, given["customer"])["id"]
+    if allowed := given.get("allowed_payment_method_types"):
+        written["allowed_payment_method_types"] = written["payment_method_types"] = allowed
     if given.get("automatic_payment_methods", {}).get("enabled"):
         written["automatic_payment_methods"] = {"allow_redirects": "always", **given["automatic_payment_methods"]}
     if "metadata" in given:
@@ -44,6 +46,7 @@ def _with_method(call: Call, intent: Json) -> Json:
             f"The PaymentMethod {method['id']} does not belong to the Customer of this SetupIntent.",
             param="payment_method",
         )
+    payment_methods.check_allowed(method, intent)
     return call.account.store.change(intent, payment_method=method["id"], status="requires_confirmation")
 
 
@@ -81,6 +84,7 @@ def _cancel(call: Call) -> Json:
 
 
 _UPDATED: dict[str, Parser] = {
+    "allowed_payment_method_types": list_of(choice(*TYPES)),
     "customer": text,
     "description": clearable(text),
     "metadata": metadata,
