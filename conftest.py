@@ -32,10 +32,12 @@ _authority.flush()
 os.environ["SSL_CERT_FILE"] = _authority.name
 
 
-# A desk looks for new counterexamples each time; CI judges a change by the same ones as before.
-hypothesis.settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    hypothesis.settings.load_profile("ci")
+# A desk looks for new counterexamples each time; CI judges a change by the same ones as before. Explaining one traces
+# the code as coverage does, and then both wait for each other.
+PHASES = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain]
+hypothesis.settings.register_profile("desk", phases=PHASES)
+hypothesis.settings.register_profile("ci", derandomize=True, phases=PHASES)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
 # What is served inside a test process logs as the process' logging says, not to standard output.

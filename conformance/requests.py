@@ -114,6 +114,6 @@ def _faults(value: Any, hint: Any, path: str) -> list[str]:
 
 def _union_faults(value: Any, arguments: tuple[Any, ...], path: str) -> list[str]:
     """The SDK adds `str` to a choice for values to come; only today's are right."""
-    literal = any(get_origin(each) is Literal for each in arguments)
+    literal = any(get_origin(each) is Literal and get_args(each) != ("",) for each in arguments)
     attempts = [_faults(value, each, path) for each in arguments if not (literal and each is str)]
     return [] if [] in attempts else max(attempts, key=lambda faults: faults[0].count("."))

@@ -159,7 +159,14 @@ PAID, NOTHING = Then("purchase-paid", "paid"), Then(CLOSED)
 # --- Subscriptions: how they begin
 
 
-@row("checkout, paid", "customer.subscription.created", "invoice.paid", "checkout.session.completed")
+@row(
+    "checkout, paid",
+    "customer.created",
+    "payment_method.attached",
+    "customer.subscription.created",
+    "invoice.paid",
+    "checkout.session.completed",
+)
 def checkout(ada: WorldCustomer) -> Story:
     yield NOTHING
     ada.buys(MONTHLY)
@@ -190,7 +197,13 @@ def abandoned(ada: WorldCustomer, by_hand: bool = False) -> Story:
     yield RUNS
 
 
-@row("trial, then paid", "customer.subscription.trial_will_end", "customer.subscription.updated", "invoice.paid")
+@row(
+    "trial, then paid",
+    "setup_intent.succeeded",
+    "customer.subscription.trial_will_end",
+    "customer.subscription.updated",
+    "invoice.paid",
+)
 def trial(ada: WorldCustomer) -> Story:
     ada.buys(TRIAL)
     yield ON_TRIAL
@@ -237,7 +250,14 @@ def first_payment_fails(ada: WorldCustomer, pays: bool = False) -> Story:
 # --- Subscriptions: how they go on
 
 
-@row("renewal", "invoice.created", "invoice.finalized", "invoice_payment.paid", "customer.subscription.updated")
+@row(
+    "renewal",
+    "invoice.upcoming",
+    "invoice.created",
+    "invoice.finalized",
+    "invoice_payment.paid",
+    "customer.subscription.updated",
+)
 def renewal(ada: WorldCustomer) -> Story:
     ada.buys(MONTHLY)
     yield RUNS
@@ -478,12 +498,23 @@ def stripes_test_clock(ada: WorldCustomer) -> Story:
     yield RUNS
 
 
-@row("catalogue", "product.updated", "price.updated")
+@row("canceled, then another plan", "customer.subscription.deleted", "checkout.session.completed")
+def replaced(ada: WorldCustomer) -> Story:
+    ada.buys(MONTHLY)
+    yield from _canceled(ada, None)
+    yield timedelta(days=31)
+    ada.buys(SEATS)
+    yield Then("subscription-active", "canceled", 100)  # the status is that of the first
+
+
+@row("catalogue", "product.updated", "price.updated", "entitlements.active_entitlement_summary.updated")
 def catalogue(ada: WorldCustomer) -> Story:
     ada.buys(MONTHLY)
     v1 = ada.world.stripe.v1
     price = ada.subscription()["items"].data[0].price
     v1.products.update(str(price.product), {"name": "Renamed by somebody"})
     v1.prices.update(price.id, {"nickname": "monthly"})
+    feature = v1.entitlements.features.create({"name": "Export", "lookup_key": f"export-{ada.user_id}"})
+    v1.products.features.create(str(price.product), {"entitlement_feature": feature.id})
     ada.world.arrive()
     yield RUNS

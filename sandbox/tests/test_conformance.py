@@ -18,6 +18,7 @@ from tollhouse_sandbox.versions import API_VERSION
         ("POST /v1/refunds", {"sum": "9"}, "sum is unknown to the SDK"),
         ("POST /v1/refunds", {"reason": "no reason"}, "reason: 'no reason' is none of"),
         ("POST /v1/products", {}, "name is missing"),
+        ("POST /v1/webhook_endpoints", {"url": "http://x", "enabled_events": {"0": "*"}, "description": "Ours"}, None),
         (
             "POST /v1/checkout/sessions",
             {"line_items": {"0": {"price": "price_1", "amount": "9"}}},

@@ -211,6 +211,7 @@ def ended(account: Account, subscription: Json, *, reason: str, details: Json | 
         cancellation_details={**subscription["cancellation_details"], "reason": reason, **(details or {})},
         ended_at=now,
         pause_collection=None,
+        status_details=None,
     )
     stop_collecting(account, subscription)
     return [Happening("customer.subscription.deleted", subscription)]

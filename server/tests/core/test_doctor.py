@@ -206,8 +206,8 @@ def test_stripe_is_asked_whether_it_tells_us_everything(world: World) -> None:
     assert faults() == [f"{world.endpoint}: it is disabled"]
     url = f"{world.service.url}/v1/stripe/webhook"
     needed: Any = types_concerning(known_event_types())
-    endpoints.create({"url": url, "enabled_events": needed, "api_version": "2020-08-27"})
-    assert any("its API version is 2020-08-27" in one for one in faults())
+    endpoints.create({"url": url, "enabled_events": needed, "api_version": "2024-06-20"})
+    assert any("its API version is 2024-06-20" in one for one in faults())
     endpoints.create({"url": url, "enabled_events": needed})
     assert faults() == []
     for one in endpoints.list().data:
