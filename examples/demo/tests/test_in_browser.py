@@ -80,7 +80,7 @@ def test_the_bank_asks_who_it_is(page: Page, demo_url: str, picture: Picture) ->
     sign_in(page, picture, demo_url, "Grace")
     page.goto(f"{demo_url}/pdf")
     page.locator("form", has_text="per year").get_by_role("button", name="Upgrade").click()
-    pay(page, "Asks for 3-D Secure, by the merchant's rules", "Subscribe")
+    pay(page, "Asks for 3-D Secure once, also when saved", "Subscribe")
     picture(page, "3-d-secure")
     page.get_by_role("button", name="Fail").click()
     expect(page.get_by_role("alert")).to_contain_text("could not confirm")
