@@ -115,6 +115,13 @@ def from_data(account: Account, data: Json, *, param: str = "") -> Json:
     return make(account, card, billing=billing, metadata=data.get("metadata"))
 
 
+def chosen(account: Account, given: Json) -> Json | None:
+    """The method that the parameters of an intent name or describe; None where they do neither."""
+    if "payment_method_data" in given:
+        return from_data(account, given["payment_method_data"], param="payment_method_data")
+    return resolve(account, given["payment_method"]) if given.get("payment_method") else None
+
+
 def check_allowed(method: Json, intent: Json) -> None:
     """Raises 400 for a method of a type that a payment or setup intent does not allow."""
     allowed = intent["allowed_payment_method_types"]

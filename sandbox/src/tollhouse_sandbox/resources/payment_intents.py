@@ -83,12 +83,8 @@ def _families(given: Json) -> Json:
 
 def _with_method(call: Call, intent: Json) -> Json:
     """The intent with the payment method the call names or describes, if it does."""
-    given = call.params
-    if "payment_method_data" in given:
-        method = payment_methods.from_data(call.account, given["payment_method_data"], param="payment_method_data")
-    elif given.get("payment_method"):
-        method = payment_methods.resolve(call.account, given["payment_method"])
-    else:
+    method = payment_methods.chosen(call.account, call.params)
+    if method is None:
         return intent
     _check_owner(method, intent)
     payment_methods.check_allowed(method, intent)

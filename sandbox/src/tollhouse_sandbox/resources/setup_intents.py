@@ -34,12 +34,8 @@ def _written(call: Call, old: Json) -> Json:
 
 
 def _with_method(call: Call, intent: Json) -> Json:
-    given = call.params
-    if "payment_method_data" in given:
-        method = payment_methods.from_data(call.account, given["payment_method_data"], param="payment_method_data")
-    elif given.get("payment_method"):
-        method = payment_methods.resolve(call.account, given["payment_method"])
-    else:
+    method = payment_methods.chosen(call.account, call.params)
+    if method is None:
         return intent
     if method["customer"] not in (None, intent["customer"]):
         raise StripeError(
