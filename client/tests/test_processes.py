@@ -285,3 +285,23 @@ def test_a_process_that_is_killed_while_it_writes_leaves_a_whole_file(
     assert seen >= 30
     assert caplog.text == ""
     os.close(read), os.close(write)
+
+
+IMPORTING = """
+import sys
+from tollhouse import Tollhouse
+
+with Tollhouse(check_wait=2) as client:
+    known = set(sys.modules)
+    client.check("u1", "premium_export")
+    print(sorted(name for name in set(sys.modules) - known if name.startswith(("anyio", "http"))))
+"""
+
+
+def test_the_first_question_imports_nothing(misbehaving: Service) -> None:
+    """Whoever forks while a thread imports has half a module in the child: all of it is there before the first one."""
+    env = {**os.environ, "TOLLHOUSE_URL": misbehaving.url, "TOLLHOUSE_API_KEY": KEY}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING], env=env, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")

@@ -5,8 +5,16 @@ all of them alone, for good, and begins with its own; what was known it knows.
 """
 
 import os
+from contextlib import suppress
+from importlib import import_module
 from typing import Protocol
 from weakref import WeakSet
+
+# httpx's connections would import these in the middle of the first request, in whatever thread that is. A process that
+# forks just then has half a module in the child, for good.
+for _late in ("_backends._asyncio", "lowlevel", "streams.memory", "streams.stapled", "streams.tls", "to_thread"):
+    with suppress(ImportError):  # another version of anyio
+        import_module(f"anyio.{_late}")
 
 
 class Forks(Protocol):
