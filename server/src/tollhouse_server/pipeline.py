@@ -18,7 +18,7 @@ from .inbox import Claim
 from .projection import Owner
 from .refresh import Refresh
 from .stripe_gateway import StripeClient
-from .stripe_gateway.catalog import PRODUCT_ID_PREFIX
+from .stripe_gateway.catalog_plan import PRODUCT_ID_PREFIX
 from .stripe_gateway.fetch import fetch_customer, fetch_customer_of_charge, fetch_prices
 from .stripe_gateway.parse import UnexpectedShape
 from .telemetry import APPLY_SECONDS, EVENT_SECONDS, EVENTS, REREADS

@@ -18,7 +18,8 @@ from ..domain.catalog_changes import differences
 from ..domain.catalog_file import parse_catalog
 from ..domain.errors import CatalogInvalid, Problem
 from ..stripe_gateway import StripeClient
-from ..stripe_gateway.catalog import StripePrice, apply_catalog, archive_prices
+from ..stripe_gateway.catalog import StripePrice, apply_steps, archive_prices, read_catalog
+from ..stripe_gateway.catalog_plan import steps
 from .register_project import describe_project, register_project
 
 
@@ -79,22 +80,26 @@ async def publish_catalog(
             )
         before = await current_catalog(tx, owner) if owner.catalog_version else None
         same = json.dumps(await document_of(tx, owner)) == json.dumps(document)  # the order of the products too
-    applied = await apply_catalog(stripe, draft)
+        on_sale = await _on_sale_at_stripe(tx, owner)
+    there = await read_catalog(stripe, draft)
+    todo = steps(draft, there, on_sale)
+    prices = await apply_steps(stripe, draft, there, todo)
     async with database.transaction() as tx:
         locked = await project_by_slug(tx, owner.slug, lock=True)
         if locked is None or locked.catalog_version != owner.catalog_version:
             raise CatalogConflict("Somebody else published a catalog of this project meanwhile: publish again.")
         sold_before = await _sold(tx, owner)
-        retired = await _write_prices(tx, owner, draft, applied.prices)
+        await _write_prices(tx, owner, draft, prices)
         version = owner.catalog_version if same else await _write_version(tx, owner, document, why, at)
         if (sold := await _sold(tx, owner)) != sold_before:
             await audit.record(tx, "prices.changed", why, at=at, project_id=owner.id, before=sold_before, after=sold)
         await announce_project(tx, owner.id)
     # Last, as until the commit the old catalog sells them.
-    await archive_prices(stripe, retired)
+    if archived := await archive_prices(stripe, todo):
+        async with database.transaction() as tx:
+            await tx.execute(update(price).where(price.c.stripe_price_id.in_(archived)).values(active=False))
     said = differences(before, parse_catalog(document, version)) if not same else []
-    archived = [f"archived price {price_id}: it is sold no longer" for price_id in retired]
-    return Published(owner.slug, version, (*described, *said, *applied.done, *archived))
+    return Published(owner.slug, version, (*described, *said, *(step.said for step in todo)))
 
 
 async def _owner(
@@ -108,6 +113,16 @@ async def _owner(
     return owner, (f"changed the name or redirect origins of project {slug}",) if changed else ()
 
 
+async def _on_sale_at_stripe(tx: Tx, owner: Project) -> dict[str, str]:
+    """The project's prices that Stripe sells, each with its lookup key; those too that an earlier publish left so."""
+    rows = await tx.execute(
+        select(price.c.stripe_price_id, price.c.lookup_key)
+        .where(price.c.project_id == owner.id, price.c.active)
+        .order_by(price.c.lookup_key, price.c.stripe_price_id)
+    )
+    return {row.stripe_price_id: row.lookup_key for row in rows}
+
+
 async def _sold(tx: Tx, owner: Project) -> dict[str, Any]:
     """The project's lookup keys that can be bought, with the Stripe price behind each."""
     rows = await tx.execute(
@@ -118,16 +133,14 @@ async def _sold(tx: Tx, owner: Project) -> dict[str, Any]:
     return {"on_sale": {row.lookup_key: row.stripe_price_id for row in rows}}
 
 
-async def _write_prices(tx: Tx, owner: Project, new: Catalog, prices: tuple[StripePrice, ...]) -> list[str]:
-    """Points the lookup keys at Stripe's prices; returns the price ids that the catalog no longer sells."""
+async def _write_prices(tx: Tx, owner: Project, new: Catalog, prices: tuple[StripePrice, ...]) -> None:
+    """Points the lookup keys at Stripe's prices. The others stay active, as in Stripe, until they are archived."""
     selling = [one.price_id for one in prices]
-    retired = await tx.scalars(
+    await tx.execute(
         update(price)
         .where(price.c.project_id == owner.id, price.c.current, price.c.stripe_price_id.not_in(selling))
-        .values(current=False, active=False)
-        .returning(price.c.stripe_price_id)
+        .values(current=False)
     )
-    gone = list(retired)
     for one in prices:
         values = {
             "lookup_key": one.lookup_key,
@@ -141,7 +154,6 @@ async def _write_prices(tx: Tx, owner: Project, new: Catalog, prices: tuple[Stri
             .values(stripe_price_id=one.price_id, project_id=owner.id, **values)
             .on_conflict_do_update(index_elements=[price.c.stripe_price_id], set_=values)
         )
-    return gone
 
 
 async def _write_version(tx: Tx, owner: Project, document: Mapping[str, Any], why: audit.Cause, at: datetime) -> int:

@@ -1,18 +1,30 @@
-"""Makes a catalog's features, products and prices in Stripe: what is there already is found, not made twice."""
+"""Reads what Stripe has of a catalog, and does there what `catalog_plan` found missing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import stripe
 
-from ..domain.catalog import Catalog, Feature, Price, Product
+from ..domain.catalog import Catalog
+from .catalog_plan import (
+    Do,
+    FoundFeature,
+    FoundPrice,
+    FoundProduct,
+    InStripe,
+    Kind,
+    Step,
+    feature_key,
+    product_id,
+    said_of_price,
+    said_of_product,
+)
 from .client import stripe_errors
-from .parse import PROJECT
 
-PRODUCT = "tollhouse_product"
-PRODUCT_ID_PREFIX = "tollhouse_"
-"""Stripe lets the maker of a product choose its id: a second try finds what the first one made."""
+_KEYS_AT_ONCE = 10
+"""As many lookup keys as Stripe lets be asked for."""
+_IDS_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,118 +36,112 @@ class StripePrice:
     product_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
-    prices: tuple[StripePrice, ...]
-    done: tuple[str, ...]
-    """What had to be done, each a sentence; empty where Stripe had it all."""
+async def read_catalog(client: stripe.StripeClient, catalog: Catalog) -> InStripe:
+    """What Stripe has under the names that the catalog uses. Raises StripeUnavailable, StripeRefused."""
+    with stripe_errors():
+        return InStripe(
+            features=await _features(client, [feature_key(catalog, code) for code in catalog.features]),
+            products=await _products(client, [product_id(catalog, code) for code in catalog.products]),
+            prices=await _prices(client, list(catalog.prices)),
+        )
 
 
-async def apply_catalog(client: stripe.StripeClient, catalog: Catalog) -> Applied:
-    """Brings Stripe to the catalog. May be run again after any failure: each step looks before it makes.
+async def apply_steps(
+    client: stripe.StripeClient, catalog: Catalog, there: InStripe, todo: Iterable[Step]
+) -> tuple[StripePrice, ...]:
+    """Does the steps that come before the catalog is published; where its prices lie then.
 
-    A price never changes in Stripe: another amount is a new price, which takes the lookup key over; the old one is
-    archived and goes on for those who have it. Raises StripeUnavailable, StripeRefused.
+    May be run again after any failure, with what was read and decided anew. A price never changes in Stripe: another
+    amount is a new price, which takes the lookup key over. Raises StripeUnavailable, StripeRefused.
     """
-    done: list[str] = []
+    features = {key: found.id for key, found in there.features.items()}
+    prices = {key: found.id for key, found in there.prices.items()}
     with stripe_errors():
-        features = {f.code: await _feature(client, catalog, f, done) for f in catalog.features.values()}
-        products = {p.code: await _product(client, catalog, p, done) for p in catalog.products.values()}
-        for product in catalog.products.values():
-            await _attach(client, products[product.code], [features[code] for code in product.opens], done, product)
-        prices = [await _price(client, price, products[price.product], done) for price in catalog.prices.values()]
-    return Applied(tuple(prices), tuple(done))
-
-
-async def archive_prices(client: stripe.StripeClient, price_ids: list[str]) -> None:
-    """Takes prices off sale; subscriptions that have them go on."""
-    with stripe_errors():
-        for price_id in price_ids:
-            await client.v1.prices.update_async(price_id, {"active": False})
-
-
-async def _feature(client: stripe.StripeClient, catalog: Catalog, feature: Feature, done: list[str]) -> str:
-    key = f"{catalog.project}.{feature.code}"
-    found = await client.v1.entitlements.features.list_async({"lookup_key": key, "limit": 1})
-    if found.data:
-        return found.data[0].id
-    made = await client.v1.entitlements.features.create_async({"lookup_key": key, "name": feature.name})
-    done.append(f"created feature {key}")
-    return made.id
-
-
-async def _product(client: stripe.StripeClient, catalog: Catalog, product: Product, done: list[str]) -> str:
-    product_id = f"{PRODUCT_ID_PREFIX}{catalog.project}_{product.code}"
-    metadata = {PROJECT: catalog.project, PRODUCT: product.code}
-    try:
-        found = await client.v1.products.retrieve_async(product_id)
-    except stripe.InvalidRequestError as missing:
-        if missing.code != "resource_missing":
-            raise
-        await client.v1.products.create_async({"id": product_id, "name": product.name, "metadata": metadata})
-        done.append(f"created product {product_id}")
-        return product_id
-    if found.name != product.name or not found.active:
-        await client.v1.products.update_async(product_id, {"name": product.name, "active": True})
-        done.append(f"updated product {product_id}")
-    return product_id
-
-
-async def _attach(
-    client: stripe.StripeClient, product_id: str, feature_ids: list[str], done: list[str], product: Product
-) -> None:
-    """So that Stripe's own entitlements say the same for whoever looks there."""
-    listed = await client.v1.products.features.list_async(product_id, {"limit": 100})
-    attached = [one async for one in listed.auto_paging_iter()]
-    for one in attached:
-        if one.entitlement_feature.id not in feature_ids:
-            await client.v1.products.features.delete_async(product_id, one.id)
-            done.append(f"detached feature {one.entitlement_feature.lookup_key} from product {product_id}")
-    present = {one.entitlement_feature.id for one in attached}
-    for code, feature_id in zip(product.opens, feature_ids, strict=True):
-        if feature_id not in present:
-            await client.v1.products.features.create_async(product_id, {"entitlement_feature": feature_id})
-            done.append(f"attached feature {code} to product {product_id}")
-
-
-async def _price(client: stripe.StripeClient, price: Price, product_id: str, done: list[str]) -> StripePrice:
-    found = await client.v1.prices.list_async({"lookup_keys": [price.lookup_key], "limit": 1})
-    current = found.data[0] if found.data else None
-    if current is not None and _says(current, price, product_id):
-        if not current.active:
-            await client.v1.prices.update_async(current.id, {"active": True})
-            done.append(f"reactivated price {price.lookup_key}")
-        return StripePrice(price.lookup_key, current.id, product_id)
-    made = await client.v1.prices.create_async(_parameters(price, product_id))  # type: ignore[arg-type]
-    if current is None:
-        done.append(f"created price {price.lookup_key}")
-    else:
-        await client.v1.prices.update_async(current.id, {"active": False})
-        done.append(f"replaced price {price.lookup_key}: whoever has the old one keeps it")
-    return StripePrice(price.lookup_key, made.id, product_id)
-
-
-def _says(current: stripe.Price, price: Price, product_id: str) -> bool:
-    """Whether Stripe's price is what the catalog says."""
-    recurring = current.recurring
-    interval = (recurring.interval, recurring.interval_count) if recurring else (None, 1)
-    return (
-        current.unit_amount == price.money.amount
-        and current.currency == price.money.currency
-        and interval == (price.interval, price.interval_count)
-        and current.product == product_id
+        for step in todo:
+            if not _waits(step):
+                await _do(client, step, features, prices)
+    return tuple(
+        StripePrice(key, prices[key], product_id(catalog, price.product)) for key, price in catalog.prices.items()
     )
 
 
-def _parameters(price: Price, product_id: str) -> Mapping[str, Any]:
-    parameters: dict[str, Any] = {
-        "product": product_id,
-        "currency": price.money.currency,
-        "unit_amount": price.money.amount,
-        "lookup_key": price.lookup_key,
-        "transfer_lookup_key": True,
-        "nickname": price.lookup_key,
-    }
-    if price.interval is not None:
-        parameters["recurring"] = {"interval": price.interval, "interval_count": price.interval_count}
-    return parameters
+async def archive_prices(client: stripe.StripeClient, todo: Iterable[Step]) -> list[str]:
+    """Does the steps that wait until the catalog is published: takes prices off sale; subscriptions go on.
+
+    Returns the prices' ids.
+    """
+    done = []
+    with stripe_errors():
+        for step in filter(_waits, todo):
+            assert step.stripe_id is not None
+            await client.v1.prices.update_async(step.stripe_id, {"active": False})
+            done.append(step.stripe_id)
+    return done
+
+
+def _waits(step: Step) -> bool:
+    return (step.do, step.kind) == (Do.ARCHIVE, Kind.PRICE)
+
+
+async def _do(client: stripe.StripeClient, step: Step, features: dict[str, str], prices: dict[str, str]) -> None:
+    """One step; what it made is entered in `features` or `prices`, by lookup key."""
+    v1, asked, id_ = client.v1, {**step.after}, step.stripe_id or ""
+    made: Any
+    match step.do, step.kind:
+        case Do.CREATE, Kind.FEATURE:
+            made = await v1.entitlements.features.create_async({"lookup_key": step.name, "name": asked["name"]})
+            features[step.name] = made.id
+        case Do.CHANGE, Kind.FEATURE:
+            await v1.entitlements.features.update_async(id_, {"name": asked["name"]})
+        case Do.CREATE, Kind.PRODUCT:
+            await v1.products.create_async({"id": step.name, **asked})  # type: ignore[typeddict-item]
+        case Do.CHANGE, Kind.PRODUCT:
+            await v1.products.update_async(id_, asked)  # type: ignore[arg-type]
+        case Do.CREATE, Kind.ATTACHMENT:
+            await v1.products.features.create_async(step.product or "", {"entitlement_feature": features[step.name]})
+        case Do.ARCHIVE, Kind.ATTACHMENT:
+            await v1.products.features.delete_async(step.product or "", id_)
+        case Do.CREATE, Kind.PRICE:
+            made = await v1.prices.create_async(_parameters(step))  # type: ignore[arg-type]
+            prices[step.name] = made.id
+        case _:
+            await v1.prices.update_async(id_, {"active": True})
+
+
+def _parameters(step: Step) -> Mapping[str, Any]:
+    says = {key: value for key, value in step.after.items() if value is not None}
+    return {**says, "lookup_key": step.name, "transfer_lookup_key": True, "nickname": step.name}
+
+
+async def _features(client: stripe.StripeClient, keys: Sequence[str]) -> dict[str, FoundFeature]:
+    found = {}
+    for key in keys:
+        listed = await client.v1.entitlements.features.list_async({"lookup_key": key, "limit": 1})
+        if listed.data:
+            found[key] = FoundFeature(listed.data[0].id, listed.data[0].name)
+    return found
+
+
+async def _products(client: stripe.StripeClient, ids: Sequence[str]) -> dict[str, FoundProduct]:
+    found = {}
+    for some in _some(ids, _IDS_AT_ONCE):
+        listed = await client.v1.products.list_async({"ids": some, "limit": _IDS_AT_ONCE})
+        for one in listed.data:
+            attached = await client.v1.products.features.list_async(one.id, {"limit": 100})
+            features = {each.entitlement_feature.lookup_key: each.id async for each in attached.auto_paging_iter()}
+            found[one.id] = FoundProduct(one.id, said_of_product(one), features)
+    return found
+
+
+async def _prices(client: stripe.StripeClient, keys: Sequence[str]) -> dict[str, FoundPrice]:
+    """With those that are archived: one may come back."""
+    found: dict[str, FoundPrice] = {}
+    for some in _some(keys, _KEYS_AT_ONCE):
+        listed = await client.v1.prices.list_async({"lookup_keys": some, "limit": _KEYS_AT_ONCE})
+        found |= {one.lookup_key or "": FoundPrice(one.id, said_of_price(one), one.active) for one in listed.data}
+    return found
+
+
+def _some(all_: Sequence[str], most: int) -> Iterator[list[str]]:
+    for start in range(0, len(all_), most):
+        yield list(all_[start : start + most])
