@@ -70,7 +70,7 @@ class Account:
         body = self.event(number)
         head = (
             "POST /v1/stripe/webhook HTTP/1.1\r\nHost: x\r\nContent-Type: application/json; charset=utf-8\r\n"
-            f"Stripe-Signature: {signature(body, SECRET, int(time.time()))}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Stripe-Signature: {signature(body, int(time.time()), SECRET)}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
 

@@ -155,8 +155,8 @@ class Storm:
             if self.chance.random() < 0.2:
                 # Often enough that the library's own retries do not mend it, for some that are read beside each other.
                 self.sandbox.fail_next(500, times=7, method="GET", path="/v1/subscriptions")
-            while len(self._sending) > BACKLOG:
-                await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+            while len(self._sending) > BACKLOG and time.monotonic() < ends:
+                await asyncio.wait(self._sending, timeout=1, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(self.chance.uniform(0.02, 0.2))
 
     async def _events(self, after: str | None) -> list[dict[str, Any]]:
@@ -187,7 +187,7 @@ class Storm:
         body = json.dumps(event).encode()
         while True:
             await asyncio.sleep(wait)
-            headers = {"Stripe-Signature": signature(body, SECRET, int(time.time()))}
+            headers = {"Stripe-Signature": signature(body, int(time.time()), SECRET)}
             try:
                 answer = await self._receiver.post(self.url, content=body, headers=headers)
             except httpx.HTTPError:

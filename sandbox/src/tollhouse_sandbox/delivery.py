@@ -30,7 +30,7 @@ AT_ONCE = 8
 """Deliveries under way to one endpoint at the same time; so their order is not guaranteed, as at Stripe."""
 
 
-def signature(body: bytes, secrets: Sequence[str], at: int) -> str:
+def signature(body: bytes, at: int, *secrets: str) -> str:
     """The `Stripe-Signature` header: HMAC-SHA256 over `t.body` with each secret, and a `v0` of an unknown scheme as in
     test mode."""
     signed = f"{at}.".encode() + body
@@ -208,7 +208,7 @@ class Deliveries:
             "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
             # The receiver compares with its own clock, so this is the wall clock, and new for every attempt.
             "Stripe-Signature": signature(
-                body, active_secrets(endpoint, self._account.clock.second()), int(time.time())
+                body, int(time.time()), *active_secrets(endpoint, self._account.clock.second())
             ),
         }
         try:
