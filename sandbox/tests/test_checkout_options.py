@@ -194,7 +194,7 @@ def test_a_setup_says_what_it_is_for(shop):
         ({"customer_update": {"name": "auto"}}, "customer_update"),
         ({"custom_text": {"header": {"message": "x"}}}, "custom_text[header]"),
         ({"invoice_creation": {"enabled": True}}, "invoice_creation"),
-        ({"currency": "usd"}, "currency"),
+        ({"currency": "usd"}, "line_items[0]"),
         ({"tax_id_collection": {"enabled": True}}, "tax_id_collection"),
         ({"shipping_address_collection": {"allowed_countries": ["DE"]}}, "shipping_address_collection"),
     ],

@@ -9,6 +9,7 @@ from tollhouse_sandbox import (
     checkout_answers,
     checkout_discounts,
     checkout_invoices,
+    currency_options,
     customers,
     events,
     ids,
@@ -81,6 +82,8 @@ def pay(
     card = cards.named(card_name)
     if card is None:
         raise missing("PaymentMethod", card_name, param="card", status=400)
+    if session["mode"] == "subscription" and session["customer"]:
+        customers.keeps_to(account, session["customer"], session["currency"], param="currency")
     filled = checkout_answers.read(session, answers or {})
     promotions = checkout_discounts.promotions(account, session)
     if needs_card(account, session):
@@ -158,7 +161,10 @@ def _subscribe(
     settings = data.get("trial_settings") or {}
     order = subscribing.Order(
         customer=account.require("customer", customer["id"]),
-        items=[(account.require("price", line["price"]), line["quantity"], {}) for line in session["_line_items"]],
+        items=[
+            (currency_options.charged(account, line["price"], session["currency"]), line["quantity"], {})
+            for line in session["_line_items"]
+        ],
         trial_end=trial_ends(account, session),
         metadata=data.get("metadata") or {},
         description=data.get("description"),

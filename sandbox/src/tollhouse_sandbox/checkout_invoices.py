@@ -1,6 +1,6 @@
 """`invoice_creation`: the invoice of a purchase that was paid on a page."""
 
-from tollhouse_sandbox import drafts, dunning, events, invoice_items, invoices, invoicing
+from tollhouse_sandbox import currency_options, drafts, dunning, events, invoice_items, invoices, invoicing
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.events import Happening
 from tollhouse_sandbox.payments import Payment
@@ -46,6 +46,6 @@ def _item(account: Account, customer: Json, line: Json) -> Json:
         amount=line["amount_subtotal"],
         currency=line["currency"],
         description=line["description"],
-        pricing=invoicing.pricing(account.require("price", line["price"])),
+        pricing=invoicing.pricing(currency_options.charged(account, line["price"], line["currency"])),
         quantity=line["quantity"],
     )

@@ -1,6 +1,6 @@
 """The lines of a payment page: what each costs, and what the customer may change about them."""
 
-from tollhouse_sandbox import checkout_discounts, ids, prices
+from tollhouse_sandbox import checkout_discounts, currency_options, ids, prices
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.store import Json
@@ -46,7 +46,7 @@ def choose(account: Account, session: Json, item: str, quantity: int) -> Json:
         changed = [each for each in lines if each is not found]
     else:
         _check(found, quantity)
-        amount = prices.cost(account.require("price", found["price"]), quantity)
+        amount = prices.cost(currency_options.charged(account, found["price"], found["currency"]), quantity)
         changed = [
             {**each, "quantity": quantity, "amount_subtotal": amount} if each is found else each for each in lines
         ]
@@ -58,7 +58,7 @@ def _added(account: Account, session: Json, item: str, quantity: int) -> Json:
     offer = next((each for each in session["optional_items"] or [] if each["price"] == item), None)
     if offer is None:
         raise missing("line_item", item, param="item", status=400)
-    price = account.require("price", item)
+    price = currency_options.charged(account, item, session["currency"])
     added = line(account, price, offer["quantity"], adjustable=offer["adjustable_quantity"], _optional=True)
     if quantity == offer["quantity"]:
         return added

@@ -2,7 +2,7 @@
 
 from tollhouse_sandbox import dunning, events, ids
 from tollhouse_sandbox.account import Account
-from tollhouse_sandbox.errors import missing
+from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import has_ended
 from tollhouse_sandbox.store import Json
 
@@ -53,6 +53,22 @@ def deals_in(account: Account, customer_id: str, currency: str) -> None:
     customer = account.require("customer", customer_id)
     if customer["currency"] is None:
         account.store.change(customer, currency=currency)
+
+
+def keeps_to(account: Account, customer_id: str, currency: str, *, param: str) -> None:
+    """Raises 400 where what a customer is billed for by time is in another currency: Stripe mixes none."""
+    running = (
+        one["currency"]
+        for one in account.store.oldest_first("subscription", customer=customer_id)
+        if not has_ended(one["status"])
+    )
+    other = next((one for one in running if one != currency), None)
+    if other is not None:
+        raise StripeError(
+            "You cannot combine currencies on a single customer. This customer has an active subscription, "
+            f"subscription schedule, discount, quote, or invoice item with currency {other}.",
+            param=param,
+        )
 
 
 def delete(account: Account, customer: Json) -> Json:

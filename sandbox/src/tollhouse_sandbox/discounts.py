@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from tollhouse_sandbox import events, money
+from tollhouse_sandbox import currency_options, events, money
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.lifecycle import has_ended
 from tollhouse_sandbox.store import Json
@@ -149,7 +149,7 @@ def apply(account: Account, subscription: Json, lines: list[Json]) -> tuple[list
 def net_costs(account: Account, subscription: Json) -> dict[str, int]:
     """What each item costs for a whole period, less the discounts that last: prorations are made with it."""
     items = subscription["items"]
-    priced = [account.require("price", item["price"]) for item in items]
+    priced = [currency_options.charged(account, item["price"], subscription["currency"]) for item in items]
     costs = [
         Cost(money.rounded(Decimal(price["unit_amount_decimal"] or 0) * item["quantity"]), price["product"])
         for price, item in zip(priced, items, strict=True)

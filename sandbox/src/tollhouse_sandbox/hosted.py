@@ -5,6 +5,7 @@ from tollhouse_sandbox import (
     checkout,
     checkout_answers,
     checkout_discounts,
+    currency_options,
     invoices,
     money,
     payment_methods,
@@ -24,9 +25,9 @@ def offered_cards() -> list[Json]:
     return [{"card": card.name, "type": card.type, "number": card.number, "label": card.label} for card in listed]
 
 
-def priced(account: Account, price_id: str, quantity: int) -> Json:
-    """A price with its product's name, as a page tells of it."""
-    price = account.require("price", price_id)
+def priced(account: Account, price_id: str, quantity: int, currency: str) -> Json:
+    """A price with its product's name, as a page in this currency tells of it."""
+    price = currency_options.charged(account, price_id, currency)
     product = account.require("product", price["product"])
     recurring = price["recurring"] or {"interval": None, "interval_count": None}
     return {
@@ -56,7 +57,7 @@ def checkout_view(account: Account, session_id: str) -> Json:
         "email": session["customer_email"] or (customer or {}).get("email"),
         "lines": [
             {
-                **priced(account, line["price"], line["quantity"]),
+                **priced(account, line["price"], line["quantity"], line["currency"]),
                 "id": line["id"],
                 "amount": line["amount_total"],
                 "adjustable": line["adjustable_quantity"],
@@ -79,7 +80,7 @@ def _optional(account: Account, session: Json) -> list[Json]:
     """What the customer may add and has not."""
     added = {line["price"] for line in session["_line_items"]}
     return [
-        {**priced(account, offer["price"], offer["quantity"]), "price": offer["price"]}
+        {**priced(account, offer["price"], offer["quantity"], session["currency"]), "price": offer["price"]}
         for offer in session["optional_items"] or []
         if offer["price"] not in added
     ]

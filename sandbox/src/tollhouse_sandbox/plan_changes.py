@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 
-from tollhouse_sandbox import debits, discounts, invoice_items, invoicing, prices, redemption, subscriptions
+from tollhouse_sandbox import (
+    currency_options,
+    debits,
+    discounts,
+    invoice_items,
+    invoicing,
+    prices,
+    redemption,
+    subscriptions,
+)
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.events import Happening
@@ -70,7 +79,7 @@ def _change(account: Account, subscription: Json, given: Json, param: str) -> Ch
     if given.get("deleted"):
         return Change(old, None)
     new = dict(old)
-    price = price_of(account, given, param)
+    price = price_of(account, given, param, subscription["currency"])
     if price:
         new["price"] = price["id"]
     if "quantity" in given:
@@ -82,10 +91,11 @@ def _change(account: Account, subscription: Json, given: Json, param: str) -> Ch
     return Change(old, new)
 
 
-def price_of(account: Account, given: Json, param: str) -> Json | None:
-    """The recurring price an item names or describes; None when it does neither."""
+def price_of(account: Account, given: Json, param: str, currency: str | None) -> Json | None:
+    """The recurring price an item names or describes, as it is charged in `currency` (None: its own); None for none."""
     if "price_data" in given:
-        return prices.create(account, given["price_data"])
+        price = prices.create(account, given["price_data"])
+        return currency_options.in_currency(price, currency or price["currency"], param=f"{param}[price_data]")
     if "price" not in given:
         return None
     price = account.require("price", given["price"], param=f"{param}[price]")
@@ -94,11 +104,11 @@ def price_of(account: Account, given: Json, param: str) -> Json | None:
             "The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`.",
             param=f"{param}[price]",
         )
-    return price
+    return currency_options.in_currency(price, currency or price["currency"], param=f"{param}[price]")
 
 
 def _added(account: Account, subscription: Json, given: Json, param: str) -> Json:
-    price = price_of(account, given, param)
+    price = price_of(account, given, param, subscription["currency"])
     if price is None:
         raise StripeError(f"Missing required param: {param}[price].", code="parameter_missing", param=f"{param}[price]")
     if any(item["price"] == price["id"] for item in subscription["items"]):
@@ -114,7 +124,7 @@ def _added(account: Account, subscription: Json, given: Json, param: str) -> Jso
 def _discounts(account: Account, subscription: Json, item: Json, given: list[Json], param: str) -> list[str]:
     """The discounts of one item after an update."""
     customer = subscription["customer"]
-    cost = prices.cost(account.require("price", item["price"]), item["quantity"])
+    cost = prices.cost(currency_options.charged(account, item["price"], subscription["currency"]), item["quantity"])
     purchase = redemption.Purchase(subscription["currency"], cost, customer)
     holder = {"customer": customer, "subscription": subscription["id"], "subscription_item": item["id"]}
     return redemption.chosen(account, item["discounts"], given, purchase, f"{param}[discounts]", **holder)
@@ -169,8 +179,8 @@ def _prorate(
     for change in changes:
         item = change.old or change.new
         assert item
-        old = _sold(account, change.old) if change.old else None
-        new = _sold(account, change.new) if change.new and not change.restarts else None
+        old = _sold(account, subscription, change.old) if change.old else None
+        new = _sold(account, subscription, change.new) if change.new and not change.restarts else None
         sold = old or new
         if old == new or sold is None:
             continue
@@ -200,8 +210,8 @@ def charge_rest(account: Account, subscription: Json) -> list[Happening]:
     return _prorate(account, subscription, [Change(None, item) for item in subscription["items"]], account.now)
 
 
-def _sold(account: Account, item: Json) -> tuple[Json, int, str]:
-    price = account.require("price", item["price"])
+def _sold(account: Account, subscription: Json, item: Json) -> tuple[Json, int, str]:
+    price = currency_options.charged(account, item["price"], subscription["currency"])
     return price, item["quantity"], subscriptions.product_name(account, price)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tollhouse_sandbox import (
     cards,
+    currency_options,
     customers,
     dunning,
     events,
@@ -125,18 +126,19 @@ def unpause(seen: Visit, subscription_id: str) -> None:
 def offers(seen: Visit, subscription: Json) -> list[Json]:
     """What the subscription can be changed to: `{"price", "product", "minimum", "maximum"}`, the quantity's bounds.
 
-    The current price is among them if its quantity can be changed. Prices in another currency are left out.
+    The current price is among them if its quantity can be changed. Those not charged in its currency are left out.
     """
     offered = seen.needs("subscription_update", "change plans")
     allowed = offered["default_allowed_updates"]
-    (item,) = subscription["items"]
+    (item,), currency = subscription["items"], subscription["currency"]
     found = []
     for entry in offered["products"]:
         product = seen.account.require("product", entry["product"])
-        for price in (seen.account.require("price", price_id) for price_id in entry["prices"]):
-            current = price["id"] == item["price"]
-            if price["currency"] != subscription["currency"] or not (current or "price" in allowed):
+        for sold in (seen.account.require("price", price_id) for price_id in entry["prices"]):
+            current = sold["id"] == item["price"]
+            if not currency_options.charges_in(sold, currency) or not (current or "price" in allowed):
                 continue
+            price = currency_options.in_currency(sold, currency, param="price")
             low, high = _bounds(entry["adjustable_quantity"], item["quantity"], "quantity" in allowed)
             if price["active"] and not (current and low == high):
                 found.append({"price": price, "product": product, "minimum": low, "maximum": high})
@@ -268,7 +270,10 @@ def standing(seen: Visit, subscription: Json) -> Json:
     """A subscription with its lines, its end, and what the portal lets be done with it."""
     return {
         "subscription": public(seen.account, subscription),
-        "lines": [hosted.priced(seen.account, item["price"], item["quantity"]) for item in subscription["items"]],
+        "lines": [
+            hosted.priced(seen.account, item["price"], item["quantity"], subscription["currency"])
+            for item in subscription["items"]
+        ],
         "scheduled_end": subscription["cancel_at"],
         "current_period_end": max(int(item["current_period_end"]) for item in subscription["items"]),
         "may": may(seen.features, subscription),

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from tollhouse_sandbox import events, money
+from tollhouse_sandbox import currency_options, events, money
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.store import Json
@@ -42,8 +42,9 @@ def create(account: Account, given: Json) -> Json:
     if len(currency) != 3 or not currency.isalpha():
         raise StripeError(f"Invalid currency: {currency}.", param="currency")
     product = _product(account, given)
-    amount, amount_decimal = _amount(given)
+    amount, amount_decimal = currency_options.amount(given)
     recurring = _recurring(given.get("recurring"))
+    options = currency_options.checked(given.get("currency_options") or {}, currency)
     key = given.get("lookup_key")
     if key:
         claim(account, key, transfer=given.get("transfer_lookup_key", False))
@@ -64,6 +65,7 @@ def create(account: Account, given: Json) -> Json:
         type="recurring" if recurring else "one_time",
         unit_amount=amount,
         unit_amount_decimal=amount_decimal,
+        _currency_options=options,
     )
     events.emit(account, "price.created", price)
     return price
@@ -77,18 +79,6 @@ def _product(account: Account, given: Json) -> str:
     if "product" not in given:
         raise StripeError("Missing required param: product.", code="parameter_missing", param="product")
     return str(account.require("product", given["product"], param="product")["id"])
-
-
-def _amount(given: Json) -> tuple[int | None, str]:
-    if "unit_amount" in given:
-        return given["unit_amount"], str(given["unit_amount"])
-    exact: Decimal | None = given.get("unit_amount_decimal")
-    if exact is None:
-        raise StripeError(
-            "You must specify either unit_amount or unit_amount_decimal.", code="parameter_missing", param="unit_amount"
-        )
-    whole = money.rounded(exact)
-    return (whole if whole == exact else None), str(exact)
 
 
 def _recurring(given: Json | None) -> Json | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tollhouse_sandbox import currency_options
 from tollhouse_sandbox.account import TEST_CLOCK, Account
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.redeemable import code_is_active, coupon_is_valid
@@ -144,6 +145,10 @@ def _amounts_off(_account: Account, coupon: Json) -> Json | None:
     return {coupon["currency"]: {"amount_off": coupon["amount_off"]}, **(coupon["_currency_options"] or {})}
 
 
+def _currency_options(_account: Account, price: Json) -> Json:
+    return currency_options.options(price)
+
+
 def _minimums(_account: Account, code: Json) -> Json:
     return dict(code["restrictions"]["currency_options"])
 
@@ -162,6 +167,7 @@ INCLUDABLE: dict[str, dict[str, Callable[[Account, Json], Json | None]]] = {
         "confirmation_secret": _confirmation_secret,
         "payments": _related("invoice_payment", "invoice", "/v1/invoice_payments?invoice={id}"),
     },
+    "price": {"currency_options": _currency_options},
     "promotion_code": {"restrictions.currency_options": _minimums},
 }
 """Kind → fields that are absent until they are expanded."""

@@ -2,6 +2,7 @@
 
 from tollhouse_sandbox import (
     automatic_tax,
+    currency_options,
     dunning,
     events,
     invoice_items,
@@ -81,7 +82,8 @@ def _plain(account: Account, subscription: Json, given: Json) -> Json:
         changes["pause_collection"] = {"resumes_at": None, **pause} if pause else None
     if "discounts" in given:
         costs = (
-            prices.cost(account.require("price", each["price"]), each["quantity"]) for each in subscription["items"]
+            prices.cost(currency_options.charged(account, each["price"], subscription["currency"]), each["quantity"])
+            for each in subscription["items"]
         )
         purchase = redemption.Purchase(subscription["currency"], sum(costs), subscription["customer"])
         holder = {"customer": subscription["customer"], "subscription": subscription["id"]}

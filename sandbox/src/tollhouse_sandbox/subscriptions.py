@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from tollhouse_sandbox import (
+    currency_options,
     drafts,
     dunning,
     events,
@@ -57,7 +58,7 @@ def period_from(price: Json, anchor: int, start: int) -> Json:
 
 def line(account: Account, subscription: Json, item: Json) -> Json:
     """What an item costs for its current period; nothing while on trial."""
-    price = account.require("price", item["price"])
+    price = currency_options.charged(account, item["price"], subscription["currency"])
     free = subscription["status"] == Status.TRIALING
     begin, end = whole_period(price, subscription["billing_cycle_anchor"], item)
     named = product_name(account, price)

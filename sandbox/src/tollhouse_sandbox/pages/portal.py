@@ -254,7 +254,7 @@ def _offer(seen: Visit, offer: Mapping[str, Any], item: Mapping[str, Any]) -> di
     return {
         "price": price["id"],
         "name": offer["product"]["name"],
-        "costs": charge([hosted.priced(seen.account, price["id"], 1)]),
+        "costs": charge([hosted.priced(seen.account, price["id"], 1, price["currency"])]),
         "current": price["id"] == item["price"],
         "minimum": offer["minimum"],
         "maximum": offer["maximum"],
@@ -274,8 +274,8 @@ def _confirm_page(
 ) -> Response:
     """What the change costs today and from then on, before it is made."""
     costs = portal.preview(seen, subscription_id, price, quantity)
-    priced = hosted.priced(seen.account, price, quantity)
-    currency = priced["currency"]
+    currency = seen.subscription(subscription_id)["currency"]
+    priced = hosted.priced(seen.account, price, quantity, currency)
     return page(
         "portal_confirm.html",
         status=refusal.status if refusal else 200,

@@ -1,5 +1,6 @@
 """What a checkout session may do beside being paid: an invoice, optional items, a way back after it expired."""
 
+from tollhouse_sandbox import currency_options
 from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.operations import Call
 from tollhouse_sandbox.params import clearable, flag, list_of, merged, metadata, positive, shape, text
@@ -72,7 +73,7 @@ def _optional_items(call: Call, mode: str, lines: list[Json]) -> list[Json]:
         param = f"optional_items[{place}][price]"
         price = call.account.require("price", given["price"], param=param)
         taken = {each["price"] for each in [*lines, *offers]}
-        if not lines or price["id"] in taken or price["currency"] != lines[0]["currency"]:
+        if not lines or price["id"] in taken or not currency_options.charges_in(price, lines[0]["currency"]):
             raise StripeError("An optional item needs a price of its own, in the currency of the page.", param=param)
         if not price["active"] or bool(price["recurring"]) != (mode == "subscription"):
             raise StripeError("This price cannot be bought on this page.", param=param)

@@ -5,6 +5,7 @@ from tollhouse_sandbox import (
     checkout,
     checkout_discounts,
     checkout_lines,
+    currency_options,
     customers,
     prices,
     redemption,
@@ -113,7 +114,9 @@ def _create(call: Call) -> Json:
     mode = given.get("mode") or "payment"
     _check(call, mode)
     lines = _lines(call, mode)
-    currency = _currency(given, lines)
+    currency = lines[0]["currency"] if lines else given.get("currency", "").lower() or None
+    if mode == "subscription" and "customer" in given:
+        customers.keeps_to(call.account, given["customer"], str(currency), param="currency")
     session_id, page_url = checkout.new_page(account)
     recurring_only = "always" if mode != "payment" else None
     return account.born(
@@ -147,15 +150,6 @@ def _create(call: Call) -> Json:
         _setup_intent_data=_said(given, "setup_intent_data"),
         _subscription_data=given.get("subscription_data", {}),
     )
-
-
-def _currency(given: Json, lines: list[Json]) -> str | None:
-    asked = given["currency"].lower() if "currency" in given else None
-    if lines and asked not in (None, lines[0]["currency"]):
-        raise StripeError("The sandbox shows prices in their own currency only.", param="currency")
-    if len({line["currency"] for line in lines}) > 1:
-        raise StripeError("All prices of a page must have the same currency.", param="line_items")
-    return lines[0]["currency"] if lines else asked
 
 
 def _said(given: Json, name: str) -> Json:
@@ -238,7 +232,10 @@ def _lines(call: Call, mode: str) -> list[Json]:
         return []
     if not given:
         raise StripeError("Missing required param: line_items.", code="parameter_missing", param="line_items")
-    lines = [_line(call, line, f"line_items[{place}]") for place, line in enumerate(given)]
+    lines: list[Json] = []
+    for place, line in enumerate(given):  # nobody's country is known here, so a page is in its first price's currency
+        asked = lines[0]["currency"] if lines else call.params.get("currency", "").lower()
+        lines.append(_line(call, line, asked, f"line_items[{place}]"))
     recurring = any(call.account.require("price", line["price"])["recurring"] for line in lines)
     if mode == "payment" and recurring:
         raise StripeError(
@@ -266,7 +263,7 @@ def _promotions(call: Call, lines: list[Json]) -> list[Promotion]:
     return [redemption.named(call.account, one, asked, f"discounts[{place}]") for place, one in enumerate(given)]
 
 
-def _line(call: Call, given: Json, param: str) -> Json:
+def _line(call: Call, given: Json, currency: str, param: str) -> Json:
     account = call.account
     if "price_data" in given:
         price = prices.create(account, given["price_data"])
@@ -274,6 +271,7 @@ def _line(call: Call, given: Json, param: str) -> Json:
         price = account.require("price", given["price"], param=f"{param}[price]")
     else:
         raise StripeError(f"Missing required param: {param}[price].", code="parameter_missing", param=f"{param}[price]")
+    price = currency_options.in_currency(price, currency or price["currency"], param=param)
     if not price["active"]:
         raise StripeError("The price specified is inactive. This field only accepts active prices.", param=param)
     quantity = given.get("quantity")

@@ -2,7 +2,18 @@
 
 from decimal import Decimal
 
-from tollhouse_sandbox import customers, drafts, events, invoice_items, invoices, invoicing, money, prices, redemption
+from tollhouse_sandbox import (
+    currency_options,
+    customers,
+    drafts,
+    events,
+    invoice_items,
+    invoices,
+    invoicing,
+    money,
+    prices,
+    redemption,
+)
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.errors import StripeError, missing
 from tollhouse_sandbox.lifecycle import has_ended
@@ -59,7 +70,7 @@ def charge(account: Account, given: Json, currency: str, old: Json | None = None
         both = [*named, "quantity"][:2]
         message = f"You may only specify one of these parameters: {', '.join(both)}."
         raise StripeError(message, param=_within(param, both[1]))
-    price = _price(account, given, param)
+    price = _price(account, given, param, currency)
     description = None
     if price:
         pricing, currency = invoicing.pricing(price), price["currency"]
@@ -87,7 +98,7 @@ def _within(param: str, name: str) -> str:
     return f"{param}[{name}]" if param else name
 
 
-def _price(account: Account, given: Json, param: str) -> Json | None:
+def _price(account: Account, given: Json, param: str, currency: str) -> Json | None:
     """The one-time price an item names or describes."""
     if "price_data" in given:
         return prices.create(account, given["price_data"])
@@ -100,7 +111,11 @@ def _price(account: Account, given: Json, param: str) -> Json | None:
             "The price specified is set to `type=recurring` but this field only accepts prices with `type=one_time`.",
             param=path,
         )
-    return price
+    return (
+        currency_options.in_currency(price, currency, param=path)
+        if currency_options.charges_in(price, currency)
+        else price
+    )
 
 
 def _period(given: Json) -> tuple[int, int]:

@@ -1,9 +1,10 @@
 """Prices: /v1/prices."""
 
-from tollhouse_sandbox import events, prices
+from tollhouse_sandbox import currency_options, events, prices
 from tollhouse_sandbox.operations import DATED, Call, Operation, Page, fits, page
 from tollhouse_sandbox.params import (
     anything,
+    by_currency,
     choice,
     clearable,
     decimal,
@@ -42,8 +43,18 @@ PRICE_DATA = shape(
     },
     ("currency",),
 )
+_OPTIONS = by_currency(
+    shape(
+        {
+            "tax_behavior": choice("inclusive", "exclusive", "unspecified"),
+            "unit_amount": positive,
+            "unit_amount_decimal": decimal,
+        }
+    )
+)
 _FIELDS = {
     "active": flag,
+    "currency_options": clearable(_OPTIONS),
     "lookup_key": clearable(text),
     "metadata": metadata,
     "nickname": clearable(text),
@@ -86,6 +97,9 @@ def _update(call: Call) -> Json:
         prices.claim(account, key, transfer=transfer)
     if "metadata" in changes:
         changes["metadata"] = merged(price["metadata"], changes["metadata"])
+    if "currency_options" in changes:
+        added = currency_options.checked(changes.pop("currency_options") or {}, price["currency"])
+        changes["_currency_options"] = {**currency_options.others(price), **added}
     before = events.picture(account, price)
     price = account.store.change(price, **changes)
     events.updated(account, "price.updated", price, before)

@@ -129,11 +129,13 @@ def _costs(order: subscribing.Order) -> bool:
 
 def order_of(call: Call, customer: Json) -> subscribing.Order:
     account, given = call.account, call.params
-    items = [_ordered(call, item, f"items[{place}]") for place, item in enumerate(given["items"])]
+    items: list[tuple[Json, int, Json]] = []
+    for place, item in enumerate(given["items"]):
+        asked = items[0][0]["currency"] if items else given.get("currency", "").lower() or None
+        items.append(_ordered(call, item, asked, f"items[{place}]"))
     if not items:
         raise StripeError("Missing required param: items.", code="parameter_missing", param="items")
-    if len({price["currency"] for price, _, _ in items}) > 1:
-        raise StripeError("All prices on a subscription must have the same currency.", param="items")
+    customers.keeps_to(account, customer["id"], items[0][0]["currency"], param="currency")
     chosen = given.get("default_payment_method")
     if chosen:
         chosen = payment_methods.owned(account, chosen, customer, param="default_payment_method")["id"]
@@ -210,8 +212,8 @@ def _no_price(param: str) -> StripeError:
     return StripeError(f"Missing required param: {param}[price].", code="parameter_missing", param=f"{param}[price]")
 
 
-def _ordered(call: Call, item: Json, param: str) -> tuple[Json, int, Json]:
-    price = plan_changes.price_of(call.account, item, param)
+def _ordered(call: Call, item: Json, currency: str | None, param: str) -> tuple[Json, int, Json]:
+    price = plan_changes.price_of(call.account, item, param, currency)
     if price is None:
         raise _no_price(param)
     return price, item.get("quantity", 1), item.get("metadata") or {}
