@@ -23,6 +23,7 @@ from tollhouse_server import telemetry
 from tollhouse_server.app import build_app
 from tollhouse_server.domain.catalog_schema import json_schema
 from tollhouse_server.domain.errors import Problem
+from tollhouse_server.domain.mistakes import Mistake
 from tollhouse_server.domain.rules import Rule
 from tollhouse_server.settings import Settings
 
@@ -160,7 +161,9 @@ def errors() -> str:
     for one in problems():
         said = " ".join((one.__doc__ or "").split())
         rows.setdefault(one.code, f"| `{one.code}` | {one.status} | {said} |")
-    return "\n".join(["| code | status | |", "|---|---|---|", *rows.values(), ""])
+    mistakes = [f"- `{mistake}`: {mistake.meaning}" for mistake in Mistake]
+    listed = "Of a catalog and of a grant, each entry of `errors` has a `code` of its own:"
+    return "\n".join(["| code | status | |", "|---|---|---|", *rows.values(), "", listed, "", *mistakes, ""])
 
 
 def rules() -> str:

@@ -27,6 +27,7 @@ from tollhouse_server.domain.catalog import (
 from tollhouse_server.domain.catalog_file import parse_catalog
 from tollhouse_server.domain.catalog_schema import json_schema
 from tollhouse_server.domain.errors import CatalogInvalid
+from tollhouse_server.domain.mistakes import Mistake
 from tollhouse_server.domain.money import Money
 
 WRITTEN = tomllib.loads("""
@@ -172,7 +173,7 @@ MISTAKES: list[tuple[tuple[str, ...], object, str, str]] = [
     (("policy", "grace_days"), 366, "/policy/grace_days", "from 0 to 365"),
     (("policy", "grace_days"), True, "/policy/grace_days", "not true or false"),
     (("policy", "renewal_leeway_days"), 1.5, "/policy/renewal_leeway_days", "not a number with a fraction"),
-    (("policy", "on_pause"), "stop", "/policy/on_pause", 'one of "keep_paid", "end", not "stop"'),
+    (("policy", "on_pause"), "stop", "/policy/on_pause", 'one of "keep_paid", "keep", "end", not "stop"'),
     (("policy", "on_dispute"), None, "/policy/on_dispute", "not nothing"),
     (("features", "Pages"), {}, "/features/Pages", "a code has"),
     (("features", "x" * 300), {}, "/features/" + "x" * 300, "a code has"),
@@ -217,6 +218,36 @@ def test_a_mistake_is_found_at_its_place(path: tuple[str, ...], to: object, poin
     [(found, said)] = mistakes(changed(*path, to=to))
     assert found == pointer
     assert detail in said
+
+
+CODES: list[tuple[tuple[str, ...], object, Mistake]] = [
+    (("name",), ..., Mistake.MISSING),
+    (("name",), 7, Mistake.WRONG_TYPE),
+    (("name",), "", Mistake.TEXT_OUT_OF_FORM),
+    (("features", "Pages"), {}, Mistake.BAD_CODE),
+    (("nmae",), "x", Mistake.UNKNOWN_KEY),
+    (("policy", "grace_days"), 366, Mistake.OUT_OF_RANGE),
+    (("policy", "on_pause"), "stop", Mistake.UNKNOWN_POLICY),
+    (("policy", "on_reefund"), "end", Mistake.UNKNOWN_POLICY),
+    (("features", "seats", "kind"), "meter", Mistake.UNKNOWN_CHOICE),
+    ((*PRO, "opens", "pages_per_day"), -1, Mistake.LIMIT_BELOW_ZERO),
+    ((*PRO, "opens", "seats"), {"limit": -1, "per_seat": True}, Mistake.LIMIT_BELOW_ZERO),
+    ((*PRO, "opens", "pages_per_day"), True, Mistake.VALUE_DOES_NOT_FIT),
+    ((*PRO, "opens", "premium_export"), 1, Mistake.VALUE_DOES_NOT_FIT),
+    ((*PRO, "opens", "nope"), True, Mistake.UNKNOWN_FEATURE),
+    ((*PRO, "lasts"), "forever", Mistake.USELESS),
+    ((*MONTHLY, "currency"), "EUR", Mistake.BAD_CURRENCY),
+    ((*MONTHLY, "interval"), "decade", Mistake.UNKNOWN_CHOICE),
+    (("redirect_origins",), ["https://pdf.example/path"], Mistake.BAD_ORIGIN),
+]
+
+
+@pytest.mark.parametrize(("path", "to", "mistake"), CODES, ids=[f"{row[2]}:{'/'.join(row[0])}" for row in CODES])
+def test_each_kind_of_mistake_has_a_code(path: tuple[str, ...], to: object, mistake: Mistake) -> None:
+    """A program tells a limit below zero from an unknown policy without reading the sentence."""
+    with pytest.raises(CatalogInvalid) as caught:
+        parse_catalog(changed(*path, to=to), 1)
+    assert [error["code"] for error in caught.value.errors] == [mistake]
 
 
 def test_a_date_is_called_a_date() -> None:

@@ -33,6 +33,7 @@ def expected_period(until: object) -> Period | None:
 
 S = SubscriptionStatus
 KEEP_PAUSED, END_PAUSED = Policy(), Policy(on_pause=OnPause.END)
+NO_PAUSE = Policy(on_pause=OnPause.KEEP)
 
 SUBSCRIPTIONS: list[tuple[str, dict[str, Any], Policy, object, Rule]] = [
     # A trial ends with the trial, or with an earlier scheduled end.
@@ -74,6 +75,15 @@ SUBSCRIPTIONS: list[tuple[str, dict[str, Any], Policy, object, Rule]] = [
      KEEP_PAUSED, 14, Rule.SUBSCRIPTION_PAUSED_PAID),
     ("collection-paused-past-due", {"status": S.PAST_DUE, "collection_paused": True, "paid_through": day(1)},
      KEEP_PAUSED, 1, Rule.SUBSCRIPTION_PAUSED_PAID),
+    # Where a pause changes nothing, only a status of `paused` ends: nothing was ever paid, or not for now.
+    ("collection-paused-kept", {"collection_paused": True, "paid_through": day(1)}, NO_PAUSE, 33,
+     Rule.SUBSCRIPTION_ACTIVE),
+    ("collection-paused-kept-on-trial", {"status": S.TRIALING, "trial_end": day(14), "collection_paused": True},
+     NO_PAUSE, 14, Rule.SUBSCRIPTION_TRIALING),
+    ("collection-paused-kept-past-due", {"status": S.PAST_DUE, "collection_paused": True, "unpaid_since": day(2)},
+     NO_PAUSE, 9, Rule.SUBSCRIPTION_PAST_DUE_GRACE),
+    ("paused-kept-after-trial", {"status": S.PAUSED, "trial_end": day(14)}, NO_PAUSE, 14,
+     Rule.SUBSCRIPTION_PAUSED_PAID),
     # The rest gives nothing, also when its collection is paused.
     ("incomplete", {"status": S.INCOMPLETE}, Policy(), NEVER, Rule.SUBSCRIPTION_NOT_LIVE),
     ("incomplete-expired", {"status": S.INCOMPLETE_EXPIRED}, Policy(), NEVER, Rule.SUBSCRIPTION_NOT_LIVE),

@@ -108,6 +108,7 @@ class Internal(Problem):
 class ErrorAt(BaseModel):
     pointer: str = Field(description="JSON pointer into the body, or the parameter's name.")
     detail: str
+    code: str | None = Field(None, description="The kind of this mistake, where it has one; stable as well.")
 
 
 class ProblemBody(BaseModel):

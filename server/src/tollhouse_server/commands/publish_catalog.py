@@ -17,6 +17,7 @@ from ..domain.catalog import Catalog
 from ..domain.catalog_changes import differences
 from ..domain.catalog_file import parse_catalog
 from ..domain.errors import CatalogInvalid, Problem
+from ..domain.mistakes import Mistake
 from ..stripe_gateway import StripeClient
 from ..stripe_gateway.catalog import StripePrice, apply_steps, archive_prices, read_catalog
 from ..stripe_gateway.catalog_plan import steps
@@ -70,7 +71,8 @@ async def publish_catalog(
     """
     draft = parse_catalog(document, 0)
     if slug is not None and draft.project != slug:
-        wrong = {"pointer": "/project", "detail": f"This is project {slug!r}: write project = {slug!r}."}
+        detail = f"This is project {slug!r}: write project = {slug!r}."
+        wrong = {"pointer": "/project", "code": str(Mistake.OTHER_PROJECT), "detail": detail}
         raise CatalogInvalid("The catalog is of another project.", errors=[wrong])
     async with database.transaction() as tx:
         owner, described = await _owner(tx, document, why, at)

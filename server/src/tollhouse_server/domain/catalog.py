@@ -32,6 +32,7 @@ class Combine(StrEnum):
 
 class OnPause(StrEnum):
     KEEP_PAID = "keep_paid"
+    KEEP = "keep"
     END = "end"
 
 

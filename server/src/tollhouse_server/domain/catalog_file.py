@@ -21,6 +21,7 @@ from .catalog import (
 )
 from .document import Table, quoted, what
 from .errors import CatalogInvalid
+from .mistakes import Mistake
 from .money import Money
 from .origins import origin_of
 
@@ -63,7 +64,7 @@ def parse_catalog(document: Mapping[str, object], version: int) -> Catalog:
         prices |= sold
     catalog = Catalog(
         project, version, features, products, prices,
-        _policy(top.table("policy", POLICY_KEYS)), top.text("name"), _origins(top),
+        _policy(top.table("policy", POLICY_KEYS, Mistake.UNKNOWN_POLICY)), top.text("name"), _origins(top),
     )  # fmt: skip
     if errors:
         raise CatalogInvalid(f"the catalog has {len(errors)} mistake{'s' * (len(errors) > 1)}", errors=errors)
@@ -89,7 +90,7 @@ def _days(table: Table, key: str, default: int | None, least: int, most: int) ->
 def _feature(code: str, table: Table) -> Feature:
     kind = table.choice("kind", Kind.SWITCH)
     if "combine" in table and kind is Kind.SWITCH and not table.mistaken:
-        table.wrong("combine", 'only a limit combines: write kind = "limit" or delete this')
+        table.wrong("combine", Mistake.USELESS, 'only a limit combines: write kind = "limit" or delete this')
     return Feature(code, table.text("name", code), kind, table.choice("combine", Combine.MAX))
 
 
@@ -101,9 +102,13 @@ def _product(code: str, table: Table, kinds: Mapping[str, Kind | None], *, one_t
         if kind is not None:
             opens[feature_code] = _opens(written, feature_code, value, kind)
         elif feature_code not in kinds:
-            written.wrong(feature_code, "no such feature: declare it under features, or delete this")
+            written.wrong(
+                feature_code, Mistake.UNKNOWN_FEATURE, "no such feature: declare it under features, or delete this"
+            )
     if "lasts" in table and not one_time:
-        table.wrong("lasts", "bounds one-time purchases, and this product has no one-time price: delete it")
+        table.wrong(
+            "lasts", Mistake.USELESS, "bounds one-time purchases, and this product has no one-time price: delete it"
+        )
     plan_group = table.code("plan_group") if "plan_group" in table else None
     return Product(code, table.text("name", code), opens, plan_group, _lasts(table))
 
@@ -114,7 +119,7 @@ def _lasts(table: Table) -> timedelta | None:
         return None
     if isinstance(value, Mapping):
         return _days(table.table("lasts", ("days",)), "days", None, 1, LONGEST_ACCESS)
-    table.wrong("lasts", f'must be "forever" or {{ days = 30 }}, not {what(value)}')
+    table.wrong("lasts", Mistake.WRONG_TYPE, f'must be "forever" or {{ days = 30 }}, not {what(value)}')
     return None
 
 
@@ -122,7 +127,9 @@ def _opens(opens: Table, code: str, value: object, kind: Kind) -> Opens:
     if kind is Kind.SWITCH:
         if not isinstance(value, bool):
             opens.wrong(
-                code, f'is a switch, so it must be true or false, not {what(value)}; a number needs kind = "limit"'
+                code,
+                Mistake.VALUE_DOES_NOT_FIT,
+                f'is a switch, so it must be true or false, not {what(value)}; a number needs kind = "limit"',
             )
         return Opens(value is True)
     if not isinstance(value, Mapping):
@@ -130,7 +137,7 @@ def _opens(opens: Table, code: str, value: object, kind: Kind) -> Opens:
     table = opens.table(code, ("limit", "per_seat"))
     per_seat = table.content.get("per_seat", False)
     if not isinstance(per_seat, bool):
-        table.wrong("per_seat", f"must be true or false, not {what(per_seat)}")
+        table.wrong("per_seat", Mistake.WRONG_TYPE, f"must be true or false, not {what(per_seat)}")
     return Opens(_limit(table, "limit"), per_seat is True)
 
 
@@ -139,7 +146,12 @@ def _limit(table: Table, key: str) -> int | Literal["unlimited"]:
     if value == UNLIMITED:
         return UNLIMITED
     if isinstance(value, (bool, str)):
-        table.wrong(key, f'is a limit, so it must be a whole number or "unlimited", not {what(value)}')
+        said = f'is a limit, so it must be a whole number or "unlimited", not {what(value)}'
+        table.wrong(key, Mistake.VALUE_DOES_NOT_FIT, said)
+        return 0
+    if isinstance(value, int) and value < 0:
+        said = f'must be a whole number of units from 0 to {LARGEST_LIMIT}, or "unlimited"; 0 is closed'
+        table.wrong(key, Mistake.LIMIT_BELOW_ZERO, said)
         return 0
     return table.whole(key, None, 0, LARGEST_LIMIT, "units")
 
@@ -157,7 +169,9 @@ def _price(lookup_key: str, product: str, table: Table) -> Price:
     if interval is None:
         for key in ("interval_count", "trial_days"):
             if key in table and not table.mistaken:
-                table.wrong(key, "needs an interval: this is a one-time price, so add one or delete this")
+                table.wrong(
+                    key, Mistake.USELESS, "needs an interval: this is a one-time price, so add one or delete this"
+                )
         return Price(lookup_key, product, money)
     count = table.whole("interval_count", 1, 1, LONGEST_INTERVAL[interval], f"{interval}s")
     trial = table.whole("trial_days", None, 1, LONGEST_TRIAL, "days") if "trial_days" in table else None
@@ -169,7 +183,8 @@ def _currency(table: Table) -> str:
     if len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.islower():
         return currency
     if currency:
-        table.wrong("currency", f'must be three lower-case letters, as in "eur", not {quoted(currency)}')
+        said = f'must be three lower-case letters, as in "eur", not {quoted(currency)}'
+        table.wrong("currency", Mistake.BAD_CURRENCY, said)
     return "xxx"
 
 
@@ -177,9 +192,8 @@ def _interval(table: Table) -> Interval | None:
     value = table.content.get("interval")
     if value is None or (isinstance(value, str) and value in LONGEST_INTERVAL):
         return cast(Interval | None, value)
-    table.wrong(
-        "interval", f"must be one of {', '.join(map(quoted, LONGEST_INTERVAL))}, or absent for a one-time price"
-    )
+    known = ", ".join(map(quoted, LONGEST_INTERVAL))
+    table.wrong("interval", Mistake.UNKNOWN_CHOICE, f"must be one of {known}, or absent for a one-time price")
     return None
 
 
@@ -187,5 +201,6 @@ def _origins(top: Table) -> tuple[str, ...]:
     listed = top.positions("redirect_origins")
     for position, origin in listed.content.items():
         if not isinstance(origin, str) or origin_of(origin) != origin:
-            listed.wrong(position, 'must be scheme, host and port only, as in "https://app.example"')
+            said = 'must be scheme, host and port only, as in "https://app.example"'
+            listed.wrong(position, Mistake.BAD_ORIGIN, said)
     return tuple(str(origin) for origin in listed.content.values())

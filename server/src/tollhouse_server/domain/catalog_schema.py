@@ -81,7 +81,9 @@ def _policy() -> _Schema:
                 0, LONGEST_POLICY, "How long access outlasts a paid period while the renewal is awaited.",
                 default=usual.renewal_leeway.days,
             ),
-            "on_pause": _choice(OnPause(usual.on_pause), "Whether a paused subscription keeps what was paid for."),
+            "on_pause": _choice(
+                OnPause(usual.on_pause), "Whether a paused subscription keeps what was paid for; keep: nothing changes."
+            ),
             "on_full_refund": _choice(OnRefund(usual.on_full_refund), "Whether a full refund ends what it paid for."),
             "on_partial_refund": _choice(OnRefund(usual.on_partial_refund), "Whether a partial refund ends it."),
             "on_dispute": _choice(OnDispute(usual.on_dispute), "Whether an open dispute suspends what it paid for."),

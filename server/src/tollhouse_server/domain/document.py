@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from .catalog import CODE
+from .mistakes import Mistake
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -19,45 +20,56 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 class Table:
     """One table of the document. Reading notes mistakes and always answers something of the promised type."""
 
-    def __init__(self, content: object, pointer: str, errors: list[dict[str, str]], keys: Sequence[str] = ()) -> None:
-        """`pointer` says where the table stands (RFC 6901); `keys` which keys it may have, none meaning any."""
+    def __init__(
+        self,
+        content: object,
+        pointer: str,
+        errors: list[dict[str, str]],
+        keys: Sequence[str] = (),
+        unknown: Mistake | None = None,
+    ) -> None:
+        """`pointer` says where the table stands (RFC 6901); `keys` which keys it may have, none meaning any.
+
+        `unknown` is the mistake of another key, and of a choice that there is not, where it has a name of its own.
+        """
         self.content: Mapping[str, object] = content if isinstance(content, Mapping) else {}
-        self._pointer, self._errors, self._earlier = pointer, errors, len(errors)
+        self._pointer, self._errors, self._earlier, self._unknown = pointer, errors, len(errors), unknown
         if not isinstance(content, Mapping):
-            self.wrong(None, f"must be a table, not {what(content)}")
+            self.wrong(None, Mistake.WRONG_TYPE, f"must be a table, not {what(content)}")
         for key in self.content if keys else ():
             if key not in keys:
-                self.wrong(key, f"unknown key: {_hint(key, keys)}")
+                self.wrong(key, unknown or Mistake.UNKNOWN_KEY, f"unknown key: {_hint(key, keys)}")
 
     def __contains__(self, key: str) -> bool:
         return key in self.content
 
-    def wrong(self, key: str | None, detail: str) -> None:
+    def wrong(self, key: str | None, mistake: Mistake, detail: str) -> None:
         """Note a mistake at `key`, or with the table itself."""
-        self._errors.append({"pointer": self._pointer if key is None else self._below(key), "detail": detail})
+        pointer = self._pointer if key is None else self._below(key)
+        self._errors.append({"pointer": pointer, "code": str(mistake), "detail": detail})
 
     @property
     def mistaken(self) -> bool:
         """Whether reading has noted a mistake since it came to this table."""
         return len(self._errors) > self._earlier
 
-    def table(self, key: str, keys: Sequence[str] = ()) -> "Table":
+    def table(self, key: str, keys: Sequence[str] = (), unknown: Mistake | None = None) -> "Table":
         """The table at `key`; an absent one is empty."""
-        return Table(self.content.get(key, {}), self._below(key), self._errors, keys)
+        return Table(self.content.get(key, {}), self._below(key), self._errors, keys, unknown)
 
     def entries(self, key: str, keys: Sequence[str]) -> Iterator[tuple[str, "Table"]]:
         """The tables in the table at `key`, by their codes; one with a bad code is read too, for its own mistakes."""
         parent = self.table(key)
         for code in parent.content:
             if not CODE.fullmatch(code):
-                parent.wrong(code, _BAD_CODE)
+                parent.wrong(code, Mistake.BAD_CODE, _BAD_CODE)
             yield code, parent.table(code, keys)
 
     def positions(self, key: str) -> "Table":
         """The list at `key` as a table by position; an absent one is empty."""
         content = self.content.get(key, [])
         if not isinstance(content, list):
-            self.wrong(key, f"must be a list, not {what(content)}")
+            self.wrong(key, Mistake.WRONG_TYPE, f"must be a list, not {what(content)}")
             content = []
         by_position = {str(position): value for position, value in enumerate(content)}
         return Table(by_position, self._below(key), self._errors)
@@ -66,11 +78,11 @@ class Table:
         """One line of 1 to 200 characters. It must be there unless there is a default."""
         value = self.content.get(key, default)
         if value is None:
-            self.wrong(key, "is missing: write one line of text")
+            self.wrong(key, Mistake.MISSING, "is missing: write one line of text")
         elif not isinstance(value, str):
-            self.wrong(key, f"must be text, not {what(value)}")
+            self.wrong(key, Mistake.WRONG_TYPE, f"must be text, not {what(value)}")
         elif value is not default and not (0 < len(value) <= 200 and value.isprintable()):
-            self.wrong(key, "must be one line of 1 to 200 printable characters")
+            self.wrong(key, Mistake.TEXT_OUT_OF_FORM, "must be one line of 1 to 200 printable characters")
         else:
             return value
         return ""
@@ -79,7 +91,7 @@ class Table:
         """A code; it must be there."""
         value = self.text(key)
         if value and not CODE.fullmatch(value):
-            self.wrong(key, _BAD_CODE)
+            self.wrong(key, Mistake.BAD_CODE, _BAD_CODE)
         return value
 
     def whole(self, key: str, default: int | None, least: int, most: int, unit: str) -> int:
@@ -87,11 +99,11 @@ class Table:
         value = self.content.get(key, default)
         wanted = f"a whole number of {unit} from {least} to {most}"
         if value is None:
-            self.wrong(key, f"is missing: write {wanted}")
+            self.wrong(key, Mistake.MISSING, f"is missing: write {wanted}")
         elif not isinstance(value, int) or isinstance(value, bool):
-            self.wrong(key, f"must be {wanted}, not {what(value)}")
+            self.wrong(key, Mistake.WRONG_TYPE, f"must be {wanted}, not {what(value)}")
         elif not least <= value <= most:
-            self.wrong(key, f"must be {wanted}")
+            self.wrong(key, Mistake.OUT_OF_RANGE, f"must be {wanted}")
         else:
             return value
         return least
@@ -102,7 +114,8 @@ class Table:
         value = self.content.get(key, default)
         if isinstance(value, str) and value in members:
             return members[value]
-        self.wrong(key, f"must be one of {', '.join(map(quoted, members))}, not {what(value)}")
+        choices = ", ".join(map(quoted, members))
+        self.wrong(key, self._unknown or Mistake.UNKNOWN_CHOICE, f"must be one of {choices}, not {what(value)}")
         return default
 
     def _below(self, key: str) -> str:

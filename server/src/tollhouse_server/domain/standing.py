@@ -96,7 +96,7 @@ SUBSCRIPTION_RULES: Final[Mapping[SubscriptionStatus, Callable[[Subscription, Po
 def _subscription(subscription: Subscription, policy: Policy) -> Standing:
     rule = SUBSCRIPTION_RULES[subscription.status]
     # Pausing the collection leaves the status as it was: `active` no longer says that anything is paid.
-    if subscription.collection_paused and rule is not _not_live:
+    if subscription.collection_paused and rule is not _not_live and policy.on_pause is not OnPause.KEEP:
         rule = _paused
     return rule(subscription, policy)
 
