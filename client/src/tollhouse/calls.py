@@ -101,7 +101,7 @@ def open_checkout(
     Asking again while one is open answers with the same page (`pending`). `.url` is None when the user already owns it,
     and, rarely, when Stripe did not say whether it opened the page (`.outcome` is `opening`): ask again in a moment.
     The user comes back to `success_url` with `checkout_id=chk_…` added to its query: give that to `sync_checkout`.
-    Raises NotFound (`price-not-found`), Invalid (`url-not-allowed`, `validation-failed`).
+    Raises NotFound (`price-not-found`, `price-of-another-project`), Invalid (`url-not-allowed`, `validation-failed`).
     """
     wish: dict[str, object] = {
         "user_id": known("user_id", user_id),

@@ -31,7 +31,7 @@ def _utc(instant: datetime) -> datetime:
         raise ValueError("must lie in the years 1 to 9999, in UTC") from None
 
 
-def _feature_value(value: object) -> object:
+def feature_value(value: object) -> object:
     if isinstance(value, bool) or value == "unlimited" or (isinstance(value, int) and value >= 0):
         return value
     raise ValueError('must be true, false, a whole number from 0 on, or "unlimited"')
@@ -45,7 +45,7 @@ Instant = Annotated[
 ]
 """RFC 3339, in UTC."""
 
-FeatureValue = Annotated[bool | int | Literal["unlimited"], BeforeValidator(_feature_value)]
+FeatureValue = Annotated[bool | int | Literal["unlimited"], BeforeValidator(feature_value)]
 """`true` for a switch, a whole number or `"unlimited"` for a limit; `false` and 0 where not allowed."""
 
 

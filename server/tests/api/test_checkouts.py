@@ -229,11 +229,15 @@ def test_the_origin_counts_and_the_rest_is_the_apps(
 
 
 def test_a_price_that_is_not_sold(http: httpx.Client, guild_bot: Tollhouse, refused: Refused, wish: Wish) -> None:
-    """404 with what is sold; another project's price is no more known than one that nobody has."""
+    """404 with what is sold, or that it is another project's; whether that one sells it is not told."""
     body = refused(http.post(CHECKOUTS, json=wish(price="pdf-tool.pro.weekly")), 404, "price-not-found")
     assert "'pdf-tool.pro.weekly'" in body["detail"] and "pdf-tool.lifetime.once" in body["detail"]
-    theirs = refused(http.post(CHECKOUTS, json=wish(price="guild-bot.premium.monthly")), 404, "price-not-found")
-    assert theirs["detail"] == body["detail"].replace("pdf-tool.pro.weekly", "guild-bot.premium.monthly")
+    theirs, nobodys = (
+        refused(http.post(CHECKOUTS, json=wish(price=price)), 404, "price-of-another-project")["detail"]
+        for price in ("guild-bot.premium.monthly", "no-such-app.premium.monthly")
+    )
+    assert theirs == nobodys.replace("no-such-app", "guild-bot")
+    refused(http.post(CHECKOUTS, json=wish(price="monthly")), 404, "price-not-found")
 
 
 def test_a_price_archived_in_stripe_is_not_sold(

@@ -93,42 +93,48 @@ def test_a_grant_for_a_time(world: World, http: httpx.Client) -> None:
     assert check(http, "tina")["allowed"] is False
 
 
+YESTERDAYS = {"feature": "premium_export", "ends_at": "2020-01-01T00:00:00Z"}
+BACKWARDS = {"starts_at": "2090-01-02T00:00:00Z", "ends_at": "2090-01-01T00:00:00Z"}
+
+
 @pytest.mark.parametrize(
-    ("what", "pointers"),
+    ("what", "code", "wrong"),
     [
-        ({}, ["/feature"]),
-        ({"feature": "premium_export", "product": "pro"}, ["/feature"]),
-        ({"feature": "nothing"}, ["/feature"]),
-        ({"product": "nothing"}, ["/product"]),
-        ({"product": "pro", "value": True}, ["/value"]),
-        ({"feature": "premium_export", "value": 5}, ["/value"]),
-        ({"feature": "premium_export", "value": False}, ["/value"]),
-        ({"feature": "pages_per_day"}, ["/value"]),
-        ({"feature": "pages_per_day", "value": True}, ["/value"]),
-        ({"feature": "pages_per_day", "value": 0}, ["/value"]),
-        ({"feature": "pages_per_day", "value": 2**53}, ["/value"]),
-        ({"feature": "pages_per_day", "value": 10**30}, ["/value"]),
-        ({"feature": "premium_export", "ends_at": "2020-01-01T00:00:00Z"}, ["/ends_at"]),
+        ({}, "grant-invalid", {"/feature": "missing"}),
+        ({"feature": "premium_export", "product": "pro"}, "grant-invalid", {"/feature": "missing"}),
+        ({"feature": "nothing"}, "unknown-feature", {"/feature": "unknown-feature"}),
+        ({"product": "nothing"}, "unknown-product", {"/product": "unknown-product"}),
+        ({"product": "pro", "value": True}, "grant-invalid", {"/value": "useless"}),
+        ({"feature": "premium_export", "value": 5}, "value-does-not-fit", {"/value": "value-does-not-fit"}),
+        ({"feature": "premium_export", "value": False}, "value-does-not-fit", {"/value": "value-does-not-fit"}),
+        ({"feature": "pages_per_day"}, "grant-invalid", {"/value": "missing"}),
+        ({"feature": "pages_per_day", "value": True}, "value-does-not-fit", {"/value": "value-does-not-fit"}),
+        ({"feature": "pages_per_day", "value": 0}, "value-does-not-fit", {"/value": "value-does-not-fit"}),
+        ({"feature": "pages_per_day", "value": -1}, "limit-below-zero", {"/value": "limit-below-zero"}),
+        ({"feature": "pages_per_day", "value": 2**53}, "grant-invalid", {"/value": "out-of-range"}),
+        ({"feature": "pages_per_day", "value": 10**30}, "grant-invalid", {"/value": "out-of-range"}),
+        (YESTERDAYS, "grant-in-the-past", {"/ends_at": "grant-in-the-past"}),
+        ({"feature": "premium_export", **BACKWARDS}, "grant-invalid", {"/ends_at": "out-of-range"}),
         (
-            {"feature": "premium_export", "starts_at": "2090-01-02T00:00:00Z", "ends_at": "2090-01-01T00:00:00Z"},
-            ["/ends_at"],
+            {"product": "nothing", "ends_at": "2020-01-01T00:00:00Z"},
+            "grant-invalid",
+            {"/product": "unknown-product", "/ends_at": "grant-in-the-past"},
         ),
-        ({"product": "nothing", "ends_at": "2020-01-01T00:00:00Z"}, ["/product", "/ends_at"]),
     ],
     ids=str,
 )
 def test_a_grant_that_would_not_do_what_it_says(
-    world: World, http: httpx.Client, refused: Refused, what: dict[str, Any], pointers: list[str]
+    world: World, http: httpx.Client, refused: Refused, what: dict[str, Any], code: str, wrong: dict[str, str]
 ) -> None:
-    """422 naming each place, and nobody is given anything."""
-    refused(world.operator.post(GRANTS, json=ask("nemo", **what)), 422, "grant-invalid", *pointers)
+    """422 with the code of the one kind of mistake, each at its place with its own, and nobody is given anything."""
+    told = refused(world.operator.post(GRANTS, json=ask("nemo", **what)), 422, code, *wrong)
+    assert {error["pointer"]: error["code"] for error in told["errors"]} == wrong
     assert world.operator.get(GRANTS, params={"user_id": "nemo"}).json() == {"data": []}
 
 
 @pytest.mark.parametrize(
     ("what", "pointer"),
     [
-        ({"feature": "pages_per_day", "value": -1}, "/value"),
         ({"feature": "pages_per_day", "value": 5.0}, "/value"),
         ({"feature": "pages_per_day", "value": "lots"}, "/value"),
         ({"feature": "pages_per_day", "value": [1]}, "/value"),

@@ -280,4 +280,4 @@ def test_a_change_says_who_makes_it(world: World, stranger: httpx.Client, refuse
     utf8: Any = {**shared, "Tollhouse-Operator": "Gräce".encode()}
     assert stranger.post("/v1/admin/projects", json=new, headers=utf8).status_code == 201
     given = {"project": "named", "user_id": "ada", "product": "none", "reason": "x"}
-    refused(stranger.post("/v1/admin/grants", json=given, headers=utf8), 422, "grant-invalid", "/product")
+    refused(stranger.post("/v1/admin/grants", json=given, headers=utf8), 422, "unknown-product", "/product")

@@ -7,17 +7,18 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 from sqlalchemy import Row, select
 
-from ..commands.give_grant import GrantInvalid, GrantRequest, give_grant
+from ..commands.give_grant import give_grant
 from ..commands.revoke_grant import GrantRevoked, revoke_grant
 from ..db.engine import Tx
 from ..db.tables import customer, grant, project
+from ..domain.giving import KINDS, GrantInvalid, GrantRequest
 from .admin_projects import CHANGES, OPERATORS, Slug, find_project
 from .authentication import ActingOperator, require_operator
 from .context import Ctx
 from .entitlements import example
 from .once import OnlyOnce
 from .problems import NotFound, documented
-from .types import Answer, Body, FeatureCode, FeatureValue, Instant, Text, TextInPath, UserId
+from .types import Answer, Body, FeatureCode, FeatureValue, GivenValue, Instant, Text, TextInPath, UserId
 from .versions import say_version, versioned
 
 router = APIRouter(prefix="/admin/grants", tags=["Operators: grants"], dependencies=[Depends(require_operator)])
@@ -33,7 +34,7 @@ class GiveGrant(Body):
     project: Slug
     user_id: UserId
     feature: FeatureCode | None = None
-    value: FeatureValue | None = Field(None, description="For a limit; a switch needs none.")
+    value: GivenValue | None = Field(None, description="For a limit; a switch needs none.")
     product: Annotated[Text, Field(max_length=63, examples=["pro"])] | None = None
     starts_at: Instant | None = Field(None, description="Now if absent.")
     ends_at: Instant | None = Field(None, description="For good if absent.")
@@ -90,7 +91,7 @@ EXAMPLE_GRANT: dict[str, Any] = {
     summary="Give access",
     responses={
         **versioned({201: {"content": {"application/json": {"example": EXAMPLE_GRANT}}}}, 201),
-        **documented(*CHANGES, GrantInvalid, NotFound),
+        **documented(*CHANGES, GrantInvalid, *KINDS.values(), NotFound),
     },
 )
 async def give(body: GiveGrant, ctx: Ctx, why: ActingOperator, once: OnlyOnce, response: Response) -> Grant:

@@ -8,7 +8,7 @@ from sqlalchemy import Row, select
 
 from ..audit import Cause
 from ..catalogs import Project
-from ..commands.open_checkout import CheckoutConflict, CheckoutRequest, PriceNotFound
+from ..commands.open_checkout import CheckoutConflict, CheckoutRequest, PriceNotFound, PriceOfAnotherProject
 from ..db.engine import Tx
 from ..db.tables import checkout, customer
 from ..domain.errors import Problem, UrlNotAllowed
@@ -133,6 +133,7 @@ EXAMPLE_CHECKOUT = {
             UnsupportedMediaType,
             Unauthenticated,
             PriceNotFound,
+            PriceOfAnotherProject,
             CheckoutConflict,
             UrlNotAllowed,
             ValidationFailed,

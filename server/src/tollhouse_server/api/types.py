@@ -1,6 +1,6 @@
 """What many calls take and answer: ids, instants, values."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ..state import Answer as Answer
 from ..state import FeatureValue as FeatureValue
 from ..state import Instant as Instant
+from ..state import feature_value
 
 
 def _storable(text: str) -> str:
@@ -26,6 +27,15 @@ def _decoded(segment: str) -> str:
     except UnicodeDecodeError:
         raise ValueError("must be percent-encoded UTF-8") from None
 
+
+def _given_value(value: object) -> object:
+    if isinstance(value, int) and value < 0:
+        return value
+    return feature_value(value)
+
+
+GivenValue = Annotated[bool | int | Literal["unlimited"], BeforeValidator(_given_value)]
+"""A value that somebody asks for; one below zero comes through, to be told as the mistake that it is."""
 
 Text = Annotated[str, AfterValidator(_storable)]
 """Text that PostgreSQL can store."""

@@ -52,6 +52,16 @@ class PriceNotFound(Problem):
     code = "price-not-found"
 
 
+class PriceOfAnotherProject(Problem):
+    """The lookup key begins with the slug of another project than the one whose key was used.
+
+    Use the key of the project that sells it, or one of the prices in this project's GET /v1/catalog.
+    """
+
+    status = 404
+    code = "price-of-another-project"
+
+
 class CheckoutConflict(Problem):
     """Another payment page of this customer is open and cannot be closed now.
 
@@ -101,7 +111,7 @@ class CheckoutDesk:
     pipeline: Pipeline
 
     async def open(self, owner: Project, wanted: CheckoutRequest, *, at: datetime) -> OpenedCheckout:
-        """Raises PriceNotFound, UrlNotAllowed, StripeUnavailable, StripeRefused."""
+        """Raises PriceNotFound, PriceOfAnotherProject, UrlNotAllowed, StripeUnavailable, StripeRefused."""
         async with self.database.transaction(project=owner.id) as tx:
             catalog = await current_catalog(tx, owner)
             offer = await _offer(tx, owner, catalog, wanted)
@@ -277,6 +287,12 @@ def returning_to(success_url: str, checkout_id: str) -> str:
 async def _offer(tx: Tx, owner: Project, catalog: Catalog, wanted: CheckoutRequest) -> _Offer:
     sold = catalog.prices.get(wanted.price)
     if sold is None:
+        named, dot, _ = wanted.price.partition(".")
+        if dot and named != owner.slug:
+            raise PriceOfAnotherProject(
+                f"{wanted.price[:200]!r} is of project {named[:63]!r}, and the key is of {owner.slug!r}: use that "
+                "project's key, or a price of this one."
+            )
         known = ", ".join(sorted(catalog.prices)) or "nothing yet"
         raise PriceNotFound(f"The catalog sells nothing as {wanted.price[:200]!r}; it sells {known}.")
     row = (

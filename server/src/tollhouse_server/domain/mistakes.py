@@ -42,3 +42,9 @@ class Mistake(StrEnum):
         "value-does-not-fit",
         'A switch takes true or false; a limit takes a whole number or "unlimited": write what fits the feature.',
     )
+
+    # Of a grant
+    GRANT_IN_THE_PAST = (
+        "grant-in-the-past",
+        "It would be over before now: give it an end that is still to come, or none.",
+    )
