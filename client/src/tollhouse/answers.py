@@ -164,6 +164,15 @@ class Synced:
 
 
 @dataclass(frozen=True, slots=True)
+class Contact:
+    """How a user is addressed on bills; None: not known."""
+
+    user_id: str
+    email: str | None
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Portal:
     """Stripe's page where a user changes cards, cancels and finds invoices. Its link is short-lived."""
 

@@ -10,6 +10,7 @@ from .answers import (
     Catalog,
     Checkout,
     CheckoutStatus,
+    Contact,
     Customer,
     Entitlements,
     Explanation,
@@ -26,7 +27,7 @@ T = TypeVar("T")
 class Call(Generic[T]):
     """One call: `path` is percent-encoded, `answer` the class its JSON is read as."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "PUT"]
     path: str
     answer: type[T]
     body: Mapping[str, object] | None = None
@@ -95,6 +96,7 @@ def open_checkout(
     trial_days: int | None = None,
     allow_promotion_codes: bool = False,
     email: str | None = None,
+    name: str | None = None,
 ) -> Call[Checkout]:
     """Open Stripe's payment page for a price (its lookup key, `project.product.price`); send the user to `.url`.
 
@@ -111,10 +113,8 @@ def open_checkout(
         "cancel_url": cancel_url,
         "allow_promotion_codes": allow_promotion_codes,
     }
-    if trial_days is not None:
-        wish["trial_days"] = trial_days
-    if email is not None:
-        wish["email"] = email
+    optional = {"trial_days": trial_days, "email": email, "name": name}
+    wish |= {field: value for field, value in optional.items() if value is not None}
     return Call("POST", "/v1/checkouts", Checkout, wish)
 
 
@@ -129,6 +129,20 @@ def sync_checkout(checkout_id: str) -> Call[Synced]:
     Raises NotFound (`checkout-not-found`).
     """
     return Call("POST", f"/v1/checkouts/{_segment('checkout_id', checkout_id)}/sync", Synced)
+
+
+def contact(user_id: str) -> Call[Contact]:
+    """The e-mail address and name that the user's bills go to, as far as Tollhouse has heard."""
+    return Call("GET", f"{_customer(user_id)}/contact", Contact)
+
+
+def change_contact(user_id: str, *, email: str | None = None, name: str | None = None) -> Call[Contact]:
+    """Change them, here and at Stripe; None leaves one as it is. Kept for later where the user bought nothing yet.
+
+    The last to write wins: this, or the user in the portal. Raises Invalid (`validation-failed`).
+    """
+    said = {field: value for field, value in (("email", email), ("name", name)) if value is not None}
+    return Call("PUT", _customer(user_id), Contact, said)
 
 
 def sync_customer(user_id: str) -> Call[Customer]:

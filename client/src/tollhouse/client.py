@@ -148,6 +148,8 @@ class Tollhouse(Client):
     checkout = _blocking(calls.checkout)
     sync_checkout = _blocking(calls.sync_checkout)
     sync_customer = _blocking(calls.sync_customer)
+    contact = _blocking(calls.contact)
+    change_contact = _blocking(calls.change_contact)
     open_portal = _blocking(calls.open_portal)
 
     def close(self) -> None:
@@ -311,6 +313,8 @@ class AsyncTollhouse(Client):
     checkout = _awaited(calls.checkout)
     sync_checkout = _awaited(calls.sync_checkout)
     sync_customer = _awaited(calls.sync_customer)
+    contact = _awaited(calls.contact)
+    change_contact = _awaited(calls.change_contact)
     open_portal = _awaited(calls.open_portal)
 
     for _twin in (check, entitlements, start, forget):

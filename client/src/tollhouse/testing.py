@@ -27,6 +27,7 @@ from .answers import (
     Check,
     Checkout,
     CheckoutStatus,
+    Contact,
     Customer,
     Entitlements,
     Explanation,
@@ -64,6 +65,7 @@ class OpenedCheckout:
     trial_days: int | None
     allow_promotion_codes: bool
     email: str | None
+    name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ class FakeService(ABC):
         self._given_now, self._ahead = now, timedelta(0)
         self._users: dict[str, _User] = {}
         self._statuses: dict[str, CheckoutStatus] = {}
+        self._contacts: dict[str, Contact] = {}
         self.checkouts: list[OpenedCheckout] = []
         self.portals: list[OpenedPortal] = []
         self.earned: list[MetricsRow] = []
@@ -213,6 +216,10 @@ class FakeService(ABC):
         match request.method, *map(unquote, path.removeprefix("/v1/").split("/")):
             case ("GET", "customers", user_id) | ("POST", "customers", user_id, "sync"):
                 return 200, self._customer(user_id)
+            case "GET", "customers", user_id, "contact":
+                return 200, self._contact(user_id)
+            case "PUT", "customers", user_id:
+                return 200, self._change_contact(user_id, json.loads(request.content))
             case "GET", "customers", user_id, "snapshot":
                 return 200, self._snapshot(user_id)
             case "GET", "customers", user_id, "explain":
@@ -284,13 +291,25 @@ class FakeService(ABC):
                 return 200, Checkout(status.id, status.url, "pending", status.expires_at)
         checkout_id = f"chk_{len(self._statuses) + 1}"
         url, now = f"{_URL}/pay/{checkout_id}", self._now()
-        optional = {"trial_days": None, "email": None}
+        optional = {"trial_days": None, "email": None, "name": None}
+        said = {field: str(value) for field, value in wish.items() if field in ("email", "name")}
+        if said:
+            self._change_contact(user_id, said)
         self.checkouts.append(OpenedCheckout(checkout_id, url, **{**optional, **wish}))
         expires_at = now + timedelta(days=1)
         self._statuses[checkout_id] = CheckoutStatus(
             checkout_id, user_id, price, wish["quantity"], "open", "unpaid", url, now, expires_at
         )
         return 201, Checkout(checkout_id, url, "new", expires_at)
+
+    def _contact(self, user_id: str) -> Contact:
+        return self._contacts.get(user_id, Contact(user_id, None, None))
+
+    def _change_contact(self, user_id: str, said: Mapping[str, str]) -> Contact:
+        if not said:
+            raise _Problem(422, "validation-failed", "Say email, name, or both.")
+        self._contacts[user_id] = replace(self._contact(user_id), **said)
+        return self._contacts[user_id]
 
     def _status(self, checkout_id: str) -> CheckoutStatus:
         if checkout_id not in self._statuses:

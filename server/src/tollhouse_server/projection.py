@@ -86,6 +86,7 @@ async def write(tx: Tx, facts: CustomerFacts, read: int) -> Owner | None:
             .values(
                 read_number=read,
                 email=facts.email or row.email,
+                name=facts.name or row.name,
                 # A customer deleted at Stripe can buy nothing any more: the next checkout makes another.
                 stripe_customer_id=None if facts.deleted else facts.id,
                 given_back={

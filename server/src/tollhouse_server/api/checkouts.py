@@ -19,7 +19,7 @@ from .context import Ctx
 from .customers import EXAMPLE_CUSTOMER, read_state
 from .entitlements import example
 from .problems import MalformedJson, StoreUnavailable, UnsupportedMediaType, ValidationFailed, documented
-from .types import Answer, Body, Instant, Text, TextInPath, UserId
+from .types import Answer, Body, Email, Instant, PersonName, Text, TextInPath, UserId
 from .versions import say_version, versioned
 
 router = APIRouter(tags=["Checkouts"], responses=documented(InsufficientScope))
@@ -58,7 +58,8 @@ class OpenCheckout(Body):
         None, description="Overrides the price's own trial; 0 is none."
     )
     allow_promotion_codes: bool = False
-    email: Annotated[Text, Field(max_length=320)] | None = Field(None, description="Fills in the payment page.")
+    email: Email | None = Field(None, description="Fills in the payment page, and is kept in step at Stripe.")
+    name: PersonName | None = Field(None, description="Kept in step at Stripe, for bills.")
 
 
 class OpenedCheckout(Answer):

@@ -53,6 +53,25 @@ FeatureCode = Annotated[Text, Field(min_length=1, max_length=63, examples=["prem
 FeatureCodeInPath = Annotated[FeatureCode, BeforeValidator(_decoded)]
 
 
+def _address(text: str) -> str:
+    local, at, domain = text.partition("@")
+    if not (local and at and domain) or "@" in domain or not text.isprintable() or " " in text:
+        raise ValueError("must be an e-mail address, as in ada@example.com")
+    return text
+
+
+def _visible(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("must be a name: no line breaks or control characters, and not only blanks")
+    return text.strip()
+
+
+Email = Annotated[Text, Field(max_length=320, description="Where Stripe sends bills to."), AfterValidator(_address)]
+PersonName = Annotated[
+    Text, Field(max_length=256, description="As it is on bills.", examples=["Ada Lovelace"]), AfterValidator(_visible)
+]
+
+
 class Body(BaseModel):
     """A request body: what is not known is refused, so that a misspelt field is noticed."""
 

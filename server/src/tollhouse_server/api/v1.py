@@ -12,6 +12,7 @@ from . import (
     admin_reconciliations,
     catalog,
     checkouts,
+    contacts,
     customers,
     entitlements,
     metrics,
@@ -29,6 +30,7 @@ routes.include_router(entitlements.router)
 routes.include_router(snapshots.router)
 routes.include_router(stream.router)
 routes.include_router(customers.router)
+routes.include_router(contacts.router)
 routes.include_router(checkouts.router)
 routes.include_router(portal_sessions.router)
 routes.include_router(catalog.router)

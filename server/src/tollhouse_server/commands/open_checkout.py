@@ -6,7 +6,6 @@ the same request asked again goes on where it stopped. For one customer and plan
 
 import asyncio
 import secrets
-import uuid
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import structlog
 from sqlalchemy import Result, Row, insert, select, update
 
-from .. import audit, snapshot
+from .. import snapshot
 from ..audit import Cause
 from ..catalogs import Project, current_catalog
 from ..db.engine import Database, Tx
@@ -30,11 +29,11 @@ from ..stripe_gateway.sessions import (
     OpenSession,
     checkout_parameters,
     create_checkout,
-    create_customer,
     expire_checkout,
     find_checkout,
 )
-from .give_grant import ensure_customer
+from .change_contact import Contact
+from .find_buyer import Buyer, find_buyer
 
 LASTS = timedelta(hours=23)
 """How long a page may be paid on; Stripe allows 24 hours at most, by its own clock."""
@@ -84,6 +83,7 @@ class CheckoutRequest:
     trial_days: int | None = None
     allow_promotion_codes: bool = False
     email: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,8 @@ class CheckoutDesk:
             offer = await _offer(tx, owner, catalog, wanted)
             check_url(owner, wanted.success_url, "/success_url")
             check_url(owner, wanted.cancel_url, "/cancel_url")
-        buyer = await self._buyer(owner, wanted, at)
+        contact = Contact(wanted.email, wanted.name)
+        buyer = await find_buyer(self.database, self.stripe, owner, wanted.user_id, contact, at=at)
         intent, rivals = await self._intend(owner, catalog, offer, buyer, wanted, at)
         if intent is not None and (rivals or intent.state == "open"):
             # A page is open already: whether it was paid meanwhile, Stripe knows before its webhook tells us.
@@ -176,36 +177,12 @@ class CheckoutDesk:
         owner: Project,
         catalog: Catalog,
         offer: "_Offer",
-        buyer: "Buyer",
+        buyer: Buyer,
         wanted: CheckoutRequest,
         at: datetime,
     ) -> tuple[Row[Any] | None, list[Row[Any]]]:
         async with self.database.transaction(project=owner.id) as tx:
             return await _intent(tx, owner, catalog, offer, buyer, wanted, at)
-
-    async def _buyer(self, owner: Project, wanted: CheckoutRequest, at: datetime) -> "Buyer":
-        """Our customer with a Stripe customer: its row is there first, and the row's id makes the second one."""
-        async with self.database.transaction(project=owner.id) as tx:
-            customer_id = await ensure_customer(tx, owner, wanted.user_id)
-            row = (await tx.execute(select(customer).where(customer.c.id == customer_id))).one()
-        if row.stripe_customer_id is not None:
-            return Buyer(customer_id, row.stripe_customer_id)
-        made = await create_customer(
-            self.stripe, customer_id, row.read_number, project=owner.slug, user_id=wanted.user_id, email=wanted.email
-        )
-        async with self.database.transaction(project=owner.id) as tx:
-            linked = await tx.execute(
-                update(customer)
-                .where(customer.c.id == customer_id, customer.c.stripe_customer_id.is_(None))
-                .values(stripe_customer_id=made)
-            )
-            if linked.rowcount:
-                after, why = {"stripe_customer": made}, Cause("app", "a checkout")
-                ours = {"project_id": owner.id, "customer_id": customer_id}
-                before: dict[str, None] = {"stripe_customer": None}
-                await audit.record(tx, "customer.linked", why, at=at, before=before, after=after, **ours)
-            stored = await tx.execute(select(customer.c.stripe_customer_id).where(customer.c.id == customer_id))
-        return Buyer(customer_id, stored.scalar_one())
 
     async def _session(self, owner: Project, intent: Row[Any]) -> OpenSession:
         try:
@@ -247,12 +224,6 @@ class CheckoutDesk:
                 .where(checkout.c.id == intent.id, checkout.c.state == "opening")
                 .values(state="expired")
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Buyer:
-    customer_id: uuid.UUID
-    stripe_customer_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,7 @@ customer = Table(
     Column("user_id", Text, nullable=False),
     Column("stripe_customer_id", Text, unique=True),
     Column("email", Text),
+    Column("name", Text),
     # By charge: what was refunded or disputed, as last read, so that Stripe's lists can be compared with it.
     Column("given_back", Json),
     Column("version", BigInteger, nullable=False, server_default=text("0")),
@@ -110,7 +111,7 @@ customer = Table(
     Column("read_number", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", Instant, nullable=False, server_default=func.now()),
     UniqueConstraint("project_id", "user_id"),
-    info=project_may("SELECT", "INSERT", "UPDATE (stripe_customer_id)"),
+    info=project_may("SELECT", "INSERT", "UPDATE (stripe_customer_id, email, name)"),
 )
 
 subscription = Table(

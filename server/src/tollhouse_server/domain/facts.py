@@ -43,6 +43,7 @@ class CustomerFacts:
     id: str
     deleted: bool = False
     email: str | None = None
+    name: str | None = None
     project: str | None = None
     user_id: str | None = None
     subscriptions: tuple[Subscription, ...] = ()

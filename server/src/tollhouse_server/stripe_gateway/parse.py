@@ -164,6 +164,7 @@ class _Customer(Shape):
     id: str
     deleted: bool = False
     email: str | None = None
+    name: str | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
 
 
@@ -191,6 +192,7 @@ def parse_customer(
             id=owner.id,
             deleted=owner.deleted,
             email=owner.email,
+            name=owner.name,
             project=owner.metadata.get(PROJECT),
             user_id=owner.metadata.get(USER),
             subscriptions=tuple(_subscription(raw, invoices, payments) for raw in subscriptions),

@@ -37,6 +37,7 @@ async def create_customer(
     project: str,
     user_id: str,
     email: str | None,
+    name: str | None,
 ) -> str:
     """The Stripe customer (`cus_…`) of our customer, made once: our row's id is the idempotency key.
 
@@ -54,10 +55,17 @@ async def create_customer(
 
     with stripe_errors():
         made = await _once(f"tollhouse-customer-{customer_id}-{generation}", create, find)
-        if email is not None:
-            # On its own: two requests that know different addresses must still ask for the same customer.
-            await client.v1.customers.update_async(made.id, {"email": email})
+    # On its own: two requests that know different addresses must still ask for the same customer.
+    said = {"email": email, "name": name}
+    await update_customer(client, made.id, {field: value for field, value in said.items() if value is not None})
     return made.id
+
+
+async def update_customer(client: stripe.StripeClient, stripe_customer_id: str, said: Mapping[str, str]) -> None:
+    """Writes `email` and `name` as far as they are said; asked again it comes to the same."""
+    if said:
+        with stripe_errors():
+            await client.v1.customers.update_async(stripe_customer_id, {**said})  # type: ignore[arg-type]
 
 
 async def create_checkout(client: stripe.StripeClient, checkout_id: str, parameters: Mapping[str, Any]) -> OpenSession:
