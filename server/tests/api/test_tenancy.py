@@ -75,6 +75,7 @@ PLAIN = frozenset(
             "trial_days",
             "allow_promotion_codes",
             "email",
+            "name",
         ),
         *("description", "overlap_hours", "state", "cursor", "limit", "from", "to", "interval", "format"),
     )
