@@ -94,9 +94,9 @@ def test_who_only_checks_is_told_no_address(world: World, pdf_tool: Tollhouse, h
     """Neither the state nor a notification carries one, and a key for checks may not read it."""
     http.put("/v1/customers/private", json={"email": "private@app.test"})
     assert "private@app.test" not in http.get("/v1/customers/private").text
-    key = world.operator.post(
-        "/v1/admin/projects/pdf-tool/keys", json={"name": "checks", "scopes": ["check"]}
-    ).json()["key"]
+    key = world.operator.post("/v1/admin/projects/pdf-tool/keys", json={"name": "checks", "scopes": ["check"]}).json()[
+        "key"
+    ]
     headers = {"Authorization": f"Bearer {key}"}
     assert http.get("/v1/customers/private/contact", headers=headers).status_code == 403
     assert http.put("/v1/customers/private", json={"name": "x"}, headers=headers).status_code == 403
