@@ -211,7 +211,7 @@ def _go_by_test_clock(call: Call, *, changes: bool) -> None:
     call.account.test_clock = clock["id"] if clock else None
 
 
-_NAMING = ("test_clock", "customer", "subscription", "invoice", "charge", "payment_intent")
+_NAMING = ("test_clock", "customer", "subscription", "from_subscription", "invoice", "charge", "payment_intent")
 """The parameters that say whom a call is about, if its path does not."""
 
 

@@ -1,6 +1,6 @@
 """Collecting invoices: the attempt, what it does to the subscription, and what follows when attempts keep failing."""
 
-from tollhouse_sandbox import events, invoices, payments
+from tollhouse_sandbox import events, invoices, payments, schedules
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.cards import Outcome
 from tollhouse_sandbox.errors import StripeError
@@ -214,7 +214,8 @@ def ended(account: Account, subscription: Json, *, reason: str, details: Json | 
         status_details=None,
     )
     stop_collecting(account, subscription)
-    return [Happening("customer.subscription.deleted", subscription)]
+    closed = schedules.closed(account, subscription, delinquent=reason == "payment_failed")
+    return [*closed, Happening("customer.subscription.deleted", subscription)]
 
 
 def stop_collecting(account: Account, subscription: Json) -> None:

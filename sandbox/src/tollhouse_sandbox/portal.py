@@ -12,6 +12,7 @@ from tollhouse_sandbox import (
     hosted,
     pauses,
     payment_methods,
+    schedules,
     setup_intents,
     subscription_updates,
 )
@@ -47,6 +48,10 @@ class Visit:
             raise StripeError(OFF.format(what=what))
         return dict(self.features[feature])
 
+    def may(self, subscription: Json) -> Json:
+        """Which of the portal's doings this subscription is open to."""
+        return may(self.features, subscription, schedules.of(self.account, subscription))
+
     def subscription(self, subscription_id: str) -> Json:
         """A subscription of this customer. Raises 404 for one of somebody else."""
         found = self.account.require("subscription", subscription_id)
@@ -69,17 +74,19 @@ def visit(account: Account, session_id: str) -> Visit:
     )
 
 
-def may(features: Json, subscription: Json) -> Json:
-    """Which of the portal's doings this subscription is open to."""
+def may(features: Json, subscription: Json, schedule: Json | None = None) -> Json:
+    """Which of the portal's doings this subscription is open to. What a `schedule` has planned, nobody changes here."""
     status, ends = subscription["status"], subscription["cancel_at"] is not None
+    changeable = status in _CHANGEABLE and not ends
+    free = schedule is None or (schedules.following(schedule) is None and schedule["end_behavior"] == "release")
     running = status in _RUNNING
     pausable = dunning.can_pause(subscription)
     one_item = len(subscription["items"]) == 1
     return {
-        "cancel": running and not ends and features["subscription_cancel"]["enabled"],
-        "resume": running and ends,
-        "update": status in _CHANGEABLE and not ends and one_item and features["subscription_update"]["enabled"],
-        "pause": status in _CHANGEABLE and not ends and pausable and features["subscription_pause"]["enabled"],
+        "cancel": running and free and not ends and features["subscription_cancel"]["enabled"],
+        "resume": running and free and ends,
+        "update": changeable and free and one_item and features["subscription_update"]["enabled"],
+        "pause": changeable and pausable and features["subscription_pause"]["enabled"],
         "unpause": status == Status.PAUSED and not ends and not subscription["_resumption"],
     }
 
@@ -91,7 +98,7 @@ def cancel(seen: Visit, subscription_id: str, *, feedback: str | None = None, co
     if feedback and not (asks["enabled"] and feedback in asks["options"]):
         raise StripeError(f"This portal does not offer the reason {feedback}.", param="feedback")
     details = {name: value for name, value in (("feedback", feedback), ("comment", comment)) if value}
-    if not may(seen.features, subscription)["cancel"]:
+    if not seen.may(subscription)["cancel"]:
         raise StripeError("This plan cannot be cancelled (any more).")
     if offered["mode"] == "immediately":
         behavior = offered["proration_behavior"]
@@ -103,14 +110,24 @@ def cancel(seen: Visit, subscription_id: str, *, feedback: str | None = None, co
             invoice_now=behavior == "always_invoice",
         )
         return
+    _take_over(seen, subscription)
     flexible = subscription["billing_mode"]["type"] == "flexible"
     end: Json = {"cancel_at": "max_period_end"} if flexible else {"cancel_at_period_end": True}
     subscription_updates.update(seen.account, subscription, {**end, "cancellation_details": details})
 
 
+def _take_over(seen: Visit, subscription: Json) -> None:
+    """Releases a schedule that has nothing more to do."""
+    schedule = schedules.of(seen.account, subscription)
+    if schedule:
+        schedules.release(seen.account, schedule)
+
+
 def resume(seen: Visit, subscription_id: str) -> None:
     """Takes a scheduled end back."""
-    subscription_updates.update(seen.account, seen.subscription(subscription_id), {"cancel_at": None})
+    subscription = seen.subscription(subscription_id)
+    schedules.refuse_ends(seen.account, subscription)
+    subscription_updates.update(seen.account, subscription, {"cancel_at": None})
 
 
 def pause(seen: Visit, subscription_id: str) -> None:
@@ -162,7 +179,7 @@ def change(seen: Visit, subscription_id: str, price: str, quantity: int, discoun
 def _change(seen: Visit, subscription_id: str, price: str, quantity: int) -> tuple[Json, Json]:
     """The parameters with which the API would make the same change. Raises 400 for what is not offered."""
     subscription, settings = seen.subscription(subscription_id), seen.needs("subscription_update", "change plans")
-    if not may(seen.features, subscription)["update"]:
+    if not seen.may(subscription)["update"]:
         raise StripeError("This plan cannot be changed here.")
     offer = next((each for each in offers(seen, subscription) if each["price"]["id"] == price), None)
     if offer is None:
@@ -276,5 +293,5 @@ def standing(seen: Visit, subscription: Json) -> Json:
         ],
         "scheduled_end": subscription["cancel_at"],
         "current_period_end": max(int(item["current_period_end"]) for item in subscription["items"]),
-        "may": may(seen.features, subscription),
+        "may": seen.may(subscription),
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from tollhouse_sandbox import ids, invoice_items, invoices, subscribing, subscriptions, trials
+from tollhouse_sandbox import ids, invoice_items, invoices, phases, schedules, subscribing, subscriptions, trials
 from tollhouse_sandbox.account import Account
 from tollhouse_sandbox.lifecycle import FINALISED_AFTER, Status, has_ended
 from tollhouse_sandbox.store import Json
@@ -73,11 +73,23 @@ def _next(account: Account, subscription: Json) -> Json | None:
     at = _billed_at(subscription)
     if at is None:
         return None
-    account.supposed_now = at
     known = {each["id"] for each in _bills(account, subscription)}
+
+    def billed() -> Json | None:
+        return next((each for each in _bills(account, subscription) if each["id"] not in known), None)
+
+    while (schedule := schedules.of(account, subscription)) and schedule["current_phase"]["end_date"] <= at:
+        account.supposed_now = schedule["current_phase"]["end_date"]
+        phases.advance(account, schedule)
+        subscription = account.require("subscription", subscription["id"])
+        if invoice := billed():
+            return invoice
+    if (at := _billed_at(subscription)) is None:
+        return None
+    account.supposed_now = at
     turn = trials.end_on_its_day if subscription["status"] == Status.TRIALING else subscriptions.renew
     turn(account, subscription)
-    return next((each for each in _bills(account, subscription) if each["id"] not in known), None)
+    return billed()
 
 
 def _shown(account: Account, invoice: Json) -> Json:

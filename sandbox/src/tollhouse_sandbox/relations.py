@@ -37,6 +37,7 @@ RELATIONS: Mapping[str, Paths] = {
     "promotion_code": _by("customer", coupon="promotion.coupon", text="_text"),
     "refund": _by("charge", "payment_intent"),
     "setup_intent": _by("customer", "payment_method"),
+    "subscription_schedule": _by("customer", "subscription", "test_clock"),
     "test_helpers.test_clock": _by("status"),
     "subscription": _by("test_clock", "customer", price="items.price", item="items.id"),
 }

@@ -223,9 +223,11 @@ EXPANDABLE: dict[str, dict[str, str]] = {
         "discounts": "discount",
         "latest_invoice": "invoice",
         "pending_setup_intent": "setup_intent",
+        "schedule": "subscription_schedule",
         **_TEST_CLOCK,
     },
     "subscription_item": {"discounts": "discount"},
+    "subscription_schedule": {"customer": "customer", "subscription": "subscription", **_TEST_CLOCK},
     "item": {},
 }
 """Kind → the fields that hold an id and can hold the object instead, with the kind of that object."""

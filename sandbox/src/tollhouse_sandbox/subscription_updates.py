@@ -10,6 +10,7 @@ from tollhouse_sandbox import (
     plan_changes,
     prices,
     redemption,
+    schedules,
     subscriptions,
     trials,
 )
@@ -26,7 +27,7 @@ def update(account: Account, subscription: Json, given: Json) -> Json:
     before = events.picture(account, subscription)
     pays = given.get("payment_behavior") != "default_incomplete"
     # The payment method first: what is billed below is paid with it.
-    subscription = account.store.change(subscription, **_plain(account, subscription, given))
+    subscription = account.store.change(subscription, **plain(account, subscription, given))
     happened: list[Happening] = []
     error: StripeError | None = None
     happened += subscriptions.add_items(account, subscription, given.get("add_invoice_items", []))
@@ -58,10 +59,12 @@ def update(account: Account, subscription: Json, given: Json) -> Json:
     else:
         events.emit_all(account, happened)
         events.updated(account, "customer.subscription.updated", subscription, before)
-    return account.require("subscription", subscription["id"])
+    subscription = account.require("subscription", subscription["id"])
+    schedules.follow(account, subscription)
+    return subscription
 
 
-def _plain(account: Account, subscription: Json, given: Json) -> Json:
+def plain(account: Account, subscription: Json, given: Json) -> Json:
     """The fields that are merely written down."""
     changes: Json = {name: given[name] for name in ("description",) if name in given}
     if "automatic_tax" in given:

@@ -129,9 +129,12 @@ def warning_if_near(account: Account, subscription: Json) -> list[Happening]:
     return [Happening("customer.subscription.trial_will_end", subscription)]
 
 
-def renew(account: Account, subscription: Json) -> None:
-    """Turns the period of the items that are due and drafts their invoice, which is finalised an hour later."""
-    before = events.picture(account, subscription)
+def renew(account: Account, subscription: Json, before: Json | None = None) -> None:
+    """Turns the period of the items that are due and drafts their invoice, which is finalised an hour later.
+
+    `before` is a picture of the subscription as it was, if something else of it has just been changed too.
+    """
+    before = before or events.picture(account, subscription)
     now = account.now
     due = [item for item in subscription["items"] if item["current_period_end"] <= now]
     turned = {item["id"]: _next_period(account, subscription, item) for item in due}

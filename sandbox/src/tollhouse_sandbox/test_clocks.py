@@ -64,11 +64,23 @@ def create(account: Account, frozen_time: int, name: str | None, customer: Json 
     return clock
 
 
+_MOVED = (
+    "subscription",
+    "subscription_schedule",
+    "invoice",
+    "invoiceitem",
+    "checkout.session",
+    "payment_intent",
+    "charge",
+)
+"""What goes by a customer's clock."""
+
+
 def _attach(account: Account, clock: Json, customer: Json) -> None:
     store = account.store
     before = events.picture(account, customer)
     customer = store.change(customer, test_clock=clock["id"])
-    for kind in ("subscription", "invoice", "invoiceitem", "checkout.session", "payment_intent", "charge"):
+    for kind in _MOVED:
         for body in store.oldest_first(kind, customer=customer["id"]):
             # Stored anew in any case: what it waits for is now due by another clock.
             store.change(body, **({"test_clock": clock["id"]} if "test_clock" in body else {}))

@@ -13,7 +13,9 @@ from tollhouse_sandbox import (
     lifecycle,
     pauses,
     payments,
+    phases,
     refunds,
+    schedules,
     subscriptions,
     test_clocks,
     trials,
@@ -44,6 +46,8 @@ def due(body: Json) -> Due | None:
         return Due(*next_due)
     if kind == "refund" and body["_comes_to"]:
         return Due(body["created"] + refunds.DECIDED_AFTER, body["_comes_to"])
+    if kind == schedules.KIND and (next_due := schedules.next_due(body)):
+        return Due(*next_due)
     if kind == TEST_CLOCK:
         return Due(body["deletes_after"], "delete")
     return None
@@ -69,14 +73,16 @@ class Timetable:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._notes: dict[str | None, list[tuple[int, int, str, str]]] = defaultdict(list)
+        self._notes: dict[str | None, list[tuple[int, bool, int, str, str]]] = defaultdict(list)
         self._order = count()
         store.on_put = self.note
 
     def note(self, body: Json) -> None:
         if body["object"] in _KINDS and (next_due := due(body)):
             notes = self._notes[self._clock_of(body)]
-            heapq.heappush(notes, (next_due.at, next(self._order), body["object"], body["id"]))
+            # A phase first: the subscription whose period ends at that instant renews with what it brings.
+            later = body["object"] != schedules.KIND
+            heapq.heappush(notes, (next_due.at, later, next(self._order), body["object"], body["id"]))
 
     def _clock_of(self, body: Json) -> str | None:
         """A test clock itself is kept by the account's time."""
@@ -86,7 +92,7 @@ class Timetable:
         """When the next thing is due by the account's or a test clock, the object, and what is to be done with it."""
         notes = self._notes[clock]
         while notes:
-            at, _, kind, object_id = notes[0]
+            at, _, _, kind, object_id = notes[0]
             body = self._store.get(kind, object_id)
             current = due(body) if body else None
             if body and current and current.at == at and self._clock_of(body) == clock:
@@ -102,6 +108,7 @@ _KINDS = frozenset(
     (
         "discount",
         "subscription",
+        schedules.KIND,
         "invoice",
         "checkout.session",
         "payment_intent",
@@ -120,6 +127,8 @@ def perform(account: Account, body: Json, action: str) -> None:
             _SUBSCRIPTION[Action(action)](account, body)
         case "invoice":
             _INVOICE[action](account, body)
+        case schedules.KIND:
+            _SCHEDULE[action](account, body)
         case "discount":
             discounts.expire(account, body)
         case "checkout.session":
@@ -148,6 +157,8 @@ _SUBSCRIPTION: dict[str, Callable[[Account, Json], object]] = {
     Action.END_TRIAL: trials.end_on_its_day,
     Action.RENEW: subscriptions.renew,
 }
+
+_SCHEDULE: dict[str, Callable[[Account, Json], None]] = {"advance": phases.advance, "warn": schedules.warn}
 
 _INVOICE: dict[str, Callable[[Account, Json], object]] = {
     "finalise": subscriptions.finalise_draft,

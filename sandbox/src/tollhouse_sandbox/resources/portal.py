@@ -216,7 +216,7 @@ def _check_named(seen: portal.Visit, kind: str, details: Json | None) -> None:
     param = f"flow_data[{kind}][subscription]"
     subscription = seen.account.require("subscription", details["subscription"], param=param)
     does = _FLOWS[kind].removeprefix("subscription_")
-    if subscription["customer"] != seen.customer["id"] or not portal.may(seen.features, subscription)[does]:
+    if subscription["customer"] != seen.customer["id"] or not seen.may(subscription)[does]:
         raise StripeError(f"The portal cannot {does} the subscription {subscription['id']}.", param=param)
     if kind == "subscription_update_confirm":
         given = details["items"][0]

@@ -10,6 +10,7 @@ from tollhouse_sandbox import (
     plan_changes,
     prices,
     redemption,
+    schedules,
     subscribing,
     subscription_updates,
     subscriptions,
@@ -253,6 +254,8 @@ def _update(call: Call) -> Json:
             code="resource_missing" if subscription["status"] == "canceled" else None,
         )
     _refuse_trial_of_plan(call.params)
+    if {"cancel_at", "cancel_at_period_end"} & set(call.params):
+        schedules.refuse_ends(call.account, subscription)
     given = {**call.params, "add_invoice_items": _extras(call, subscription["currency"])}
     return subscription_updates.update(call.account, subscription, given)
 
