@@ -76,13 +76,9 @@ def _planned(account: Account, subscription: Json, running: Json, given: list[Js
 
 
 def _item(account: Account, subscription: Json, given: Json, param: str) -> Json:
-    price = plan_changes.price_of(account, given, param)
+    price = plan_changes.price_of(account, given, param, subscription["currency"])
     if price is None:
         raise StripeError(f"Missing required param: {param}[price].", code="parameter_missing", param=f"{param}[price]")
-    if price["currency"] != subscription["currency"]:
-        raise StripeError(
-            f"The price must be in {subscription['currency']}, as the subscription is.", param=f"{param}[price]"
-        )
     return schedules.phase_item(price["id"], given.get("quantity", 1), merged({}, given.get("metadata") or {}))
 
 
