@@ -110,7 +110,7 @@ def test_everything_survives_a_restart(tmp_path, connect):
         assert len(api.customers.list().data) == 1
         with pytest.raises(stripe.InvalidRequestError):
             api.products.retrieve(gone.id)
-        desk.advance(days=30)
+        desk.advance(days=32)
         renewed = api.subscriptions.retrieve(subscription.id)
         assert renewed.latest_invoice != subscription.latest_invoice
         undelivered = api.events.list(params={"delivery_success": False, "limit": 100}).data
