@@ -96,12 +96,12 @@ def test_a_trial_becomes_a_paid_subscription(world: World, pdf_tool: Tollhouse) 
 
 
 def test_who_has_it_does_not_pay_again(world: World, pdf_tool: Tollhouse) -> None:
-    """A subscriber who asks for another plan of the group, or the same, is told `already_owned` and given no page."""
+    """A subscriber who asks for the same plan is told `already_owned` and given no page."""
     ada = world.customer("ada")
     ada.buys("pdf-tool.pro.monthly")
-    for price in ("pdf-tool.pro.monthly", "pdf-tool.pro.yearly"):
-        opened = pdf_tool.open_checkout("ada", price, success_url="https://app.test/", cancel_url="https://app.test/")
-        assert (opened.outcome, opened.url) == ("already_owned", None)
+    home = "https://app.test/"
+    opened = pdf_tool.open_checkout("ada", "pdf-tool.pro.monthly", success_url=home, cancel_url=home)
+    assert (opened.outcome, opened.url) == ("already_owned", None)
     ada.buys("pdf-tool.lifetime.once")
     assert ada.may("pages_per_day").value == float("inf")
 

@@ -31,7 +31,7 @@ def test_paid_in_one_tab_asked_in_the_other(world: World, pdf_tool: Tollhouse) -
     world.hold_webhooks()
     world.sandbox.pay(str(opened(pdf_tool, MONTHLY).url))
     assert opened(pdf_tool, MONTHLY).outcome == "already_owned"
-    assert opened(pdf_tool, YEARLY).outcome == "already_owned"
+    assert opened(pdf_tool, YEARLY).outcome == "plan_change"
     assert len(world.stripe.v1.subscriptions.list({"status": "all"}).data) == 1
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,22 @@ def test_a_catalog_says_what_a_purchase_opens(make: Callable[..., Any]) -> None:
     with pytest.raises(NotFound) as raised:
         fake.open_checkout("ada", "pdf-tool.pro.weekly", **PAY)
     assert raised.value.code == "price-not-found"
+
+
+def test_another_plan_of_the_group_is_a_change(make: Callable[..., Any]) -> None:
+    """Who has one is led to a page that changes it; confirmed, they have the other, and what it opens, alone."""
+    yearly = replace(MONTHLY, lookup_key="pdf-tool.basic.yearly")
+    basic = Product("basic", "Basic", "plan", {"pages_per_day": 50}, None, (yearly,))
+    fake = make(catalog=replace(CATALOG, products=(*CATALOG.products, basic)))
+    fake.complete(fake.open_checkout("ada", "pdf-tool.pro.monthly", **PAY))
+    change = fake.open_checkout("ada", "pdf-tool.basic.yearly", **PAY)
+    assert (change.outcome, change.id, bool(change.url), change.subscription) == ("plan_change", None, True, "sub_ada")
+    [asked] = fake.plan_changes
+    assert (asked.before, asked.price, asked.url) == ("pdf-tool.pro.monthly", "pdf-tool.basic.yearly", change.url)
+    fake.confirm(change)
+    assert (bool(fake.check("ada", "premium_export")), fake.check("ada", "pages_per_day").value) == (False, 50)
+    assert fake.open_checkout("ada", "pdf-tool.basic.yearly", **PAY).outcome == "already_owned"
+    assert fake.open_checkout("ada", "pdf-tool.pro.monthly", **PAY).outcome == "plan_change"
 
 
 def test_portals_are_recorded(fake: Any) -> None:

@@ -71,9 +71,9 @@ def sign_in(user: Annotated[str, Form()]) -> Response:
 async def pdf(request: Request, user: User, notice: str = "") -> Response:
     customer = await pdf_tool.customer(user)
     catalog = await pdf_tool.catalog()
-    held = {plan.product for plan in customer.subscriptions if plan.status in ("active", "trialing", "past_due")}
+    held = {plan.price for plan in customer.subscriptions if plan.status in ("active", "trialing", "past_due")}
     held |= {
-        purchase.product
+        purchase.price
         for purchase in customer.purchases
         if purchase.payment_status != "unpaid" and not purchase.refunded
     }
@@ -109,8 +109,14 @@ async def pdf_upgrade(user: User, price: Annotated[str, Form()]) -> Response:
 
 
 @app.get("/pdf/welcome")
-async def pdf_welcome(checkout_id: str) -> Response:
-    """Where a checkout leads. Asking Tollhouse to read it afresh makes the page right before any webhook arrived."""
+async def pdf_welcome(user: User, checkout_id: str | None = None) -> Response:
+    """Where a checkout leads. Asking Tollhouse to read it afresh makes the page right before any webhook arrived.
+
+    Who has changed their plan comes back without a checkout.
+    """
+    if checkout_id is None:
+        await pdf_tool.sync_customer(user)
+        return RedirectResponse("/pdf?notice=changed", status_code=303)
     synced = await pdf_tool.sync_checkout(checkout_id)
     return RedirectResponse(f"/pdf?notice={notice_after(synced.checkout)}", status_code=303)
 
@@ -190,6 +196,7 @@ NOTICES = {
         "Thank you. Your payment is on its way: a bank debit takes days. Then it opens by itself.",
     ),
     "unfinished": ("warn", "That checkout was not finished. Nothing was charged."),
+    "changed": ("good", "Your plan is changed."),
     "already-yours": ("good", "That is yours already."),
     "in-a-moment": ("warn", "The payment page cannot be opened right now. Please try again in a moment."),
 }

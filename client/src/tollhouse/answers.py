@@ -63,13 +63,17 @@ class Checkout:
     """Where to send a user who wants to buy."""
 
     id: str | None
-    """`chk_…`; None when nothing was opened (`already_owned`)."""
+    """`chk_…`; None where no checkout was opened (`plan_change`, `already_owned`)."""
     url: str | None
     """Stripe's payment page; None for `already_owned`, and while it is `opening`."""
     outcome: str
-    """`new`, `pending` (the same checkout is still open), `already_owned`, or `opening`: Stripe did not answer, so
-    whether there is a page is not known yet. Ask again in a moment, or `sync_checkout`: there never are two pages."""
+    """`new`, `pending` (the same checkout is still open), `plan_change`: the user has another plan of the group, and
+    `url` is Stripe's page that shows what the change costs and makes it (`sync_customer` on `success_url`);
+    `already_owned`, or `opening`: Stripe did not answer, so whether there is a page is not known yet. Ask again in a
+    moment, or `sync_checkout`: there never are two pages."""
     expires_at: datetime | None
+    subscription: str | None = None
+    """Of a `plan_change`: the subscription (`sub_…`) that is changed."""
 
 
 @dataclass(frozen=True, slots=True)

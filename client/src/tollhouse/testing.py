@@ -76,6 +76,19 @@ class OpenedPortal:
     return_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedPlanChange:
+    """What an app asked of `open_checkout` for who has another plan of the group, and the page it got."""
+
+    url: str
+    user_id: str
+    before: str
+    """The price they have."""
+    price: str
+    success_url: str
+    cancel_url: str
+
+
 @dataclass(slots=True)
 class _User:
     version: int = 0
@@ -93,7 +106,8 @@ class _Problem(Exception):
 class FakeService(ABC):
     """What the test says and sees; both fakes have all of it.
 
-    `checkouts` and `portals` record what the app opened, in order; what is put into `earned` is what `metrics` tells.
+    `checkouts`, `plan_changes` and `portals` record what the app opened, in order; what is put into `earned` is what
+    `metrics` tells.
     While `reachable` is False, checks are answered from what was asked before and by the outage policy, and other calls
     raise Unreachable.
     """
@@ -126,6 +140,7 @@ class FakeService(ABC):
         self._statuses: dict[str, CheckoutStatus] = {}
         self._contacts: dict[str, Contact] = {}
         self.checkouts: list[OpenedCheckout] = []
+        self.plan_changes: list[OpenedPlanChange] = []
         self.portals: list[OpenedPortal] = []
         self.earned: list[MetricsRow] = []
         self.reachable = True
@@ -180,6 +195,19 @@ class FakeService(ABC):
         status = replace(status, state="complete", payment_status="paid", url=None)
         self._statuses[status.id] = status
         return status
+
+    def confirm(self, change: Checkout | OpenedPlanChange, opens: Mapping[str, Value] | None = None) -> None:
+        """Confirm a change of plan, as its user would on Stripe's page: what the plan before opened is closed.
+
+        `opens` says what the new plan gives, by feature; without it, what its product opens.
+        """
+        asked = next(one for one in self.plan_changes if one.url == change.url)
+        user, before, after = self._user(asked.user_id), self._prices[asked.before], self._prices[asked.price]
+        for feature in before.opens:
+            self.deny(asked.user_id, feature)
+        for feature, value in (after.opens if opens is None else opens).items():
+            self.allow(asked.user_id, feature, value)
+        user.owned = (user.owned - {asked.before}) | {asked.price}
 
     def _declared(self, feature: str) -> None:
         known = [known.code for known in self._catalog.features]
@@ -286,6 +314,11 @@ class FakeService(ABC):
             raise _Problem(404, "price-not-found", f"The catalog has no price {price!r}.")
         if price in self._user(user_id).owned:
             return 200, Checkout(None, None, "already_owned", None)
+        if (before := self._plan_beside(user_id, price)) is not None:
+            url = f"{_URL}/change/{len(self.plan_changes) + 1}"
+            back = {name: wish[name] for name in ("success_url", "cancel_url")}
+            self.plan_changes.append(OpenedPlanChange(url, user_id, before, price, **back))
+            return 200, Checkout(None, url, "plan_change", None, f"sub_{user_id}")
         for status in self._statuses.values():
             if (status.user_id, status.price, status.state) == (user_id, price, "open"):
                 return 200, Checkout(status.id, status.url, "pending", status.expires_at)
@@ -310,6 +343,18 @@ class FakeService(ABC):
             raise _Problem(422, "validation-failed", "Say email, name, or both.")
         self._contacts[user_id] = replace(self._contact(user_id), **said)
         return self._contacts[user_id]
+
+    def _plan_beside(self, user_id: str, price: str) -> str | None:
+        """The recurring price of the same plan group that the user has; the catalog says what that is."""
+        recurring = {one.lookup_key for product in self._catalog.products for one in product.prices if one.interval}
+        if price not in recurring:
+            return None
+        wanted = self._prices[price]
+        for owned in sorted(self._user(user_id).owned & recurring):
+            product = self._prices[owned]
+            if product.code == wanted.code or (wanted.plan_group and product.plan_group == wanted.plan_group):
+                return owned
+        return None
 
     def _status(self, checkout_id: str) -> CheckoutStatus:
         if checkout_id not in self._statuses:

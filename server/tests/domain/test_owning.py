@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from tollhouse_server.domain.catalog import Catalog, Price
 from tollhouse_server.domain.evidence import Evidence, PaymentStatus, SubscriptionStatus
-from tollhouse_server.domain.owning import holder
+from tollhouse_server.domain.money import Money
+from tollhouse_server.domain.owning import changes_to, groups_held, holder, seats_after
 
 
 def holds(make: SimpleNamespace, wanted: str, *, at: float = 1, **evidence: object) -> str | None:
@@ -52,3 +54,66 @@ def test_money_on_its_way_holds(make: SimpleNamespace) -> None:
     unpaid = replace(make.purchase("week"), payment_status=PaymentStatus.UNPAID)
     assert holds(make, "week", purchases=(replace(unpaid, settling=True),)) == "cs_1"
     assert holds(make, "week", purchases=(unpaid,)) is None
+
+
+def grouped(make: SimpleNamespace) -> Catalog:
+    catalog = make.catalog()
+    plans = {code: replace(catalog.products[code], plan_group="plan") for code in ("pro", "basic", "lifetime")}
+    return replace(catalog, products=catalog.products | plans)
+
+
+def changed(make: SimpleNamespace, wanted: str, interval: str | None = "month", **evidence: object) -> str | None:
+    """The id of the subscription that is changed to the price `wanted`."""
+    code = wanted.split(".")[1]
+    price = Price(wanted, code, Money(900, "eur"), interval)  # type: ignore[arg-type]
+    found = changes_to(grouped(make), Evidence(**evidence), price, make.day(1))  # type: ignore[arg-type]
+    return found and found.id
+
+
+@pytest.mark.parametrize("status", SubscriptionStatus)
+def test_only_what_runs_well_is_changed(make: SimpleNamespace, status: SubscriptionStatus) -> None:
+    """Of a subscription that owes, pauses or has not begun the customer decides first."""
+    runs = status in {SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING}
+    subscriptions = (make.subscription(status=status),)
+    assert changed(make, "app.basic.monthly", subscriptions=subscriptions) == ("sub_1" if runs else None)
+
+
+def test_another_price_of_the_group_is_a_change(make: SimpleNamespace) -> None:
+    """Of the same product too; the same price is none, nor is one that is paid once."""
+    subscriptions = (make.subscription(),)
+    assert changed(make, "app.pro.yearly", "year", subscriptions=subscriptions) == "sub_1"
+    assert changed(make, "app.pro.monthly", subscriptions=subscriptions) is None
+    assert changed(make, "app.lifetime.once", None, subscriptions=subscriptions) is None
+    assert changed(make, "app.week.monthly", subscriptions=subscriptions) is None, "of no group with it"
+
+
+@pytest.mark.parametrize("change", [{"cancel_at": 30}, {"cancel_at_period_end": True}, {"collection_paused": True}])
+def test_what_ends_or_pauses_is_not_changed(make: SimpleNamespace, change: dict[str, object]) -> None:
+    """It is resumed first: the portal changes no plan that ends."""
+    at = {"cancel_at": make.day(30)} if "cancel_at" in change else change
+    assert changed(make, "app.basic.monthly", subscriptions=(make.subscription(**at),)) is None
+
+
+def test_which_one_is_changed_is_never_a_guess(make: SimpleNamespace) -> None:
+    """Two subscriptions of the group, two items in one, or a purchase that holds it: no change is offered."""
+    one, two = make.subscription(), make.subscription(id="sub_2")
+    assert changed(make, "app.basic.monthly", subscriptions=(one, two)) is None
+    both = make.subscription(items=(make.item("pro"), make.item("week")))
+    assert changed(make, "app.basic.monthly", subscriptions=(both,)) is None
+    bought = (make.purchase("lifetime"),)
+    assert changed(make, "app.basic.monthly", subscriptions=(one,), purchases=bought) is None
+
+
+def test_seats(make: SimpleNamespace) -> None:
+    """Nobody loses seats by asking for another plan, and nobody buys a flat plan five times."""
+    seated, flat = make.catalog().products["pro"], make.catalog().products["basic"]
+    assert [seats_after(seated, *pair) for pair in ((1, 5), (3, 5), (1, 1))] == [5, 3, 1]
+    assert [seats_after(flat, *pair) for pair in ((1, 5), (5, 5), (1, 1))] == [None, 5, 1]
+
+
+def test_the_groups_that_are_held(make: SimpleNamespace) -> None:
+    """Each product of no group is its own; what the catalog does not know, or what is over, is of none."""
+    over = make.subscription(id="sub_2", status=SubscriptionStatus.CANCELED, items=(make.item("old"),))
+    unknown = make.subscription(id="sub_3", items=(make.item(None), make.item("week")))
+    evidence = Evidence(subscriptions=(make.subscription(), over, unknown))
+    assert groups_held(grouped(make), evidence) == {"group plan", "product week"}

@@ -63,12 +63,13 @@ class OpenCheckout(Body):
 
 
 class OpenedCheckout(Answer):
-    """Where to send the person. `id` is null exactly where nothing is left to buy (`already_owned`)."""
+    """Where to send the person. `id` is null where no checkout was opened: `plan_change` and `already_owned`."""
 
     id: str | None
     url: str | None = Field(description="Null where nothing is left to buy, and while the page is `opening`.")
-    outcome: Literal["new", "pending", "opening", "already_owned"]
+    outcome: Literal["new", "pending", "opening", "plan_change", "already_owned"]
     expires_at: Instant | None
+    subscription: str | None = Field(None, description="Of a `plan_change`: the subscription that is changed.")
 
 
 class CheckoutState(Answer):
@@ -92,13 +93,14 @@ class SyncedCheckout(Answer):
     customer: CustomerState
 
 
-_STATUS = {"new": 201, "pending": 200, "opening": 202, "already_owned": 200}
+_STATUS = {"new": 201, "pending": 200, "opening": 202, "plan_change": 200, "already_owned": 200}
 
 EXAMPLE_OPENED = {
     "id": "chk_9fKx2mQ0aTz1",
     "url": "https://checkout.stripe.com/c/pay/cs_test_a1…",
     "outcome": "new",
     "expires_at": "2026-11-23T08:00:00Z",
+    "subscription": None,
 }
 EXAMPLE_CHECKOUT = {
     "id": "chk_9fKx2mQ0aTz1",
@@ -121,7 +123,7 @@ EXAMPLE_CHECKOUT = {
         201: {"content": {"application/json": {"example": EXAMPLE_OPENED}}},
         200: {
             "model": OpenedCheckout,
-            "description": "`pending`: the same request is open already; or `already_owned`.",
+            "description": "`pending`: the same request is open already; `plan_change`; or `already_owned`.",
             "content": {"application/json": {"example": {**EXAMPLE_OPENED, "outcome": "pending"}}},
         },
         202: {
@@ -147,7 +149,9 @@ EXAMPLE_CHECKOUT = {
 async def open_checkout(body: OpenCheckout, project: MayCheckout, ctx: Ctx, response: Response) -> OpenedCheckout:
     """Asking twice gives the same page. Asking for another plan of the group closes the page before.
 
-    Who has the thing already is told so (`already_owned`) and pays nothing: send them to the portal. Where Stripe does
+    Who has another plan of the group is led to Stripe's page that shows what changing it costs (`plan_change`); sync
+    the customer where it leads back to. Who has the thing already is told so (`already_owned`): send them to the
+    portal. Where Stripe does
     not say whether there is a page (202, `opening`), `sync` finds out and asking again goes on: there never are two.
     """
     opened = await ctx.checkout_desk.open(project, CheckoutRequest(**body.model_dump()), at=ctx.clock.now())

@@ -44,5 +44,9 @@ class PortalSession(Answer):
     },
 )
 async def open_portal_session(body: OpenPortal, project: MayCheckout, ctx: Ctx) -> PortalSession:
-    """Cancel, resume, change the payment method, see invoices: for anyone who ever opened a checkout."""
-    return PortalSession(url=await open_portal(ctx.database, ctx.stripe, project, body.user_id, body.return_url))
+    """Cancel, resume, change the payment method, see invoices: for anyone who ever opened a checkout.
+
+    Who has a plan can change it there to another one of its group.
+    """
+    url = await open_portal(ctx.database, ctx.stripe, project, body.user_id, body.return_url, at=ctx.clock.now())
+    return PortalSession(url=url)

@@ -6,7 +6,7 @@ the same request asked again goes on where it stopped. For one customer and plan
 
 import asyncio
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -21,8 +21,9 @@ from ..db.engine import Database, Tx
 from ..db.tables import checkout, customer, price
 from ..domain.catalog import Catalog, Price, Product
 from ..domain.errors import Problem, UrlNotAllowed
+from ..domain.evidence import Subscription
 from ..domain.origins import origin_of
-from ..domain.owning import holder
+from ..domain.owning import changes_to, group_of, holder
 from ..pipeline import Pipeline
 from ..stripe_gateway import StripeClient, StripeRefused, StripeUnavailable
 from ..stripe_gateway.sessions import (
@@ -33,6 +34,7 @@ from ..stripe_gateway.sessions import (
     find_checkout,
 )
 from .change_contact import Contact
+from .confirm_plan_change import confirm_plan_change
 from .find_buyer import Buyer, find_buyer
 
 LASTS = timedelta(hours=23)
@@ -88,15 +90,18 @@ class CheckoutRequest:
 
 @dataclass(frozen=True, slots=True)
 class OpenedCheckout:
-    """`id` is None exactly where the outcome is `already_owned`: there is nothing to pay.
+    """`id` is None where no checkout was opened: nothing is left to buy, or a page of the portal changes the plan.
 
-    `url` is None there too, and while it is `opening`: Stripe was asked for the page, and what it did is not known yet.
+    `url` is None where nothing is left to buy, and while it is `opening`: Stripe was asked for the page, and what it
+    did is not known yet.
     """
 
     id: str | None
     url: str | None
-    outcome: Literal["new", "pending", "opening", "already_owned"]
+    outcome: Literal["new", "pending", "opening", "plan_change", "already_owned"]
     expires_at: datetime | None
+    subscription: str | None = None
+    """The one (`sub_…`) that is changed, of a `plan_change`."""
 
 
 ALREADY_OWNED = OpenedCheckout(None, None, "already_owned", None)
@@ -119,16 +124,19 @@ class CheckoutDesk:
             check_url(owner, wanted.cancel_url, "/cancel_url")
         contact = Contact(wanted.email, wanted.name)
         buyer = await find_buyer(self.database, self.stripe, owner, wanted.user_id, contact, at=at)
-        intent, rivals = await self._intend(owner, catalog, offer, buyer, wanted, at)
-        if intent is not None and (rivals or intent.state == "open"):
-            # A page is open already: whether it was paid meanwhile, Stripe knows before its webhook tells us.
-            await self._close(owner, rivals)
+        decided = await self._intend(owner, catalog, offer, buyer, wanted, at)
+        if decided.must_look:
+            # Whether a page was paid meanwhile, or the plan changed, Stripe knows before its webhook tells us.
+            await self._close(owner, decided.rivals)
             await self.pipeline.sync(buyer.stripe_customer_id, Cause("app", "a checkout was opened beside another"))
-            intent, rivals = await self._intend(owner, catalog, offer, buyer, wanted, at)
+            decided = await self._intend(owner, catalog, offer, buyer, wanted, at, before=decided.intent)
+        if decided.rivals:
+            raise CheckoutConflict("Another payment page of this customer cannot be closed now: try again in a moment.")
+        if decided.changes is not None:
+            return await self._change_plan(owner, offer, buyer, wanted, decided.changes.id, at)
+        intent = decided.intent
         if intent is None:
             return ALREADY_OWNED
-        if rivals:
-            raise CheckoutConflict("Another payment page of this customer cannot be closed now: try again in a moment.")
         if intent.state == "open":
             return OpenedCheckout(intent.id, intent.url, "pending", intent.expires_at)
         try:
@@ -180,9 +188,41 @@ class CheckoutDesk:
         buyer: Buyer,
         wanted: CheckoutRequest,
         at: datetime,
-    ) -> tuple[Row[Any] | None, list[Row[Any]]]:
+        *,
+        before: Row[Any] | None = None,
+    ) -> "_Decided":
+        """`before` is this request's own intent, of which Stripe was not asked yet."""
         async with self.database.transaction(project=owner.id) as tx:
-            return await _intent(tx, owner, catalog, offer, buyer, wanted, at)
+            decided = await _decide(tx, owner, catalog, offer, buyer, wanted, at)
+            if decided.changes is None or before is None or before.state != "opening":
+                return decided
+            await tx.execute(update(checkout).where(checkout.c.id == before.id).values(state="expired"))
+            return replace(decided, rivals=[row for row in decided.rivals if row.id != before.id])
+
+    async def _change_plan(
+        self,
+        owner: Project,
+        offer: "_Offer",
+        buyer: Buyer,
+        wanted: CheckoutRequest,
+        subscription_id: str,
+        at: datetime,
+    ) -> OpenedCheckout:
+        url = await confirm_plan_change(
+            self.database,
+            self.stripe,
+            owner,
+            buyer.stripe_customer_id,
+            subscription_id,
+            offer.product,
+            offer.price,
+            offer.stripe_price_id,
+            wanted.quantity,
+            changed_url=wanted.success_url,
+            return_url=wanted.cancel_url,
+            at=at,
+        )
+        return ALREADY_OWNED if url is None else OpenedCheckout(None, url, "plan_change", None, subscription_id)
 
     async def _session(self, owner: Project, intent: Row[Any]) -> OpenSession:
         try:
@@ -234,8 +274,23 @@ class _Offer:
 
     @property
     def group(self) -> str:
-        """What excludes each other: the plans of a group, else the product itself."""
-        return f"group {self.product.plan_group}" if self.product.plan_group else f"product {self.product.code}"
+        return group_of(self.product)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What a request comes to: a page of its own, a change of the plan that is held, or neither as nothing is left."""
+
+    intent: Row[Any] | None
+    rivals: list[Row[Any]]
+    """The open pages of the group that must be closed first."""
+    changes: Subscription | None = None
+
+    @property
+    def must_look(self) -> bool:
+        """Whether Stripe has to be read before this holds."""
+        pending = self.intent is not None and self.intent.state == "open"
+        return bool(self.rivals) or pending or self.changes is not None
 
 
 def check_url(owner: Project, url: str, pointer: str) -> None:
@@ -278,7 +333,7 @@ async def _offer(tx: Tx, owner: Project, catalog: Catalog, wanted: CheckoutReque
     return _Offer(sold, catalog.products[sold.product], row.stripe_price_id)
 
 
-async def _intent(
+async def _decide(
     tx: Tx,
     owner: Project,
     catalog: Catalog,
@@ -286,28 +341,27 @@ async def _intent(
     buyer: Buyer,
     wanted: CheckoutRequest,
     at: datetime,
-) -> tuple[Row[Any] | None, list[Row[Any]]]:
-    """The row of this checkout, and the other open ones of its group. None: what it would sell is owned already."""
+) -> _Decided:
     await tx.execute(select(customer.c.id).where(customer.c.id == buyer.customer_id).with_for_update(key_share=True))
     evidence = await snapshot.gather(tx, buyer.customer_id, owner.id)
     same_group = (checkout.c.customer_id == buyer.customer_id) & (checkout.c.group == offer.group)
-    if holder(catalog, evidence, offer.product, at) is not None:
+    held = holder(catalog, evidence, offer.product, at) is not None
+    changes = changes_to(catalog, evidence, offer.price, at) if held else None
+    if held and changes is None:
         # An intent whose page nobody was shown must not be taken up again by a later request.
         await tx.execute(update(checkout).where(same_group, checkout.c.state == "opening").values(state="expired"))
-        return None, []
-    rows = await tx.execute(
-        select(checkout).where(same_group, checkout.c.state.in_(("opening", "open")), checkout.c.expires_at > at)
-    )
-    asked = asdict(wanted)
-    same, rivals = None, []
-    for row in rows:
-        if same is None and row.asked == asked and row.request["line_items"][0]["price"] == offer.stripe_price_id:
-            same = row
-        else:
-            rivals.append(row)
-    if same is None:
-        same = await _new_intent(tx, owner, offer, buyer, wanted, at)
-    return same, rivals
+        return _Decided(None, [])
+    found = select(checkout).where(same_group, checkout.c.state.in_(("opening", "open")), checkout.c.expires_at > at)
+    rows = list((await tx.execute(found)).all())
+    if changes is not None:
+        return _Decided(None, rows, changes)
+    same = next((row for row in rows if _asks_the_same(row, offer, wanted)), None)
+    rivals = [row for row in rows if row is not same]
+    return _Decided(same or await _new_intent(tx, owner, offer, buyer, wanted, at), rivals)
+
+
+def _asks_the_same(row: Row[Any], offer: _Offer, wanted: CheckoutRequest) -> bool:
+    return bool(row.asked == asdict(wanted) and row.request["line_items"][0]["price"] == offer.stripe_price_id)
 
 
 async def _new_intent(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..domain.mistakes import Mistake
 from ..stripe_gateway import StripeClient
 from ..stripe_gateway.catalog import StripePrice, apply_steps, archive_prices, read_catalog
 from ..stripe_gateway.catalog_plan import steps
+from .configure_portal import reconfigure_portals
 from .register_project import describe_project, register_project
 
 
@@ -96,6 +97,7 @@ async def publish_catalog(
         if (sold := await _sold(tx, owner)) != sold_before:
             await audit.record(tx, "prices.changed", why, at=at, project_id=owner.id, before=sold_before, after=sold)
         await announce_project(tx, owner.id)
+    await reconfigure_portals(database, stripe, replace(owner, catalog_version=version))
     # Last, as until the commit the old catalog sells them.
     if archived := await archive_prices(stripe, todo):
         async with database.transaction() as tx:

@@ -206,6 +206,22 @@ checkout = Table(
     info=project_may("SELECT", "INSERT", "UPDATE (state, stripe_session_id, url, expires_at)"),
 )
 
+portal_configuration = Table(
+    "portal_configuration",
+    metadata,
+    Column("id", Text, primary_key=True),
+    project_column(),
+    # As of a checkout: what excludes each other. Empty: for who has no subscription, or several.
+    Column("group", Text, nullable=False),
+    # What Stripe is asked to make it with: a request that is tried again must be the same to the letter.
+    Column("request", Json, nullable=False),
+    Column("stripe_configuration_id", Text, unique=True),
+    Column("features", Json),  # as Stripe was last told; NULL: not made yet
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("project_id", "group"),
+    info=project_may("SELECT", "INSERT", "UPDATE (stripe_configuration_id, features)"),
+)
+
 inbox = Table(
     "inbox",
     metadata,

@@ -6,28 +6,83 @@ product while its money is on the way, and one for life while it counts; one for
 
 from datetime import datetime
 
-from .catalog import Catalog, Product
+from .catalog import Catalog, Price, Product
 from .evidence import Evidence, Purchase, Subscription, SubscriptionStatus
 from .standing import standing
 
 OVER = frozenset({SubscriptionStatus.CANCELED, SubscriptionStatus.INCOMPLETE_EXPIRED})
+CHANGEABLE = frozenset({SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING})
+
+
+def group_of(product: Product) -> str:
+    """What excludes each other for one customer: the plans of a group, else the product's own prices."""
+    return f"group {product.plan_group}" if product.plan_group else f"product {product.code}"
 
 
 def holder(catalog: Catalog, evidence: Evidence, wanted: Product, at: datetime) -> Subscription | Purchase | None:
     """The subscription or purchase that makes buying `wanted` at `at` a second payment for the same; None: go ahead."""
-    rivals = {code: product for code, product in catalog.products.items() if _excludes(product, wanted)}
-    for subscription in evidence.subscriptions:
-        if subscription.status not in OVER and any(item.product in rivals for item in subscription.items):
-            return subscription
+    found: tuple[Subscription | Purchase, ...] = (
+        *_live(catalog, evidence, wanted),
+        *_kept(catalog, evidence, wanted, at),
+    )
+    return found[0] if found else None
+
+
+def changes_to(catalog: Catalog, evidence: Evidence, wanted: Price, at: datetime) -> Subscription | None:
+    """The subscription that becomes `wanted` in place, so that no second one is bought; None: there is none that can.
+
+    Of one that owes, pauses, ends or has not begun the customer decides first; the same price is no change; and which
+    of two subscriptions, or of two items, nobody could say. A purchase that holds the group is not changed into a plan.
+    """
+    product = catalog.products[wanted.product]
+    live = _live(catalog, evidence, product)
+    if wanted.interval is None or len(live) != 1 or _kept(catalog, evidence, product, at):
+        return None
+    [one] = live
+    ends = one.cancel_at is not None or one.cancel_at_period_end
+    if one.status not in CHANGEABLE or ends or one.collection_paused or len(one.items) != 1:
+        return None
+    return None if one.items[0].lookup_key == wanted.lookup_key else one
+
+
+def seats_after(product: Product, asked: int, held: int) -> int | None:
+    """How many a changed plan is for; None where that needs more than another price, and the portal offers no more.
+
+    Who asks for one, as nearly everybody does, keeps the seats they have. A plan without seats is bought as often as
+    it was: for whoever has five, to have one is not a choice that the portal gives.
+    """
+    if any(opens.per_seat for opens in product.opens.values()):
+        return asked if asked > 1 else held
+    return asked if asked == held else None
+
+
+def groups_held(catalog: Catalog, evidence: Evidence) -> set[str]:
+    """The groups in which the customer has a subscription that Stripe may still bill."""
+    held = {item.product for one in evidence.subscriptions if one.status not in OVER for item in one.items}
+    return {group_of(product) for code, product in catalog.products.items() if code in held}
+
+
+def _live(catalog: Catalog, evidence: Evidence, wanted: Product) -> list[Subscription]:
+    rivals = _rivals(catalog, wanted)
+    return [
+        one
+        for one in evidence.subscriptions
+        if one.status not in OVER and any(item.product in rivals for item in one.items)
+    ]
+
+
+def _kept(catalog: Catalog, evidence: Evidence, wanted: Product, at: datetime) -> list[Purchase]:
+    rivals = _rivals(catalog, wanted)
+    found = []
     for purchase in evidence.purchases:
         bought = [rivals[item.product] for item in purchase.items if item.product in rivals]
         if bought and (purchase.settling or _counts_for_life(catalog, purchase, bought, at)):
-            return purchase
-    return None
+            found.append(purchase)
+    return found
 
 
-def _excludes(product: Product, wanted: Product) -> bool:
-    return product.code == wanted.code or (product.plan_group is not None and product.plan_group == wanted.plan_group)
+def _rivals(catalog: Catalog, wanted: Product) -> dict[str | None, Product]:
+    return {code: product for code, product in catalog.products.items() if group_of(product) == group_of(wanted)}
 
 
 def _counts_for_life(catalog: Catalog, purchase: Purchase, bought: list[Product], at: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Makes what a person is sent to: the customer, the checkout session, the portal session."""
+"""Makes what a person pays on: the customer and the checkout session."""
 
 import contextlib
 import uuid
@@ -54,7 +54,7 @@ async def create_customer(
         return next((one for one in newest.data if one.to_dict()["metadata"] == metadata), None)
 
     with stripe_errors():
-        made = await _once(f"tollhouse-customer-{customer_id}-{generation}", create, find)
+        made = await once(f"tollhouse-customer-{customer_id}-{generation}", create, find)
     # On its own: two requests that know different addresses must still ask for the same customer.
     said = {"email": email, "name": name}
     await update_customer(client, made.id, {field: value for field, value in said.items() if value is not None})
@@ -75,7 +75,7 @@ async def create_checkout(client: stripe.StripeClient, checkout_id: str, paramet
         return client.v1.checkout.sessions.create_async(parameters, options)  # type: ignore[arg-type]
 
     with stripe_errors():
-        session = await _once(
+        session = await once(
             f"tollhouse-checkout-{checkout_id}", create, lambda: _find(client, parameters["customer"], checkout_id)
         )
     if session.url is None:
@@ -145,16 +145,7 @@ async def expire_checkout(client: stripe.StripeClient, session_id: str) -> None:
         await client.v1.checkout.sessions.expire_async(session_id)
 
 
-async def create_portal_session(client: stripe.StripeClient, stripe_customer_id: str, return_url: str) -> str:
-    """The URL of Stripe's page on which the customer manages what was bought."""
-    with stripe_errors():
-        session = await client.v1.billing_portal.sessions.create_async(
-            {"customer": stripe_customer_id, "return_url": return_url}
-        )
-    return session.url
-
-
-async def _once(
+async def once(
     key: str, create: Callable[[RequestOptions], Awaitable[Made]], find: Callable[[], Awaitable[Made | None]]
 ) -> Made:
     """Makes a thing in Stripe once, whatever goes wrong on the way.

@@ -157,6 +157,25 @@ class WorldCustomer:
         else:
             self.in_portal("resume", price)
 
+    def confirms_plan(self, to: str, *, quantity: int | None = None, **asked: Any) -> str:
+        """Asks the app for another plan of the group and confirms it on the page that shows what it costs.
+
+        Answers with the URL to which the browser goes next. `asked` as for `buys`; `quantity` is that of the page.
+        """
+        self.app.sells(to)
+        back = {"success_url": f"{self.app.origin}/welcome", "cancel_url": f"{self.app.origin}/"}
+        opened = self.app.open_checkout(self.user_id, to, **{**back, **({"quantity": quantity or 1} | asked)})
+        if opened.outcome != "plan_change" or opened.url is None or opened.subscription is None:
+            raise StoryError(f"{self.user_id} was not asked to confirm a change: {opened.outcome}.")
+        [item] = self._stripe.subscriptions.retrieve(opened.subscription)["items"].data
+        button = {"action": "change", "subscription": opened.subscription, "price": self._price_id(to)}
+        seats = str(quantity or item.quantity)
+        pressed = httpx.post(opened.url, data={**button, "quantity": seats}, verify=NO_TLS, trust_env=False)
+        if pressed.status_code != httpx.codes.SEE_OTHER:
+            raise StoryError(f"The portal did not let {self.user_id} change to {to}: {pressed.text}")
+        self.world.arrive()
+        return str(pressed.headers["Location"])
+
     def changes_plan(self, to: str, *, price: str | None = None, **how: Any) -> None:
         """Another price for the subscription; `how` is what Stripe takes: `proration_behavior="always_invoice"`."""
         self.app.sells(to)
