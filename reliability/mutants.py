@@ -144,7 +144,7 @@ MUTANTS = (
     Mutant(
         "a page that cannot be closed is ignored",
         "commands/open_checkout.py",
-        "        if rivals:\n            raise CheckoutConflict(",
+        "        if decided.rivals:\n            raise CheckoutConflict(",
         "        if False:\n            raise CheckoutConflict(",
         "server/tests/api/test_checkouts.py",
     ),

@@ -166,26 +166,26 @@ def test_a_catalog_that_is_read_may_be_published(world: World, pdf_tool: Tollhou
 
 def test_what_a_crash_left_on_sale_is_archived_by_the_next(world: World, caller: Callable[[str], httpx.Client]) -> None:
     """Published, but Stripe away before the old price was archived: the same document again finishes it, once."""
-    put = f"{PROJECTS}/shop/catalog"
-    world.operator.put(put, json=document("shop"))
-    [old] = world.stripe.v1.prices.list({"lookup_keys": ["shop.pro.monthly"]}).data
+    put = f"{PROJECTS}/kiosk/catalog"
+    world.operator.put(put, json=document("kiosk"))
+    [old] = world.stripe.v1.prices.list({"lookup_keys": ["kiosk.pro.monthly"]}).data
     world.sandbox.fail_next(429, path=f"/v1/prices/{old.id}", method="POST")
-    assert world.operator.put(put, json=document("shop", amount=1000)).status_code == 503
-    catalog = caller("shop").get("/v1/catalog").json()
+    assert world.operator.put(put, json=document("kiosk", amount=1000)).status_code == 503
+    catalog = caller("kiosk").get("/v1/catalog").json()
     assert catalog["version"] == 2 and world.stripe.v1.prices.retrieve(old.id).active
-    again = world.operator.put(put, json=document("shop", amount=1000)).json()
+    again = world.operator.put(put, json=document("kiosk", amount=1000)).json()
     assert again == {
-        "project": "shop",
+        "project": "kiosk",
         "version": 2,
         "changes": [f"archived price {old.id}: it is sold no longer"],
     }
     assert not world.stripe.v1.prices.retrieve(old.id).active
-    assert world.operator.put(put, json=document("shop", amount=1000)).json()["changes"] == []
+    assert world.operator.put(put, json=document("kiosk", amount=1000)).json()["changes"] == []
 
 
 def test_a_feature_takes_its_new_name_to_stripe(world: World) -> None:
     """Whoever looks at Stripe's own entitlements reads the name that the catalog says."""
-    put, named = f"{PROJECTS}/shop/catalog", document("shop")
+    put, named = f"{PROJECTS}/kiosk/catalog", document("kiosk")
     world.operator.put(put, json=named)
     named["features"]["export"]["name"] = "Export everything"
     assert "updated feature shop.export" in world.operator.put(put, json=named).json()["changes"]

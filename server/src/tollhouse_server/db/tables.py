@@ -28,6 +28,8 @@ from ..domain.evidence import Purchase, Subscription
 from .columns import Instant, Json, Value, customer_column, project_column, uuid_key
 from .isolation import project_may
 from .metadata import metadata as metadata
+from .tables_of_buying import checkout as checkout
+from .tables_of_buying import portal_configuration as portal_configuration
 from .tables_of_money import billing as billing
 from .tables_of_money import money_fact as money_fact
 from .tables_of_money import seen_worth as seen_worth
@@ -180,46 +182,6 @@ snapshot = Table(
     Index("snapshot_next_change_at_idx", "next_change_at", postgresql_where=text("next_change_at IS NOT NULL")),
     UniqueConstraint("customer_id"),
     info=project_may("SELECT"),
-)
-
-checkout = Table(
-    "checkout",
-    metadata,
-    Column("id", Text, primary_key=True),
-    project_column(),
-    customer_column(),
-    Column("lookup_key", Text, nullable=False),
-    # Checkouts of one group exclude each other, as the plans do that they sell.
-    Column("group", Text, nullable=False),
-    Column("asked", Json, nullable=False),  # by the app
-    # Everything Stripe is asked with: a request that is tried again must be the same to the letter.
-    Column("request", Json, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("payment_status", Text, nullable=False, server_default=text("'unpaid'")),
-    Column("stripe_session_id", Text, unique=True),
-    Column("url", Text),
-    Column("created_at", Instant, nullable=False),
-    Column("expires_at", Instant, nullable=False),
-    CheckConstraint("state IN ('opening', 'open', 'complete', 'expired')", name="state"),
-    Index(None, "customer_id"),
-    Index("checkout_opening_idx", "created_at", postgresql_where=text("state = 'opening'")),
-    info=project_may("SELECT", "INSERT", "UPDATE (state, stripe_session_id, url, expires_at)"),
-)
-
-portal_configuration = Table(
-    "portal_configuration",
-    metadata,
-    Column("id", Text, primary_key=True),
-    project_column(),
-    # As of a checkout: what excludes each other. Empty: for who has no subscription, or several.
-    Column("group", Text, nullable=False),
-    # What Stripe is asked to make it with: a request that is tried again must be the same to the letter.
-    Column("request", Json, nullable=False),
-    Column("stripe_configuration_id", Text, unique=True),
-    Column("features", Json),  # as Stripe was last told; NULL: not made yet
-    Column("created_at", Instant, nullable=False),
-    UniqueConstraint("project_id", "group"),
-    info=project_may("SELECT", "INSERT", "UPDATE (stripe_configuration_id, features)"),
 )
 
 inbox = Table(
