@@ -188,6 +188,6 @@ def test_a_feature_takes_its_new_name_to_stripe(world: World) -> None:
     put, named = f"{PROJECTS}/kiosk/catalog", document("kiosk")
     world.operator.put(put, json=named)
     named["features"]["export"]["name"] = "Export everything"
-    assert "updated feature shop.export" in world.operator.put(put, json=named).json()["changes"]
-    [feature] = world.stripe.v1.entitlements.features.list({"lookup_key": "shop.export"}).data
+    assert "updated feature kiosk.export" in world.operator.put(put, json=named).json()["changes"]
+    [feature] = world.stripe.v1.entitlements.features.list({"lookup_key": "kiosk.export"}).data
     assert feature.name == "Export everything"
