@@ -9,7 +9,6 @@ import secrets
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 from sqlalchemy import Result, Row, insert, select, update
@@ -20,9 +19,8 @@ from ..catalogs import Project, current_catalog
 from ..db.engine import Database, Tx
 from ..db.tables import checkout, customer, price
 from ..domain.catalog import Catalog, Price, Product
-from ..domain.errors import Problem, UrlNotAllowed
+from ..domain.errors import Problem
 from ..domain.evidence import Subscription
-from ..domain.origins import origin_of
 from ..domain.owning import changes_to, group_of, holder
 from ..pipeline import Pipeline
 from ..stripe_gateway import StripeClient, StripeRefused, StripeUnavailable
@@ -36,6 +34,7 @@ from ..stripe_gateway.sessions import (
 from .change_contact import Contact
 from .confirm_plan_change import confirm_plan_change
 from .find_buyer import Buyer, find_buyer
+from .return_urls import check_url, returning_to
 
 LASTS = timedelta(hours=23)
 """How long a page may be paid on; Stripe allows 24 hours at most, by its own clock."""
@@ -291,23 +290,6 @@ class _Decided:
         """Whether Stripe has to be read before this holds."""
         pending = self.intent is not None and self.intent.state == "open"
         return bool(self.rivals) or pending or self.changes is not None
-
-
-def check_url(owner: Project, url: str, pointer: str) -> None:
-    """Raises UrlNotAllowed unless the URL is at one of the project's redirect origins: no open redirects."""
-    if origin_of(url) not in owner.redirect_origins:
-        raise UrlNotAllowed(
-            f"{pointer[1:]} is at none of the project's redirect origins: add its origin to redirect_origins in the "
-            "catalog and publish it.",
-            errors=[{"pointer": pointer, "detail": "Its origin is not allowed."}],
-        )
-
-
-def returning_to(success_url: str, checkout_id: str) -> str:
-    """The app's page with `checkout_id=` added, so that it can sync; `{CHECKOUT_SESSION_ID}` stays for Stripe."""
-    parts = urlsplit(success_url)
-    query = "&".join(filter(None, (parts.query, f"checkout_id={checkout_id}")))
-    return urlunsplit(parts._replace(query=query))
 
 
 async def _offer(tx: Tx, owner: Project, catalog: Catalog, wanted: CheckoutRequest) -> _Offer:

@@ -10,7 +10,7 @@ from ..snapshot import evidence_of, stripe_customer_of
 from ..stripe_gateway import StripeClient
 from ..stripe_gateway.portal import create_portal_session
 from .configure_portal import NO_GROUP, configured_portal
-from .open_checkout import check_url
+from .return_urls import check_url
 
 
 class CustomerNotFound(Problem):
