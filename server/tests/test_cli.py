@@ -3,11 +3,13 @@
 import json
 import logging
 import os
+import pty
 import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -57,6 +59,7 @@ VERBS = [
     "check",
     "why",
     "metrics",
+    "catalog plan",
     "catalog apply",
     "catalog schema",
     "keys issue",
@@ -242,6 +245,84 @@ def test_selling_from_a_shell(world: World, of_world: dict[str, str], run: Run, 
     replayed = typed(of_world, "replay", paid["id"])
     assert replayed.out == f"{paid['id']} is pending again; `tollhouse work` will do it.\n"
     assert world.service.work() == 1
+
+
+def test_a_catalog_is_changed_from_a_shell(
+    world: World, of_world: dict[str, str], run: Run, typed: Run, tmp_path: Path
+) -> None:
+    """Planned, shown, and done as it was shown; where nobody can be asked, a change says what it wants."""
+    of_world = of_world | {"FOLLOW_SANDBOX_CLOCK": "true"}  # other stories let time pass there
+    catalog = tmp_path / "shop.toml"
+    catalog.write_text(CATALOG.replace("pdf-tool", "shop"))
+    first = typed(of_world, "catalog", "plan", "shop.toml")
+    assert first.code == 2 and "  + price shop.pro.monthly\n      product: tollhouse_shop_pro\n" in first.out
+    assert "Catalog, the first:\n" in first.out
+    app = world.publish(tomllib.loads(catalog.read_text()))
+    world.customer("ada", app).buys("shop.pro.monthly")
+    same = typed(of_world, "catalog", "plan", "shop.toml")
+    assert (same.code, same.out) == (0, "shop, catalog version 1: nothing to do: everything is so already.\n")
+
+    catalog.write_text(catalog.read_text().replace("900", "1000").replace("= true", "= false"))
+    planned = typed(of_world, "catalog", "plan", "shop.toml", "--out", "plan.json")
+    [old] = world.stripe.v1.prices.list({"lookup_keys": ["shop.pro.monthly"]}).data
+    assert planned.code == 2
+    for line in (
+        f"  + price shop.pro.monthly, instead of {old.id}\n      unit_amount: 900 → 1000",
+        f"  - price shop.pro.monthly: {old.id} is sold no longer",
+        "Catalog, version 1 → 2:\n  ~ Product pro: premium_export on becomes off.",
+        "Customers, 1 customer (1 paying, MRR 9.00 EUR) of 1:",
+        "  - 1 customer (1 paying, MRR 9.00 EUR): lose premium_export",
+        ": at Stripe 1 to create, 0 to change, 1 to archive.",
+    ):
+        assert line in planned.out
+    told = json.loads(typed(of_world, "catalog", "plan", "shop.toml", "--json").out)
+    assert told["id"] in planned.out and told["blast_radius"]["mrr"] == {"eur": 900}
+
+    unasked = run(of_world, "catalog", "apply", "shop.toml")
+    assert unasked.code == 1 and "lose premium_export" in unasked.out
+    assert unasked.err == f"Nothing was done, as nobody can be asked here: say --yes, or --plan {told['id']}.\n"
+    another = typed(of_world, "catalog", "apply", "shop.toml", "--plan", "plan_of_yesterday")
+    assert "The plan is outdated" in sentence(another)
+    done = typed(of_world, "catalog", "apply", "plan.json")
+    assert done.code == 0 and done.out.endswith("shop, catalog version 2: published.\n")
+    assert "The plan is outdated" in sentence(typed(of_world, "catalog", "apply", "plan.json"))
+    catalog.write_text(catalog.read_text().replace("1000", "1100"))
+    agreed = typed(of_world, "catalog", "apply", "shop.toml", "--yes")
+    assert agreed.code == 0 and "unit_amount: 1000 → 1100" in agreed.out
+    assert agreed.out.endswith("shop, catalog version 3: published.\n")
+
+
+def test_a_person_is_asked_before_a_catalog_changes(world: World, of_world: dict[str, str], tmp_path: Path) -> None:
+    """At a terminal the plan is shown in colour, with a question; only y does it."""
+    world.publish(tomllib.loads(CATALOG.replace("pdf-tool", "asked")))
+    (tmp_path / "asked.toml").write_text(CATALOG.replace("pdf-tool", "asked").replace("900", "1000"))
+
+    def answers(answer: str) -> tuple[int, str]:
+        terminal, ours = pty.openpty()
+        process = subprocess.Popen(
+            [TOLLHOUSE, "catalog", "apply", "asked.toml"],
+            cwd=tmp_path,
+            env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+            | of_world
+            | {"TERM": "xterm"},
+            stdin=ours,
+            stdout=ours,
+            stderr=ours,
+        )
+        os.close(ours)
+        os.write(terminal, answer.encode())
+        shown = b""
+        with suppress(OSError):  # Linux's way to say that nobody holds the other end any more
+            while some := os.read(terminal, 4096):
+                shown += some
+        os.close(terminal)
+        return process.wait(timeout=50), shown.decode()
+
+    code, shown = answers("n\n")
+    assert code == 1 and "Do this? [y/N]" in shown and "Nothing was done." in shown
+    assert re.search(r"\x1b\[32m +\+ price asked.pro.monthly", shown)
+    code, shown = answers("y\n")
+    assert code == 0 and "asked, catalog version 2: published." in shown
 
 
 def test_reconciling_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -> None:
@@ -455,8 +536,10 @@ def test_mistakes_are_told_in_a_sentence(of_world: dict[str, str], run: Run, typ
     wrong = CATALOG.replace("900", '"9 EUR"').replace("premium_export = true", "export = true")
     (tmp_path / "wrong.toml").write_text(wrong)
     told = sentence(run(of_world, "catalog", "apply", "wrong.toml"))
-    assert "/products/pro/prices/monthly/amount: must be a whole number of cents" in told
-    assert "/products/pro/opens/export: no such feature" in told
+    assert "wrong.toml:9: products.pro.prices.monthly.amount: must be a whole number of cents" in told
+    assert "wrong.toml:8: products.pro.opens.export: no such feature" in told and "[unknown-feature]" in told
+    (tmp_path / "no.json").write_text('{"id": "plan_x"}')
+    assert "no.json is not a plan" in sentence(typed(of_world, "catalog", "apply", "no.json"))
     assert "No project nobody is registered" in sentence(typed(of_world, "keys", "issue", "nobody"))
     assert "No event evt_none was received" in sentence(typed(of_world, "replay", "evt_none"))
     assert "Say which" in sentence(typed(of_world, "replay"))

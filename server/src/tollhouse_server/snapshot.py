@@ -1,7 +1,7 @@
 """What one customer may do, as stored: gathered from evidence, read in one row, kept current by refresh."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from .catalogs import products_by_stripe_price
 from .db.engine import Tx
 from .db.tables import customer, grant, project, purchase, snapshot, subscription
 from .domain.entitlements import Entitlement, dump, load, next_change
-from .domain.evidence import Evidence, Grant, PurchaseItem, SubscriptionItem
+from .domain.evidence import Evidence, Grant, Purchase, PurchaseItem, Subscription, SubscriptionItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +35,33 @@ NOTHING = Snapshot(0, 0, ())
 async def gather(tx: Tx, customer_id: uuid.UUID, project_id: uuid.UUID) -> Evidence:
     """All evidence of the customer, each price led back to its product."""
     known = await products_by_stripe_price(tx, project_id)
-    subscriptions = await tx.scalars(
-        select(subscription.c.evidence).where(subscription.c.customer_id == customer_id).order_by(subscription.c.id)
-    )
-    purchases = await tx.scalars(
-        select(purchase.c.evidence).where(purchase.c.customer_id == customer_id).order_by(purchase.c.id)
-    )
-    grants = await tx.execute(select(grant).where(grant.c.customer_id == customer_id).order_by(grant.c.id))
-    return Evidence(
-        subscriptions=tuple(replace(one, items=_with_products(one.items, known)) for one in subscriptions),
-        purchases=tuple(replace(one, items=_with_products(one.items, known)) for one in purchases),
-        grants=tuple(_grant(row) for row in grants),
-    )
+    return (await gather_all(tx, [customer_id], known))[customer_id]
 
 
-def _with_products(items: Sequence[Item], known: dict[str, tuple[str, str]]) -> tuple[Item, ...]:
+async def gather_all(
+    tx: Tx, customers: Sequence[uuid.UUID], known: Mapping[str, tuple[str, str]]
+) -> dict[uuid.UUID, Evidence]:
+    """The same of several customers of one project in as many queries; `known` are its `products_by_stripe_price`."""
+    found: dict[uuid.UUID, tuple[list[Subscription], list[Purchase], list[Grant]]] = {
+        one: ([], [], []) for one in customers
+    }
+    for place, table in enumerate((subscription, purchase)):
+        rows = await tx.execute(
+            select(table.c.customer_id, table.c.evidence).where(table.c.customer_id.in_(customers)).order_by(table.c.id)
+        )
+        for row in rows:
+            one = replace(row.evidence, items=_with_products(row.evidence.items, known))
+            found[row.customer_id][place].append(one)
+    for row_of_grant in await tx.execute(select(grant).where(grant.c.customer_id.in_(customers)).order_by(grant.c.id)):
+        found[row_of_grant.customer_id][2].append(_grant(row_of_grant))
+    return {one: Evidence(tuple(subs), tuple(bought), tuple(given)) for one, (subs, bought, given) in found.items()}
+
+
+def _with_products(items: Sequence[Item], known: Mapping[str, tuple[str, str]]) -> tuple[Item, ...]:
     return tuple(_with_product(item, known) for item in items)
 
 
-def _with_product(item: Item, known: dict[str, tuple[str, str]]) -> Item:
+def _with_product(item: Item, known: Mapping[str, tuple[str, str]]) -> Item:
     product, lookup_key = known.get(item.stripe_price, (None, item.lookup_key))
     return replace(item, product=product, lookup_key=lookup_key)
 

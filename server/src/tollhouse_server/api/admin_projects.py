@@ -5,12 +5,13 @@ import sys
 from collections.abc import Container
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Header, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from pydantic import Field
 from sqlalchemy import select
 
 from ..catalogs import Project, document_of, project_by_slug
-from ..commands.publish_catalog import CatalogConflict, VersionMismatch, publish_catalog
+from ..commands.plan_catalog import StripePriceTaken, VersionMismatch
+from ..commands.publish_catalog import CatalogConflict, PlanOutdated, publish_catalog
 from ..commands.register_project import ProjectExists, ProjectInvalid, register_project
 from ..db.engine import Tx
 from ..db.tables import project
@@ -77,6 +78,11 @@ EXAMPLE_DOCUMENT: dict[str, Any] = {
     },
 }
 OPERATORS = (Unauthenticated, ValidationFailed, StoreUnavailable)
+CatalogDocument = Annotated[
+    dict[str, Any],
+    Body(description="The catalog file as JSON.", openapi_examples={"plain": {"value": EXAMPLE_DOCUMENT}}),
+]
+CATALOG_REFUSALS = (CatalogInvalid, StripePriceTaken, StripeRefused, StripeUnavailable)
 CHANGES = (*OPERATORS, OperatorRequired, MalformedJson, UnsupportedMediaType)
 
 
@@ -122,15 +128,12 @@ async def read_project(slug: SlugInPath, ctx: Ctx) -> ProjectState:
     summary="Publish a catalog",
     responses={
         **example({"project": "pdf-tool", "version": 3, "changes": ["created price pdf-tool.pro.monthly"]}),
-        **documented(*CHANGES, CatalogInvalid, CatalogConflict, VersionMismatch, StripeRefused, StripeUnavailable),
+        **documented(*CHANGES, *CATALOG_REFUSALS, CatalogConflict, PlanOutdated, VersionMismatch),
     },
 )
 async def publish(
     slug: SlugInPath,
-    document: Annotated[
-        dict[str, Any],
-        Body(description="The catalog file as JSON.", openapi_examples={"plain": {"value": EXAMPLE_DOCUMENT}}),
-    ],
+    document: CatalogDocument,
     ctx: Ctx,
     why: ActingOperator,
     response: Response,
@@ -138,10 +141,14 @@ async def publish(
         str | None,
         Header(alias="If-Match", description="The ETag of the catalog that this is a change of; 412 if it is no more."),
     ] = None,
+    plan: Annotated[
+        str | None, Query(max_length=100, description="The id of the plan to do; 409 if it is another by now.")
+    ] = None,
 ) -> PublishedCatalog:
     """Makes features, products and prices in Stripe, then the next version here. The same again changes nothing."""
+    expected = _versions(if_match)
     published = await publish_catalog(
-        ctx.database, ctx.stripe, document, why, at=ctx.clock.now(), slug=slug, expected=_versions(if_match)
+        ctx.database, ctx.stripe, document, why, at=ctx.clock.now(), slug=slug, expected=expected, plan=plan
     )
     response.headers["ETag"] = f'"{published.version}"'
     return PublishedCatalog(project=published.project, version=published.version, changes=list(published.changes))

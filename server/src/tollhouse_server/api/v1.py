@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from . import (
     admin_audit,
+    admin_catalog,
     admin_events,
     admin_grants,
     admin_keys,
@@ -38,6 +39,7 @@ routes.include_router(notifications.of_project)
 routes.include_router(metrics.router)
 # An operator's key
 routes.include_router(admin_projects.router)
+routes.include_router(admin_catalog.router)
 routes.include_router(admin_keys.router)
 routes.include_router(admin_grants.router)
 routes.include_router(admin_events.router)

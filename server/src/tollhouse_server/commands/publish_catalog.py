@@ -1,6 +1,5 @@
 """Publishes what a project sells: in Stripe first, then as the next version here."""
 
-import json
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,18 +9,15 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from .. import audit
-from ..catalogs import Project, announce_project, current_catalog, document_of, project_by_slug
+from ..catalogs import Project, announce_project, document_of, project_by_slug
 from ..db.engine import Database, Tx
 from ..db.tables import catalog, price, project
 from ..domain.catalog import Catalog
-from ..domain.catalog_changes import differences
-from ..domain.catalog_file import parse_catalog
-from ..domain.errors import CatalogInvalid, Problem
-from ..domain.mistakes import Mistake
+from ..domain.errors import Problem
 from ..stripe_gateway import StripeClient
-from ..stripe_gateway.catalog import StripePrice, apply_steps, archive_prices, read_catalog
-from ..stripe_gateway.catalog_plan import steps
+from ..stripe_gateway.catalog import StripePrice, apply_steps, archive_prices
 from .configure_portal import reconfigure_portals
+from .plan_catalog import prepare
 from .register_project import describe_project, register_project
 
 
@@ -35,14 +31,14 @@ class CatalogConflict(Problem):
     code = "catalog-conflict"
 
 
-class VersionMismatch(Problem):
-    """The project's catalog is not at the version that If-Match names.
+class PlanOutdated(Problem):
+    """What was planned is not what publishing would do now: the catalog, or Stripe, has changed since.
 
-    Read it again, apply your change to that one, and publish with its ETag.
+    Nothing was done. Plan again, look at it, and publish with the new plan's id.
     """
 
-    status = 412
-    code = "version-mismatch"
+    status = 409
+    code = "plan-outdated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,47 +59,39 @@ async def publish_catalog(
     at: datetime,
     slug: str | None = None,
     expected: Container[int] | None = None,
+    plan: str | None = None,
 ) -> Published:
     """Applies a catalog document; registers its project where it is new. May be run again after any failure.
 
     `slug` is the project the caller means, where the document alone must not decide; `expected` the versions it may
-    be a change of, any if None. Raises CatalogInvalid, CatalogConflict, VersionMismatch, ProjectInvalid,
+    be a change of, any if None; `plan` the id of the plan that is to be done, and nothing if it is another by now.
+    Raises CatalogInvalid, CatalogConflict, VersionMismatch, PlanOutdated, StripePriceTaken, ProjectInvalid,
     StripeUnavailable, StripeRefused.
     """
-    draft = parse_catalog(document, 0)
-    if slug is not None and draft.project != slug:
-        detail = f"This is project {slug!r}: write project = {slug!r}."
-        wrong = {"pointer": "/project", "code": str(Mistake.OTHER_PROJECT), "detail": detail}
-        raise CatalogInvalid("The catalog is of another project.", errors=[wrong])
+    prepared = await prepare(database, stripe, document, slug=slug, expected=expected)
+    if plan is not None and plan != prepared.id:
+        raise PlanOutdated("The plan is outdated: the catalog or Stripe has changed since it was made. Plan again.")
     async with database.transaction() as tx:
         owner, described = await _owner(tx, document, why, at)
-        if expected is not None and owner.catalog_version not in expected:
-            raise VersionMismatch(
-                f"The catalog is at version {owner.catalog_version} by now: read it again and publish with its ETag."
-            )
-        before = await current_catalog(tx, owner) if owner.catalog_version else None
-        same = json.dumps(await document_of(tx, owner)) == json.dumps(document)  # the order of the products too
-        on_sale = await _on_sale_at_stripe(tx, owner)
-    there = await read_catalog(stripe, draft)
-    todo = steps(draft, there, on_sale)
-    prices = await apply_steps(stripe, draft, there, todo)
+    prices = await apply_steps(stripe, prepared.after, prepared.there, prepared.todo)
     async with database.transaction() as tx:
         locked = await project_by_slug(tx, owner.slug, lock=True)
-        if locked is None or locked.catalog_version != owner.catalog_version:
+        if locked is None or locked.catalog_version != prepared.version:
             raise CatalogConflict("Somebody else published a catalog of this project meanwhile: publish again.")
         sold_before = await _sold(tx, owner)
-        await _write_prices(tx, owner, draft, prices)
-        version = owner.catalog_version if same else await _write_version(tx, owner, document, why, at)
+        await _write_prices(tx, owner, prepared.after, prices)
+        if not prepared.same:
+            await _write_version(tx, owner, document, why, at)
         if (sold := await _sold(tx, owner)) != sold_before:
             await audit.record(tx, "prices.changed", why, at=at, project_id=owner.id, before=sold_before, after=sold)
         await announce_project(tx, owner.id)
-    await reconfigure_portals(database, stripe, replace(owner, catalog_version=version))
+    await reconfigure_portals(database, stripe, replace(owner, catalog_version=prepared.after.version))
     # Last, as until the commit the old catalog sells them.
-    if archived := await archive_prices(stripe, todo):
+    if archived := await archive_prices(stripe, prepared.todo):
         async with database.transaction() as tx:
             await tx.execute(update(price).where(price.c.stripe_price_id.in_(archived)).values(active=False))
-    said = differences(before, parse_catalog(document, version)) if not same else []
-    return Published(owner.slug, version, (*described, *said, *(step.said for step in todo)))
+    done = (*described, *prepared.changes, *(step.said for step in prepared.todo))
+    return Published(owner.slug, prepared.after.version, done)
 
 
 async def _owner(
@@ -115,16 +103,6 @@ async def _owner(
         return await register_project(tx, slug, name, origins, why, at=at), (f"registered project {slug}",)
     changed = await describe_project(tx, owner, name, origins, why, at=at)
     return owner, (f"changed the name or redirect origins of project {slug}",) if changed else ()
-
-
-async def _on_sale_at_stripe(tx: Tx, owner: Project) -> dict[str, str]:
-    """The project's prices that Stripe sells, each with its lookup key; those too that an earlier publish left so."""
-    rows = await tx.execute(
-        select(price.c.stripe_price_id, price.c.lookup_key)
-        .where(price.c.project_id == owner.id, price.c.active)
-        .order_by(price.c.lookup_key, price.c.stripe_price_id)
-    )
-    return {row.stripe_price_id: row.lookup_key for row in rows}
 
 
 async def _sold(tx: Tx, owner: Project) -> dict[str, Any]:
@@ -160,7 +138,7 @@ async def _write_prices(tx: Tx, owner: Project, new: Catalog, prices: tuple[Stri
         )
 
 
-async def _write_version(tx: Tx, owner: Project, document: Mapping[str, Any], why: audit.Cause, at: datetime) -> int:
+async def _write_version(tx: Tx, owner: Project, document: Mapping[str, Any], why: audit.Cause, at: datetime) -> None:
     version = owner.catalog_version + 1
     before = await document_of(tx, owner)
     await tx.execute(
@@ -172,4 +150,3 @@ async def _write_version(tx: Tx, owner: Project, document: Mapping[str, Any], wh
     await audit.record(
         tx, "catalog.published", why, at=at, project_id=owner.id, before=before, after={"version": version, **document}
     )
-    return version
