@@ -56,6 +56,7 @@ VERBS = [
     "restore",
     "webhook events",
     "reconcile",
+    "import",
     "check",
     "why",
     "metrics",

@@ -28,6 +28,10 @@ VERBS = {
         "Changes nothing.",
     ),
     "reconcile": ("reconcile", "Compare all we hold with Stripe's lists and repair what differs."),
+    "import": (
+        "importing",
+        "Adopt the customers of an existing Stripe account, with their subscriptions and one-time checkouts.",
+    ),
     "check": ("access", "Say whether a user may use a feature; exits with 0 if so, else with 1."),
     "why": (
         "access",

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import stripe
 from pydantic import ValidationError
 
+from ..domain.adoption import AccountCustomer
 from ..domain.errors import UnknownStatus
 from ..domain.evidence import PaymentStatus, Subscription
 from .client import stripe_errors
@@ -107,6 +108,12 @@ async def list_customers(client: stripe.StripeClient, after: str | None) -> Page
     """Those that are not deleted."""
     rows, last = await _page(client, "/v1/customers", after)
     return Page(tuple(_read(one, _listed_customer) for one in rows), last)
+
+
+async def list_account_customers(client: stripe.StripeClient, after: str | None) -> Page[AccountCustomer]:
+    """The same, with what may say whose they are."""
+    rows, last = await _page(client, "/v1/customers", after)
+    return Page(tuple(AccountCustomer(one["id"], one["email"], one["metadata"]) for one in rows), last)
 
 
 async def list_subscriptions(client: stripe.StripeClient, after: str | None) -> Page[Listed]:

@@ -68,6 +68,12 @@ async def update_customer(client: stripe.StripeClient, stripe_customer_id: str, 
             await client.v1.customers.update_async(stripe_customer_id, {**said})  # type: ignore[arg-type]
 
 
+async def stamp_customer(client: stripe.StripeClient, stripe_customer_id: str, *, project: str, user_id: str) -> None:
+    """Writes whose the customer is on one that others have made; its other metadata stay."""
+    with stripe_errors():
+        await client.v1.customers.update_async(stripe_customer_id, {"metadata": {PROJECT: project, USER: user_id}})
+
+
 async def create_checkout(client: stripe.StripeClient, checkout_id: str, parameters: Mapping[str, Any]) -> OpenSession:
     """Opens the session of the checkout. The same id with the same parameters gives the same session, however often."""
 
