@@ -148,7 +148,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """All that is known of one user. A user who never bought has version 0 and empty lists."""
+    """All that is known of one user. A user who never bought has empty lists, and what everybody has."""
 
     user_id: str
     version: int
@@ -268,6 +268,8 @@ class Catalog:
     version: int
     features: tuple[Feature, ...]
     products: tuple[Product, ...]
+    default_product: str | None = None
+    """The code of the product that every user has without buying it, known to Tollhouse or not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ def read_catalog(file: str | os.PathLike[str]) -> Catalog:
         1,
         tuple(_feature(code, feature) for code, feature in told.get("features", {}).items()),
         tuple(_product(project, code, product) for code, product in told.get("products", {}).items()),
+        told.get("default_product"),
     )
 
 

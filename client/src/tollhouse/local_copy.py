@@ -138,7 +138,7 @@ class LocalCopy:
             return check, min(
                 ends,
                 self.stream.heard + self.stream.silence,
-                inf if self._stands(held, check.allowed) else held.asked + self._pace,
+                inf if self._stands(held) else held.asked + self._pace,
             )
         edges = [edge for edge in (confirmed + FRESH, confirmed + policy.max_age) if edge > now]
         asks = self._asks_at(held, feature, check.allowed, now)
@@ -153,7 +153,7 @@ class LocalCopy:
         first = Need.SOON if self.health.away or self.health.barred else Need.FIRST
         if held is None or (at_least is not None and held.snapshot.version < at_least):
             return first
-        if self.stream.covers(held, now) and self._stands(held, allowed):
+        if self.stream.covers(held, now) and self._stands(held):
             return Need.NOTHING
         if now < self._asks_at(held, feature, allowed, now):
             return Need.NOTHING
@@ -161,9 +161,9 @@ class LocalCopy:
             return first
         return Need.SOON
 
-    def _stands(self, held: Held, allowed: bool) -> bool:
-        """Whether the stream alone will do. Somebody of whom nothing is known may just have paid."""
-        return allowed or held.snapshot.version > 0
+    def _stands(self, held: Held) -> bool:
+        """Whether the stream alone will do. Somebody of whom nothing is known may just have paid, for more than all have."""
+        return held.snapshot.version > 0
 
     def _asks_at(self, held: Held, feature: str, allowed: bool, now: float) -> float:
         """When a copy that no stream keeps current is asked for again; a denial at once, lest it hide a purchase."""

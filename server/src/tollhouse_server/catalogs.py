@@ -10,9 +10,12 @@ from .db.engine import Change, Tx, announce
 from .db.tables import catalog, price, project
 from .domain.catalog import Catalog
 from .domain.catalog_file import parse_catalog
+from .domain.entitlements import Entitlement, of_everybody
 
 _KEPT = 256
 _parsed: dict[tuple[uuid.UUID, int], Catalog] = {}
+_of_everybody: dict[int, tuple[Catalog, tuple[Entitlement, ...]]] = {}
+"""By the identity of the catalog, which is kept with it so that no other one gets the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,21 @@ async def announce_project(tx: Tx, project_id: uuid.UUID) -> None:
 def kept_catalog(owner: Project) -> Catalog | None:
     """What the project sells now, where this process has parsed it before."""
     return _parsed.get((owner.id, owner.catalog_version))
+
+
+def as_told(catalog: Catalog, version: int, stored: tuple[Entitlement, ...]) -> tuple[Entitlement, ...]:
+    """What somebody has whose stored snapshot says this: of whom nothing was ever stored, what everybody has.
+
+    That is no part of a stored or cached answer, as then a publish would have to find everybody who was ever asked for.
+    """
+    if version or stored or catalog.default_product is None:
+        return stored
+    kept = _of_everybody.get(id(catalog))
+    if kept is None:
+        if len(_of_everybody) >= _KEPT:
+            _of_everybody.pop(next(iter(_of_everybody)))
+        kept = _of_everybody[id(catalog)] = catalog, of_everybody(catalog)
+    return kept[1]
 
 
 async def current_catalog(tx: Tx, owner: Project) -> Catalog:

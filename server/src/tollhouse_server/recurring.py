@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from .db.engine import Tx
 from .db.tables import billing, seen_worth, stretch
 from .domain.billing import Billing, Seen, State, to_be_noted
-from .domain.catalog import Policy
+from .domain.catalog import Catalog
 from .domain.evidence import Subscription
 from .domain.time import Period
 from .domain.worth import Stretch, stretches
@@ -19,10 +19,10 @@ from .domain.worth import Stretch, stretches
 Key = tuple[str, datetime]
 
 
-async def write(tx: Tx, owner: Row[Any], subscriptions: Iterable[Subscription], policy: Policy, at: datetime) -> None:
+async def write(tx: Tx, owner: Row[Any], subscriptions: Iterable[Subscription], catalog: Catalog, at: datetime) -> None:
     """Makes the stretches of the customer whose row, locked, is `owner`; enters in the ledger what only seeing tells.
 
-    By the evidence and the policy by which access was computed in the same transaction, so that the two agree.
+    By the evidence and the catalog by which access was computed in the same transaction, so that the two agree.
     """
     known = {one.id: one for one in subscriptions}
     if not known:
@@ -38,7 +38,7 @@ async def write(tx: Tx, owner: Row[Any], subscriptions: Iterable[Subscription], 
         if further is not None:
             await _note(tx, owner, one.subscription, further)
             noted = [*noted, further]
-        for found in stretches(known[one.subscription], one, noted, policy, at):
+        for found in stretches(known[one.subscription], one, noted, catalog, at):
             made[one.subscription, found.period.start] = one.currency, found
     await _store(tx, owner, made)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 
 from . import audit, logs, outbox, recurring, snapshot
-from .catalogs import current_catalog, project_by_id
+from .catalogs import as_told, current_catalog, project_by_id
 from .db.engine import Change, Tx, after_commit, announce
 from .db.tables import customer
 from .domain.changes import diff
@@ -37,10 +37,11 @@ class Refresh:
         evidence = await snapshot.gather(tx, customer_id, owner.project_id)
         entitlements = compute(catalog, evidence, catalog.policy, at)
         # Against what was told when it was told: then what time alone opened or closed since is a change too.
-        changes = diff(before.entitlements, entitlements, at, since=before.computed_at)
+        told = as_told(catalog, before.version, before.entitlements)
+        changes = diff(told, entitlements, at, since=before.computed_at)
         after = Snapshot(owner.version + bool(changes), catalog.version, entitlements, at)
         await snapshot.write(tx, owner, after, at)
-        await recurring.write(tx, owner, evidence.subscriptions, catalog.policy, at)
+        await recurring.write(tx, owner, evidence.subscriptions, catalog, at)
         if changes:
             await tx.execute(update(customer).where(customer.c.id == customer_id).values(version=after.version))
             announce(tx, Change(owner.project_id, owner.user_id, after.version))
@@ -51,7 +52,7 @@ class Refresh:
                 at=at,
                 project_id=owner.project_id,
                 customer_id=customer_id,
-                before=dump(before.entitlements),
+                before=dump(told),
                 after=dump(entitlements),
             )
             state = customer_state(owner.user_id, after.version, catalog, entitlements, evidence, at)

@@ -63,7 +63,7 @@ class FeatureAnswer(Answer):
         description="The rule that decided; docs/reference lists them.", examples=["subscription-active"]
     )
     source: str | None = Field(
-        description="What gives it: a subscription, a purchase or a grant.", examples=["sub_1SXa"]
+        description="What gives it: a subscription, a purchase, a grant, or the default product.", examples=["sub_1SXa"]
     )
 
 
@@ -139,7 +139,7 @@ class CustomerSnapshot(Answer):
 
     project: str = Field(examples=["pdf-tool"])
     user_id: str
-    version: int = Field(description="Grows with every change of what this user may do; 0: nothing is known of them.")
+    version: int = Field(description="Grows with every change of what this user may do; 0: only the catalog decides.")
     catalog_version: int = Field(description="The version of the catalog whose features are listed.")
     issued_at: Instant
     features: dict[str, FeatureStretches] = Field(description="Every feature of the catalog.")

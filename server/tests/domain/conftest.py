@@ -56,8 +56,11 @@ def payment(**changes: Any) -> Payment:
     return Payment(Money(900, "eur"), **changes)
 
 
-def catalog(policy: Policy | None = None) -> Catalog:
-    """A switch, a limit of which the largest counts, a limit that adds up, and products that open them."""
+def catalog(policy: Policy | None = None, default: str | None = None) -> Catalog:
+    """A switch, a limit of which the largest counts, a limit that adds up, and products that open them.
+
+    One has a policy of its own. `default` is the product that everybody has.
+    """
     features = [
         Feature("export", "Export"),
         Feature("pages", "Pages", Kind.LIMIT),
@@ -65,7 +68,8 @@ def catalog(policy: Policy | None = None) -> Catalog:
     ]
     products = [
         Product("pro", "Pro", {"export": Opens(True), "pages": Opens(500), "credits": Opens(10, per_seat=True)}),
-        Product("basic", "Basic", {"pages": Opens(100), "credits": Opens(5)}),
+        Product("basic", "Basic", {"pages": Opens(100), "credits": Opens(5, per_seat=True)}),
+        Product("patient", "Patient", {"pages": Opens(20)}, policy={"grace": timedelta(days=20)}),
         Product("lifetime", "Lifetime", {"export": Opens(True), "pages": Opens("unlimited")}),
         Product("week", "A week", {"export": Opens(True), "credits": Opens(1)}, lasts=timedelta(days=7)),
         Product("old", "Sold no more", {"gone": Opens(True), "export": Opens(False)}),
@@ -77,6 +81,7 @@ def catalog(policy: Policy | None = None) -> Catalog:
         {product.code: product for product in products},
         {},
         policy or Policy(),
+        default_product=default,
     )
 
 

@@ -62,6 +62,16 @@ def _(change: Callable[[dict[str, Any]], object], *said: str) -> tuple[Callable[
             "Policy: on pause keep paid becomes end.",
         ),
         _(
+            lambda d: (d.update(default_product="free"), d["products"].update(free={"policy": {"grace_days": 3}})),
+            "Project: everybody has the product free without buying it.",
+            "New product free: free opens nothing, with a policy of its own.",
+        ),
+        _(
+            lambda d: d["products"]["pro"].update(policy={"grace_days": 1, "on_pause": "keep_paid"}),
+            "Product pro: policy: grace the project's becomes 1 day.",
+            "Product pro: policy: on pause the project's becomes keep paid.",
+        ),
+        _(
             lambda d: d["features"].update(pages={"kind": "limit", "combine": "sum"}),
             "Feature pages: pages, a limit (the largest of several counts), "
             "becomes pages, a limit (the sum of several counts).",
@@ -104,6 +114,24 @@ def test_each_change_is_a_sentence(change: Callable[[dict[str, Any]], object], s
     document = copy.deepcopy(DOCUMENT)
     change(document)
     assert differences(parse_catalog(DOCUMENT, 1), parse_catalog(document, 2)) == said
+
+
+def test_a_default_product_that_goes() -> None:
+    """Whoever has not bought it loses it; and what has a policy of its own no longer, has the project's."""
+    before = copy.deepcopy(DOCUMENT)
+    before["default_product"], before["products"]["free"] = "free", {}
+    before["products"]["pro"]["policy"] = {"on_dispute": "keep", "grace_days": 1}
+    after = copy.deepcopy(before)
+    after["default_product"] = "pro"
+    del after["products"]["pro"]["policy"]["on_dispute"], after["products"]["pro"]["prices"]
+    said = differences(parse_catalog(before, 1), parse_catalog(after, 2))
+    assert said[:2] == [
+        "Project: everybody has the product pro without buying it.",
+        "Project: nobody has the product free any more unless they bought it.",
+    ]
+    assert [one for one in said if "policy" in one] == ["Product pro: policy: on dispute keep becomes the project's."]
+    del after["default_product"]
+    assert differences(parse_catalog(before, 1), parse_catalog(after, 2))[0] == said[1]
 
 
 def test_a_feature_newly_opened() -> None:

@@ -33,6 +33,7 @@ from tollhouse_server.domain.money import Money
 WRITTEN = tomllib.loads("""
 project = "pdf-tool"
 name = "PDF Tool"
+default_product = "gift"
 redirect_origins = ["http://127.0.0.1:8903", "https://pdf.example"]
 
 [policy]
@@ -83,6 +84,10 @@ lasts = { days = 30 }
 opens = { premium_export = true }
 prices.once = { amount = 0, currency = "jpy" }
 
+[products.pass.policy]
+grace_days = 14
+on_partial_refund = "keep"
+
 [products.gift]
 """)
 
@@ -114,6 +119,7 @@ def test_everything_is_read() -> None:
         project="pdf-tool",
         version=7,
         name="PDF Tool",
+        default_product="gift",
         redirect_origins=("http://127.0.0.1:8903", "https://pdf.example"),
         policy=Policy(timedelta(days=14), timedelta(days=1), OnPause.END, OnRefund.KEEP, OnRefund.END, OnDispute.KEEP),
         features={
@@ -131,7 +137,13 @@ def test_everything_is_read() -> None:
             "lifetime": Product(
                 "lifetime", "PDF Tool Lifetime", {"premium_export": Opens(True), "pages_per_day": Opens("unlimited")}
             ),
-            "pass": Product("pass", "pass", {"premium_export": Opens(True)}, lasts=timedelta(days=30)),
+            "pass": Product(
+                "pass",
+                "pass",
+                {"premium_export": Opens(True)},
+                lasts=timedelta(days=30),
+                policy={"grace": timedelta(days=14), "on_partial_refund": OnRefund.KEEP},
+            ),
             "gift": Product("gift", "gift", {}),
         },
         prices={
@@ -144,6 +156,11 @@ def test_everything_is_read() -> None:
             )
         },
     )
+
+
+def test_a_default_product_may_cost_nothing() -> None:
+    """A price of 0 is for an app that wants each of its users at Stripe."""
+    assert parse_catalog(changed("default_product", to="pass"), 1).default_product == "pass"
 
 
 def test_the_least_that_can_be_written() -> None:
@@ -175,6 +192,13 @@ MISTAKES: list[tuple[tuple[str, ...], object, str, str]] = [
     (("policy", "renewal_leeway_days"), 1.5, "/policy/renewal_leeway_days", "not a number with a fraction"),
     (("policy", "on_pause"), "stop", "/policy/on_pause", 'one of "keep_paid", "keep", "end", not "stop"'),
     (("policy", "on_dispute"), None, "/policy/on_dispute", "not nothing"),
+    (("default_product",), "free", "/default_product", 'declare "free" under products'),
+    (("default_product",), "Free!", "/default_product", "a code has"),
+    (("default_product",), 7, "/default_product", "must be text"),
+    (("default_product",), "lifetime", "/default_product", 'delete its price "pdf-tool.lifetime.once"'),
+    (("products", "gift", "policy"), [], "/products/gift/policy", "must be a table, not a list"),
+    (("products", "gift", "policy", "grace_days"), -1, "/products/gift/policy/grace_days", "from 0 to 365"),
+    (("products", "gift", "policy", "grace"), 1, "/products/gift/policy/grace", "did you mean grace_days?"),
     (("features", "Pages"), {}, "/features/Pages", "a code has"),
     (("features", "x" * 300), {}, "/features/" + "x" * 300, "a code has"),
     (("features", "seats"), 1, "/features/seats", "must be a table"),
@@ -228,6 +252,9 @@ CODES: list[tuple[tuple[str, ...], object, Mistake]] = [
     (("nmae",), "x", Mistake.UNKNOWN_KEY),
     (("policy", "grace_days"), 366, Mistake.OUT_OF_RANGE),
     (("policy", "on_pause"), "stop", Mistake.UNKNOWN_POLICY),
+    (("products", "pro", "policy", "on_pause"), "stop", Mistake.UNKNOWN_POLICY),
+    (("default_product",), "free", Mistake.UNKNOWN_PRODUCT),
+    (("default_product",), "pro", Mistake.DEFAULT_FOR_MONEY),
     (("policy", "on_reefund"), "end", Mistake.UNKNOWN_POLICY),
     (("features", "seats", "kind"), "meter", Mistake.UNKNOWN_CHOICE),
     ((*PRO, "opens", "pages_per_day"), -1, Mistake.LIMIT_BELOW_ZERO),

@@ -5,9 +5,19 @@ from types import SimpleNamespace
 import pytest
 
 from tollhouse_server.domain.catalog import Feature, Policy
-from tollhouse_server.domain.entitlements import Answer, Entitlement, Reason, answer, compute, dump, load, next_change
-from tollhouse_server.domain.evidence import Evidence, SubscriptionStatus
-from tollhouse_server.domain.time import Period
+from tollhouse_server.domain.entitlements import (
+    Answer,
+    Entitlement,
+    Reason,
+    answer,
+    compute,
+    dump,
+    load,
+    next_change,
+    of_everybody,
+)
+from tollhouse_server.domain.evidence import Evidence, Grant, SubscriptionStatus
+from tollhouse_server.domain.time import EVER, Period
 
 ACTIVE = Reason("sub_1", "subscription", "subscription-active")
 BOUGHT = Reason("cs_1", "purchase", "purchase-paid")
@@ -48,6 +58,57 @@ def test_the_reason_that_gives_most_is_named_first(make: SimpleNamespace) -> Non
     assert [reason.source_id for reason in stretch.reasons] == ["gr_1", "gr_2"]
     computed = compute(make.catalog(), Evidence((make.subscription(),), (), less), Policy(), make.day(0))
     assert [reason.source_id for reason in only(computed, "pages")[0].reasons] == ["sub_1", "gr_1", "gr_2"]
+
+
+EVERYBODYS = Reason("basic", "default", "default")
+
+
+def test_what_everybody_has_is_there_before_and_after(make: SimpleNamespace) -> None:
+    """It is what is left when a subscription ends; while more is given, it decides nothing."""
+    catalog = make.catalog(default="basic")
+    assert of_everybody(catalog) == (
+        Entitlement("credits", 5, Period(EVER), (EVERYBODYS,)),
+        Entitlement("pages", 100, Period(EVER), (EVERYBODYS,)),
+    )
+    computed = compute(catalog, Evidence((make.subscription(),)), Policy(), make.day(-1))
+    assert only(computed, "pages") == [
+        Entitlement("pages", 100, Period(EVER, make.day(0)), (EVERYBODYS,)),
+        Entitlement("pages", 500, Period(make.day(0), make.day(33)), (ACTIVE, EVERYBODYS)),
+        Entitlement("pages", 100, Period(make.day(33)), (EVERYBODYS,)),
+    ]
+    assert only(computed, "export") == [Entitlement("export", True, Period(make.day(0), make.day(33)), (ACTIVE,))]
+
+
+def test_what_everybody_has_is_not_added_but_the_least(make: SimpleNamespace) -> None:
+    """Of a limit that sums up others are added to each other only, and it decides where they come to less."""
+    catalog, small = make.catalog(default="basic"), {"feature": "credits", "value": 2}
+    one, two, three = (make.grant(id=f"gr_{number}", **small) for number in (1, 2, 3))
+
+    def of(*grants: Grant) -> Entitlement:
+        [stretch] = compute(catalog, Evidence(grants=grants), Policy(), make.day(1))[-2:-1]
+        return stretch
+
+    reasons = [Reason(f"gr_{number}", "grant", "granted") for number in (1, 2, 3)]
+    assert (of(one, two).value, of(one, two).reasons) == (5, (EVERYBODYS, *reasons[:2]))
+    assert (of(one, two, three).value, of(one, two, three).reasons) == (6, (*reasons, EVERYBODYS))
+
+
+def test_what_gives_as_much_as_everybody_has_is_the_reason(make: SimpleNamespace) -> None:
+    """So a customer is told of what they bought, not of what they would have anyway."""
+    bought = Evidence((make.subscription(items=(make.item("basic"),)),))
+    for stretch in compute(make.catalog(default="basic"), bought, Policy(), make.day(1)):
+        assert stretch.reasons[0] == (ACTIVE if stretch.period.end else EVERYBODYS)
+
+
+def test_each_item_is_judged_by_its_products_policy(make: SimpleNamespace) -> None:
+    """One subscription, unpaid: what its patient product opens lasts 20 days, the rest as long as the project says."""
+    items = (make.item("patient"), make.item("basic"))
+    unpaid = make.subscription(status=SubscriptionStatus.PAST_DUE, unpaid_since=make.day(1), items=items)
+    computed = compute(make.catalog(), Evidence((unpaid,)), Policy(), make.day(1))
+    assert [(one.value, one.period.end) for one in only(computed, "pages")] == [
+        (100, make.day(8)), (20, make.day(21)),
+    ]  # fmt: skip
+    assert [one.period.end for one in only(computed, "credits")] == [make.day(8)]
 
 
 def test_a_gap_stays_a_gap(make: SimpleNamespace) -> None:

@@ -1,5 +1,6 @@
 """Why a feature is open or closed."""
 
+from datetime import timedelta
 from types import SimpleNamespace
 
 from tollhouse_server.domain.catalog import Policy
@@ -47,6 +48,31 @@ def test_nothing_at_all(make: SimpleNamespace) -> None:
     told = export(make, 0, make.grant(feature="pages", value=3))
     assert told.sentence == "Not allowed. Nothing that was bought or granted opens it."
     assert [(source.rule, source.stripe_ids) for source in told.sources] == [("opens-other-features", ())]
+
+
+def test_what_everybody_has(make: SimpleNamespace) -> None:
+    """It is told last of what counts, is at no Stripe, and is the sentence where nothing else gives as much."""
+    catalog = make.catalog(default="basic")
+    pages = catalog.features["pages"]
+    told = explain(catalog, Evidence(), pages, make.day(0))
+    assert told.sentence == "Allowed (100) for ever. Everybody has Basic without buying it."
+    [source] = told.sources
+    assert (source.kind, source.id, source.products, source.stripe_ids) == ("default", "basic", ("basic",), ())
+    more = explain(catalog, Evidence((make.subscription(),)), pages, make.day(0))
+    assert [one.kind for one in more.sources] == ["subscription", "default"]
+    none = explain(catalog, Evidence(), catalog.features["export"], make.day(0))
+    assert none.sentence == "Not allowed. Nothing that was bought or granted opens it."
+
+
+def test_the_policy_of_each_source(make: SimpleNamespace) -> None:
+    """Each source tells by which policy it was judged: its product's. A subscription to two is told as two."""
+    items = (make.item("patient"), make.item("basic"))
+    told = export(make, 1, make.subscription(items=items), make.grant(product="basic"), feature="pages")
+    assert {(one.kind, one.products): one.policy for one in told.sources} == {
+        ("subscription", ("patient",)): Policy(grace=timedelta(days=20)),
+        ("subscription", ("basic",)): Policy(),
+        ("grant", ("basic",)): None,
+    }
 
 
 def test_yet_to_begin(make: SimpleNamespace) -> None:

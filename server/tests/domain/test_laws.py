@@ -43,6 +43,7 @@ from tollhouse_server.domain.evidence import (
 from tollhouse_server.domain.explain import explain
 from tollhouse_server.domain.merging import fits, merge
 from tollhouse_server.domain.money import Money
+from tollhouse_server.domain.rules import Rule
 from tollhouse_server.domain.standing import standing
 from tollhouse_server.state import customer_snapshot
 
@@ -51,7 +52,7 @@ LAW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChec
 # Few different instants, so that edges meet: that is where the mistakes are.
 days = st.integers(0, 12).map(lambda number: datetime(2026, 11, 1, tzinfo=UTC) + timedelta(days=5 * number))
 optional_days = st.none() | days
-products = st.sampled_from(["pro", "basic", "lifetime", "week", "old", "never-in-the-catalog", None])
+products = st.sampled_from(["pro", "basic", "patient", "lifetime", "week", "old", "never-in-the-catalog", None])
 quantities = st.integers(0, 3)
 policies = st.builds(
     Policy,
@@ -62,6 +63,9 @@ policies = st.builds(
     on_partial_refund=st.sampled_from(OnRefund),
     on_dispute=st.sampled_from(OnDispute),
 )
+Default = str | None
+defaults = st.sampled_from([None, "basic", "lifetime", "week"])
+"""What everybody has: nothing, limits, a switch and no limit, a switch and a limit that would lapse."""
 
 
 @st.composite
@@ -127,6 +131,7 @@ def numbered(sources: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ..
 
 evidences = st.builds(Evidence, numbered(subscriptions), numbered(purchases), numbered(grants()))
 FEATURES = ("credits", "export", "pages")
+OPENING_NOTHING = (Rule.OPENS_OTHER_FEATURES, Rule.PRODUCT_UNKNOWN)
 
 
 def size(value: Value) -> float:
@@ -146,23 +151,25 @@ def told_slowly(catalog: Catalog, evidence: Evidence, feature: Feature, at: date
                 value = source.value or 0
             elif opens is not None:
                 value = opens.value * quantity if opens.per_seat else opens.value
-            period = standing(source, catalog.policy, product.lasts if product else None).period
+            period = standing(source, catalog.policy_of(code), product.lasts if product else None).period
             if period and period.start <= at and (period.end is None or at < period.end):
                 values.append(value)
+    everybodys = catalog.products[catalog.default_product].opens.get(feature.code) if catalog.default_product else None
+    least: Value = everybodys.value if everybodys else 0
     if feature.kind is Kind.SWITCH:
-        return any(values)
-    if "unlimited" in values:
+        return any([*values, least])
+    if "unlimited" in [*values, least]:
         return "unlimited"
-    return (sum if feature.combine is Combine.SUM else max)([0, *values])
+    return max((sum if feature.combine is Combine.SUM else max)([0, *values]), least)
 
 
 @LAW
-@given(evidence=evidences, policy=policies, at=days)
+@given(evidence=evidences, policy=policies, default=defaults, at=days)
 def test_an_answer_is_what_counts_at_that_instant(
-    make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime
+    make: SimpleNamespace, evidence: Evidence, policy: Policy, default: Default, at: datetime
 ) -> None:
     """Cutting time into stretches gives the same values as judging each instant by itself."""
-    catalog = make.catalog(policy)
+    catalog = make.catalog(policy, default)
     computed = compute(catalog, evidence, policy, at)
     for code in FEATURES:
         read, slowly = (
@@ -173,13 +180,13 @@ def test_an_answer_is_what_counts_at_that_instant(
 
 
 @LAW
-@given(evidence=evidences, policy=policies, at=days, later=days)
+@given(evidence=evidences, policy=policies, default=defaults, at=days, later=days)
 def test_time_changes_nothing_that_was_not_foretold(
-    make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime, later: datetime
+    make: SimpleNamespace, evidence: Evidence, policy: Policy, default: Default, at: datetime, later: datetime
 ) -> None:
     """A snapshot read at a later instant answers as one computed then; until `next_change` it does not change."""
     at, later = min(at, later), max(at, later)
-    catalog = make.catalog(policy)
+    catalog = make.catalog(policy, default)
     early, late = (compute(catalog, evidence, policy, instant) for instant in (at, later))
     assert late == tuple(one for one in early if one.period.end is None or later < one.period.end)
     change = next_change(early, at)
@@ -209,9 +216,9 @@ def test_nothing_is_open_at_the_instant_it_ends(make: SimpleNamespace, source: S
 
 
 @LAW
-@given(evidence=evidences, policy=policies, at=days, random=st.randoms(use_true_random=False))
+@given(evidence=evidences, policy=policies, default=defaults, at=days, random=st.randoms(use_true_random=False))
 def test_the_order_of_the_evidence_never_matters(
-    make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime, random: Random
+    make: SimpleNamespace, evidence: Evidence, policy: Policy, default: Default, at: datetime, random: Random
 ) -> None:
     """Sources and their items may come in any order."""
 
@@ -223,14 +230,14 @@ def test_the_order_of_the_evidence_never_matters(
         shuffled(tuple(replace(one, items=shuffled(one.items)) for one in evidence.purchases)),
         shuffled(evidence.grants),
     )
-    catalog = make.catalog(policy)
+    catalog = make.catalog(policy, default)
     assert compute(catalog, evidence, policy, at) == compute(catalog, other, policy, at)
 
 
 @LAW
-@given(evidence=evidences, more=grants() | purchases | subscriptions, policy=policies, at=days)
+@given(evidence=evidences, more=grants() | purchases | subscriptions, policy=policies, default=defaults, at=days)
 def test_more_evidence_never_takes_anything_away(
-    make: SimpleNamespace, evidence: Evidence, more: Source, policy: Policy, at: datetime
+    make: SimpleNamespace, evidence: Evidence, more: Source, policy: Policy, default: Default, at: datetime
 ) -> None:
     """A further source closes no feature, lowers no limit, and ends none sooner than it ended."""
     added = replace(
@@ -239,7 +246,7 @@ def test_more_evidence_never_takes_anything_away(
         purchases=evidence.purchases + ((more,) if isinstance(more, Purchase) else ()),
         grants=evidence.grants + ((more,) if isinstance(more, Grant) else ()),
     )
-    catalog = make.catalog(policy)
+    catalog = make.catalog(policy, default)
     before, after = (compute(catalog, one, policy, at) for one in (evidence, added))
     for code in FEATURES:
         for instant in (at, *(one.period.start for one in after if one.period.start > at)):
@@ -248,10 +255,12 @@ def test_more_evidence_never_takes_anything_away(
 
 
 @LAW
-@given(evidence=evidences, policy=policies, at=days)
-def test_explain_agrees(make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime) -> None:
+@given(evidence=evidences, policy=policies, default=defaults, at=days)
+def test_explain_agrees(
+    make: SimpleNamespace, evidence: Evidence, policy: Policy, default: Default, at: datetime
+) -> None:
     """The verdict is the answer, and the sources that count make up its value and hold its rule."""
-    catalog = make.catalog(policy)
+    catalog = make.catalog(policy, default)
     computed = compute(catalog, evidence, policy, at)
     for code in FEATURES:
         feature = catalog.features[code]
@@ -260,20 +269,26 @@ def test_explain_agrees(make: SimpleNamespace, evidence: Evidence, policy: Polic
             read.allowed, read.value, read.valid_until, read.reason,
         )  # fmt: skip
         counting = [source for source in told.sources if source.counts]
-        assert merge(feature, [source.value for source in counting]) == read.value
+        least = [source.value for source in counting if source.kind == "default"]
+        values = [source.value for source in counting if source.kind != "default"]
+        assert merge(feature, values, *least) == read.value
         assert not read.allowed or (read.source, read.reason) in {(source.id, source.rule) for source in counting}
         assert {source.id for source in told.sources} == {
-            one.id for one in evidence.sources if getattr(one, "items", 1)
+            *(one.id for one in evidence.sources if getattr(one, "items", 1)),
+            *([default] if default else []),
         }
+        for source in told.sources:
+            has_none = source.kind in ("grant", "default") or source.rule in OPENING_NOTHING
+            assert source.policy == (None if has_none else catalog.policy_of(source.products[0]))
 
 
 @LAW
-@given(evidence=evidences, other=evidences, policy=policies, at=days)
+@given(evidence=evidences, other=evidences, policy=policies, default=defaults, at=days)
 def test_diff_tells_exactly_what_is_different(
-    make: SimpleNamespace, evidence: Evidence, other: Evidence, policy: Policy, at: datetime
+    make: SimpleNamespace, evidence: Evidence, other: Evidence, policy: Policy, default: Default, at: datetime
 ) -> None:
     """Nothing differs from itself, and every feature whose answer differs is told of."""
-    catalog = make.catalog(policy)
+    catalog = make.catalog(policy, default)
     before, after = (compute(catalog, one, policy, at) for one in (evidence, other))
     assert diff(before, before, at) == ()
     differing = set()
@@ -285,22 +300,22 @@ def test_diff_tells_exactly_what_is_different(
 
 
 @LAW
-@given(evidence=evidences, policy=policies, at=days)
+@given(evidence=evidences, policy=policies, default=defaults, at=days)
 def test_a_snapshot_survives_being_stored(
-    make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime
+    make: SimpleNamespace, evidence: Evidence, policy: Policy, default: Default, at: datetime
 ) -> None:
     """What is read back from JSON is what was stored."""
-    computed = compute(make.catalog(policy), evidence, policy, at)
+    computed = compute(make.catalog(policy, default), evidence, policy, at)
     assert load(json.loads(json.dumps(dump(computed)))) == computed
 
 
 @LAW
-@given(evidence=evidences, policy=policies, at=days)
+@given(evidence=evidences, policy=policies, default=defaults, at=days)
 def test_stretches_are_disjoint_ordered_and_no_longer_than_needed(
-    make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime
+    make: SimpleNamespace, evidence: Evidence, policy: Policy, default: Default, at: datetime
 ) -> None:
     """Of one feature, each stretch begins where or after the last one ended, and differs from it where they touch."""
-    computed = compute(make.catalog(policy), evidence, policy, at)
+    computed = compute(make.catalog(policy, default), evidence, policy, at)
     assert [one.feature for one in computed] == sorted(one.feature for one in computed)
     for before, after in pairwise(computed):
         if before.feature == after.feature:
@@ -313,13 +328,19 @@ def test_stretches_are_disjoint_ordered_and_no_longer_than_needed(
 
 
 @LAW
-@given(evidence=evidences, policy=policies, at=days, later=days, past=st.integers(0, 2))
+@given(evidence=evidences, policy=policies, default=defaults, at=days, later=days, past=st.integers(0, 2))
 def test_a_copy_in_an_app_answers_as_the_service_does(
-    make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime, later: datetime, past: int
+    make: SimpleNamespace,
+    evidence: Evidence,
+    policy: Policy,
+    default: Default,
+    at: datetime,
+    later: datetime,
+    past: int,
 ) -> None:
     """The client reads a snapshot, at any later instant, exactly as the service answers from the same entitlements."""
     at, later = min(at, later), max(at, later) + timedelta(microseconds=past)
-    catalog = make.catalog(policy)
+    catalog = make.catalog(policy, default)
     computed = compute(catalog, evidence, policy, at)
     told = customer_snapshot("app", "ada", 7, catalog, computed, at).model_dump_json(by_alias=True)
     copy = decode(Snapshot, json.loads(told))

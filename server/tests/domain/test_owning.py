@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tollhouse_server.domain.catalog import Catalog, Price
+from tollhouse_server.domain.catalog import Catalog, OnRefund, Price
 from tollhouse_server.domain.evidence import Evidence, PaymentStatus, SubscriptionStatus
 from tollhouse_server.domain.money import Money
 from tollhouse_server.domain.owning import changes_to, groups_held, holder, seats_after
@@ -47,6 +47,25 @@ def test_a_purchase_holds_while_it_counts(make: SimpleNamespace) -> None:
     bought = make.purchase("lifetime", payment=refunded)
     assert holds(make, "lifetime", at=4, purchases=(bought,)) == "cs_1"
     assert holds(make, "lifetime", at=5, purchases=(bought,)) is None
+
+
+def test_a_refund_is_judged_by_the_products_policy(make: SimpleNamespace) -> None:
+    """Where a product keeps access after a full refund, it is still had, and not sold again."""
+    refunded = make.payment(refunded=900, refunded_at=make.day(5))
+    bought = Evidence(purchases=(make.purchase("lifetime", payment=refunded),))
+    catalog = make.catalog()
+    kept = replace(catalog.products["lifetime"], policy={"on_full_refund": OnRefund.KEEP})
+    kind = replace(catalog, products=catalog.products | {"lifetime": kept})
+    assert holder(catalog, bought, kept, make.day(6)) is None
+    assert holder(kind, bought, kept, make.day(6)) is bought.purchases[0]
+
+
+def test_what_everybody_has_holds_nothing(make: SimpleNamespace) -> None:
+    """Neither itself, should it be sold for nothing, nor the plan group it is in."""
+    catalog = make.catalog(default="basic")
+    grouped = {code: replace(catalog.products[code], plan_group="plan") for code in ("pro", "basic")}
+    catalog = replace(catalog, products=catalog.products | grouped)
+    assert [holder(catalog, Evidence(), catalog.products[code], make.day(1)) for code in grouped] == [None, None]
 
 
 def test_money_on_its_way_holds(make: SimpleNamespace) -> None:

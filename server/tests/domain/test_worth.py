@@ -55,7 +55,7 @@ class Case:
 
         return [
             (number(one.period.start) or 0.0, number(one.period.end), one.state.value, one.monthly)
-            for one in stretches(one, billing, seen, policy, self.day(at))
+            for one in stretches(one, billing, seen, self.make.catalog(policy), self.day(at))
         ]
 
 

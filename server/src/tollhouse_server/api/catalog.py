@@ -45,6 +45,7 @@ class ProductInCatalog(Answer):
 class CatalogState(Answer):
     project: str
     version: int
+    default_product: str | None = Field(description="The product that everybody has without buying it.")
     features: list[FeatureInCatalog]
     products: list[ProductInCatalog]
 
@@ -52,6 +53,7 @@ class CatalogState(Answer):
 EXAMPLE_CATALOG: dict[str, Any] = {
     "project": "pdf-tool",
     "version": 3,
+    "default_product": None,
     "features": [{"code": "premium_export", "name": "Premium export", "kind": "switch", "combine": "max"}],
     "products": [
         {
@@ -91,6 +93,7 @@ def catalog_state(catalog: Catalog) -> CatalogState:
     return CatalogState(
         project=catalog.project,
         version=catalog.version,
+        default_product=catalog.default_product,
         features=[FeatureInCatalog.model_validate(feature) for feature in catalog.features.values()],
         products=[_product(catalog, product) for product in catalog.products.values()],
     )

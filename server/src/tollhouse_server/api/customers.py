@@ -8,7 +8,7 @@ from pydantic import Field
 
 from .. import snapshot
 from ..audit import Cause
-from ..catalogs import Project, current_catalog
+from ..catalogs import Project, as_told, current_catalog
 from ..db.engine import Tx
 from ..domain.catalog import Policy
 from ..domain.explain import Explanation, explain
@@ -185,7 +185,8 @@ async def read_state(tx: Tx, project: Project, user_id: str, *, at: datetime) ->
     catalog = await current_catalog(tx, project)
     stored = await snapshot.read(tx, project.id, user_id)
     evidence = await snapshot.evidence_of(tx, project.id, user_id)
-    return customer_state(user_id, stored.version, catalog, stored.entitlements, evidence, at)
+    entitlements = as_told(catalog, stored.version, stored.entitlements)
+    return customer_state(user_id, stored.version, catalog, entitlements, evidence, at)
 
 
 def explanation_state(explained: Explanation) -> ExplanationState:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Response
 from pydantic import Field
 
 from ..cache import Cell
-from ..catalogs import Project, current_catalog, kept_catalog
+from ..catalogs import Project, as_told, current_catalog, kept_catalog
 from ..domain.catalog import Catalog, Feature
 from ..domain.entitlements import answer
 from ..domain.errors import Problem
@@ -94,7 +94,7 @@ async def read_entitlements(
     if_none_match: IfNoneMatch = None,
     at_least: AtLeast = None,
 ) -> Response:
-    """Every feature of the catalog. A user of whom nothing is known is allowed nothing; that is no error."""
+    """Every feature of the catalog. Of whom nothing is known has what everybody has; that is no error."""
     catalog, cell = await read_cell(ctx, project, user_id, at_least)
     at = ctx.clock.now()
     return rendered_entitlements(user_id, catalog, cell, at).response(at, if_none_match)
@@ -127,9 +127,9 @@ def rendered_entitlements(user_id: str, catalog: Catalog, cell: Cell, at: dateti
     """Every feature of the catalog, as it stands for the user whose cell it is."""
     kept: Rendering | None = cell.rendered.get("entitlements")
     if kept is None or not kept.stands(catalog, at):
-        features = features_at(catalog, cell.entitlements, at)
+        stretches = as_told(catalog, cell.version, cell.entitlements)
+        features = features_at(catalog, stretches, at)
         told = Entitlements(user_id=user_id, version=cell.version, checked_at=at, features=features)
-        stretches = cell.entitlements
         kept = render(told, "checked_at", version=cell.version, catalog=catalog, stretches=stretches, at=at)
         cell.rendered["entitlements"] = kept
     return kept
@@ -140,7 +140,8 @@ def rendered_check(feature: Feature, catalog: Catalog, cell: Cell, at: datetime)
     name = f"entitlements/{feature.code}"
     kept: Rendering | None = cell.rendered.get(name)
     if kept is None or not kept.stands(catalog, at):
-        verdict = answer(cell.entitlements, feature, at)
+        stretches = [one for one in as_told(catalog, cell.version, cell.entitlements) if one.feature == feature.code]
+        verdict = answer(stretches, feature, at)
         told = Check(
             feature=feature.code,
             version=cell.version,
@@ -151,7 +152,6 @@ def rendered_check(feature: Feature, catalog: Catalog, cell: Cell, at: datetime)
             reason=verdict.reason,
             source=verdict.source,
         )
-        stretches = [one for one in cell.entitlements if one.feature == feature.code]
         kept = render(told, "checked_at", version=cell.version, catalog=catalog, stretches=stretches, at=at)
         cell.rendered[name] = kept
     return kept

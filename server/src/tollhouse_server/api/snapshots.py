@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 
+from ..catalogs import as_told
 from ..domain.errors import SecretKeyMissing
 from ..state import CustomerSnapshot, customer_snapshot
 from .authentication import InsufficientScope, MayCheck, Unauthenticated
@@ -62,9 +63,13 @@ async def read_snapshot(
     ] = None,
     at_least: AtLeast = None,
 ) -> CustomerSnapshot:
-    """For whoever keeps a copy and checks by it. A user of whom nothing is known has version 0 and no stretch."""
+    """For whoever keeps a copy and checks by it. A user of whom nothing is known has version 0.
+
+    Such a user has the stretches of the default product, or none.
+    """
     catalog, cell = await read_cell(ctx, project, user_id, at_least)
-    told = customer_snapshot(project.slug, user_id, cell.version, catalog, cell.entitlements, ctx.clock.now())
+    entitlements = as_told(catalog, cell.version, cell.entitlements)
+    told = customer_snapshot(project.slug, user_id, cell.version, catalog, entitlements, ctx.clock.now())
     headers = {VERSION_HEADER: str(told.version), "Vary": "Accept"}
     if accept is not None and SIGNED in accept.lower():
         said = told.model_dump(mode="json", by_alias=True, include={"version", "catalog_version", "features"})

@@ -1,6 +1,7 @@
 """Whether every snapshot says what the evidence says: computed again, a batch of customers at a time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row, and_, exists, func, or_, select, tuple_
@@ -9,7 +10,7 @@ from .. import snapshot as snapshots
 from ..catalogs import current_catalog, project_by_id
 from ..db.tables import audit, customer, inbox, snapshot
 from ..domain.changes import diff
-from ..domain.entitlements import compute, load
+from ..domain.entitlements import compute, load, of_everybody
 from .checks import EXAMPLES, Check, Found, Look, Severity
 
 BATCH = 200
@@ -56,9 +57,11 @@ async def _batch(look: Look, after: tuple[Any, Any] | None) -> Sequence[Row[Any]
 
 async def _wrong(look: Look, row: Row[Any]) -> str | None:
     stored = load(row.entitlements)
-    if diff(load(row.audited or ()), stored, row.computed_at):
-        return "the snapshot is not what the newest audit entry says"
     owner = await project_by_id(look.tx, row.project_id)
+    # Where nothing changed since they were met, they have what everybody had by the catalog of then.
+    of_then = await current_catalog(look.tx, replace(owner, catalog_version=row.catalog_version))
+    if diff(load(row.audited) if row.audited is not None else of_everybody(of_then), stored, row.computed_at):
+        return "the snapshot is not what the newest audit entry says"
     if row.pending or row.catalog_version != owner.catalog_version:
         return None
     catalog = await current_catalog(look.tx, owner)

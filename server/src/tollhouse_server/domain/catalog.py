@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from .money import Money
 
@@ -101,6 +101,12 @@ class Product:
     plan_group: str | None = None
     """Products of one group exclude each other for one customer; products in no group add up."""
     lasts: timedelta | None = None
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    """The fields of `Policy` that are otherwise for what is bought of this product."""
+
+    def under(self, policy: Policy) -> Policy:
+        """The project's policy as it is for what is bought of this product."""
+        return replace(policy, **self.policy) if self.policy else policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +124,10 @@ class Catalog:
     """The project's, for people."""
     redirect_origins: tuple[str, ...] = ()
     """Where a checkout or portal may send a customer back to: `https://app.example`, without a path."""
+    default_product: str | None = None
+    """The product that everybody has without buying it, known to us or not."""
+
+    def policy_of(self, product: str | None) -> Policy:
+        """By what the purchases of a product are judged; the project's policy where the catalog has never known it."""
+        known = None if product is None else self.products.get(product)
+        return self.policy if known is None else known.under(self.policy)

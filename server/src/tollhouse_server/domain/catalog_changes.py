@@ -29,6 +29,11 @@ def _project(old: Catalog, new: Catalog) -> Iterator[str]:
         yield f"Project: customers may be sent back to {origin}."
     for origin in sorted({*old.redirect_origins} - {*new.redirect_origins}):
         yield f"Project: customers may no longer be sent back to {origin}."
+    if old.default_product != new.default_product:
+        if new.default_product is not None:
+            yield f"Project: everybody has the product {new.default_product} without buying it."
+        if old.default_product is not None:
+            yield f"Project: nobody has the product {old.default_product} any more unless they bought it."
 
 
 def _policy(old: Policy, new: Policy) -> Iterator[str]:
@@ -73,7 +78,7 @@ def _feature_changes(old: Feature, new: Feature) -> Iterator[str]:
 
 def _product(product: Product) -> str:
     opens = ", ".join(f"{code} {_opens(opens)}" for code, opens in product.opens.items())
-    return f"{product.name} opens {opens or 'nothing'}"
+    return f"{product.name} opens {opens or 'nothing'}" + ", with a policy of its own" * bool(product.policy)
 
 
 def _product_changes(old: Product, new: Product) -> Iterator[str]:
@@ -83,6 +88,10 @@ def _product_changes(old: Product, new: Product) -> Iterator[str]:
         yield f"plan group {_said(old.plan_group)} becomes {_said(new.plan_group)}"
     if old.lasts != new.lasts:
         yield f"purchases, past ones too, last {_lasts(new.lasts)} instead of {_lasts(old.lasts)}"
+    for name in dict.fromkeys([*new.policy, *old.policy]):
+        was, becomes = (_said(one.policy[name]) if name in one.policy else "the project's" for one in (old, new))
+        if was != becomes:
+            yield f"policy: {name.replace('_', ' ')} {was} becomes {becomes}"
     for code in dict.fromkeys([*new.opens, *old.opens]):
         before, after = old.opens.get(code), new.opens.get(code)
         if before is None and after is not None:

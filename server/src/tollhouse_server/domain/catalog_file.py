@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from .catalog import (
+    CODE,
     UNLIMITED,
     Catalog,
     Combine,
@@ -36,12 +37,12 @@ LONGEST_POLICY: Final = 365
 LONGEST_ACCESS: Final = 36_500
 """In days, as the two above. A purchase that should last longer is for life."""
 
-CATALOG_KEYS: Final = ("project", "name", "redirect_origins", "policy", "features", "products")
+CATALOG_KEYS: Final = ("project", "name", "redirect_origins", "default_product", "policy", "features", "products")
 POLICY_KEYS: Final = (
     "grace_days", "renewal_leeway_days", "on_pause", "on_full_refund", "on_partial_refund", "on_dispute",
 )  # fmt: skip
 FEATURE_KEYS: Final = ("name", "kind", "combine")
-PRODUCT_KEYS: Final = ("name", "plan_group", "opens", "lasts", "prices")
+PRODUCT_KEYS: Final = ("name", "plan_group", "opens", "lasts", "prices", "policy")
 PRICE_KEYS: Final = ("amount", "currency", "interval", "interval_count", "trial_days")
 
 
@@ -64,11 +65,15 @@ def parse_catalog(document: Mapping[str, object], version: int) -> Catalog:
         prices |= sold
     catalog = Catalog(
         project, version, features, products, prices,
-        _policy(top.table("policy", POLICY_KEYS, Mistake.UNKNOWN_POLICY)), top.text("name"), _origins(top),
+        _policy(_policy_table(top)), top.text("name"), _origins(top), _default(top, products, prices),
     )  # fmt: skip
     if errors:
         raise CatalogInvalid(f"the catalog has {len(errors)} mistake{'s' * (len(errors) > 1)}", errors=errors)
     return catalog
+
+
+def _policy_table(table: Table) -> Table:
+    return table.table("policy", POLICY_KEYS, Mistake.UNKNOWN_POLICY)
 
 
 def _policy(table: Table) -> Policy:
@@ -81,6 +86,31 @@ def _policy(table: Table) -> Policy:
         on_partial_refund=table.choice("on_partial_refund", OnRefund(usual.on_partial_refund)),
         on_dispute=table.choice("on_dispute", OnDispute(usual.on_dispute)),
     )
+
+
+def _overrides(table: Table) -> dict[str, Any]:
+    """What a product's policy says otherwise, by the fields of Policy."""
+    read = _policy(table)
+    fields = [key.removesuffix("_days") for key in POLICY_KEYS if key in table]
+    return {field: getattr(read, field) for field in fields}
+
+
+def _default(top: Table, products: Mapping[str, Product], prices: Mapping[str, Price]) -> str | None:
+    if "default_product" not in top:
+        return None
+    code = top.code("default_product")
+    if code and CODE.fullmatch(code) and code not in products:
+        detail = f"no such product: declare {quoted(code)} under products, or delete this"
+        top.wrong("default_product", Mistake.UNKNOWN_PRODUCT, detail)
+    for price in prices.values():
+        if price.product == code and price.money.amount > 0:
+            top.wrong(
+                "default_product",
+                Mistake.DEFAULT_FOR_MONEY,
+                f"everybody has {quoted(code)} without buying it, so nobody can be asked to pay for it: "
+                f"delete its price {quoted(price.lookup_key)}, or make its amount 0",
+            )
+    return code
 
 
 def _days(table: Table, key: str, default: int | None, least: int, most: int) -> timedelta:
@@ -110,7 +140,8 @@ def _product(code: str, table: Table, kinds: Mapping[str, Kind | None], *, one_t
             "lasts", Mistake.USELESS, "bounds one-time purchases, and this product has no one-time price: delete it"
         )
     plan_group = table.code("plan_group") if "plan_group" in table else None
-    return Product(code, table.text("name", code), opens, plan_group, _lasts(table))
+    overrides = _overrides(_policy_table(table))
+    return Product(code, table.text("name", code), opens, plan_group, _lasts(table), overrides)
 
 
 def _lasts(table: Table) -> timedelta | None:

@@ -33,6 +33,7 @@ def json_schema() -> _Schema:
                     "items": {"type": "string", "pattern": r"^https?://[^/?#@\s]+$"},
                     "description": "Where a checkout or portal may send a customer back to.",
                 },
+                "default_product": {**_CODE, "description": "The product that everybody has without buying it."},
                 "policy": _policy(),
                 "features": _by_code(_feature()),
                 "products": _by_code(_product()),
@@ -119,6 +120,7 @@ def _product() -> _Schema:
                 "description": "How long a one-time purchase gives access.",
             },
             "prices": _by_code(_price()),
+            "policy": {**_policy(), "description": "What is otherwise than the project's for what is bought of this."},
         }
     )
 

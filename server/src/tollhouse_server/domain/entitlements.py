@@ -8,15 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import pairwise
-from math import inf
 from typing import Any
 
 from .catalog import Catalog, Feature, Policy, Value
 from .evidence import Evidence
-from .merging import closed, merge
+from .merging import closed, merge, weight
 from .openings import Opening, SourceKind, openings
 from .rules import Rule
-from .time import Period, boundaries, written
+from .time import EVER, Period, boundaries, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class Reason:
     """A source that opens a feature, and the rule by which it counts."""
 
     source_id: str
-    """Stripe's id (`sub_…`, `cs_…`) or the grant's own."""
+    """Stripe's id (`sub_…`, `cs_…`), the grant's own, or the code of the product that everybody has."""
     kind: SourceKind
     rule: str
     """The name of a `Rule`; text, so that a stored snapshot stays readable if a rule is ever retired."""
@@ -38,7 +37,7 @@ class Entitlement:
     value: Value
     period: Period
     reasons: tuple[Reason, ...]
-    """The one that gives most comes first; never empty."""
+    """The one that gives most comes first; never empty. What everybody has is first only where the others give less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,11 @@ def compute(catalog: Catalog, evidence: Evidence, policy: Policy, at: datetime) 
         for entitlement in _stretches(feature, openings(catalog, evidence, policy, feature))
         if entitlement.period.end is None or at < entitlement.period.end
     )
+
+
+def of_everybody(catalog: Catalog) -> tuple[Entitlement, ...]:
+    """What somebody has of whom nothing is known: what the default product opens, always."""
+    return compute(catalog, Evidence(), catalog.policy, EVER)
 
 
 def answer(entitlements: Iterable[Entitlement], feature: Feature, at: datetime) -> Answer:
@@ -125,21 +129,20 @@ def _pieces(periods: Sequence[Period]) -> Iterator[Period]:
 
 
 def _piece(feature: Feature, period: Period, opened: Sequence[Opening]) -> Entitlement | None:
-    value = merge(feature, [opening.value for opening in opened])
+    least = [opening for opening in opened if opening.kind == "default"]
+    others = sorted(
+        (opening for opening in opened if opening.kind != "default"),
+        key=lambda opening: (-weight(opening.value), opening.kind, opening.source_id, opening.standing.rule),
+    )
+    given = merge(feature, [opening.value for opening in others])
+    value = merge(feature, [given], least[0].value) if least else given
     if not value:
         return None
-    most_first = sorted(
-        opened,
-        key=lambda opening: (-_weight(opening.value), opening.kind, opening.source_id, opening.standing.rule),
-    )
+    most_first = [*others, *least] if value == given else [*least, *others]
     reasons = dict.fromkeys(
         Reason(opening.source_id, opening.kind, str(opening.standing.rule)) for opening in most_first
     )
     return Entitlement(feature.code, value, period, tuple(reasons))
-
-
-def _weight(value: Value) -> float:
-    return inf if isinstance(value, str) else value
 
 
 def dump(entitlements: Iterable[Entitlement]) -> list[dict[str, object]]:

@@ -6,6 +6,7 @@ The law: the verdict is `answer(compute(…))`, and the values of the sources th
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from .catalog import Catalog, Feature, Policy, Value
 from .entitlements import Answer, answer, compute, next_change
@@ -15,6 +16,8 @@ from .openings import Opening, SourceKind, openings
 from .rules import Rule
 from .standing import Standing
 from .time import Period, day, until
+
+_AT_STRIPE: Final = ("subscription", "purchase")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,9 @@ class ConsideredSource:
     rule: str
     sentence: str
     stripe_ids: tuple[str, ...]
-    """Where to look at Stripe: the source and its prices. Empty for a grant."""
+    """Where to look at Stripe: the source and its prices. Empty for a grant and for what everybody has."""
+    policy: Policy | None
+    """By which it was judged: the project's, with what its product has of its own. None where none has a say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Explanation:
     next_change_at: datetime | None
     """When time alone next changes anything about the feature, be it only the reason; never after `valid_until`."""
     policy: Policy
+    """The project's."""
     sources: tuple[ConsideredSource, ...]
     """Those that count first, then those that would give the feature at another time, then the others."""
 
@@ -73,9 +79,10 @@ def explain(catalog: Catalog, evidence: Evidence, feature: Feature, at: datetime
 
 
 def _considered(feature: Feature, opened: Iterable[Opening], at: datetime) -> list[ConsideredSource]:
-    together: dict[tuple[SourceKind, str, Standing], list[Opening]] = {}
+    together: dict[tuple[SourceKind, str, Standing, Policy | None], list[Opening]] = {}
     for opening in opened:
-        together.setdefault((opening.kind, opening.source_id, opening.standing), []).append(opening)
+        alike = opening.kind, opening.source_id, opening.standing, opening.policy
+        together.setdefault(alike, []).append(opening)
     sources = [_source(feature, lines, at) for lines in together.values()]
     return sorted(sources, key=_by_relevance)
 
@@ -83,7 +90,9 @@ def _considered(feature: Feature, opened: Iterable[Opening], at: datetime) -> li
 def _by_relevance(source: ConsideredSource) -> tuple[object, ...]:
     ends = source.period.end if source.period else None
     # Of those that no longer count, the last to end is what the customer most likely asks about.
-    return not source.counts, not source.value, -ends.timestamp() if ends else 0.0, source.kind, source.id, source.rule
+    lately = -ends.timestamp() if ends else 0.0
+    is_default = source.kind == "default"
+    return not source.counts, not source.value, is_default, lately, source.kind, source.id, source.rule
 
 
 def _source(feature: Feature, lines: list[Opening], at: datetime) -> ConsideredSource:
@@ -98,7 +107,8 @@ def _source(feature: Feature, lines: list[Opening], at: datetime) -> ConsideredS
         period=stands.period,
         rule=str(stands.rule),
         sentence=stands.sentence + _tense(stands.period, at),
-        stripe_ids=() if first.kind == "grant" else tuple(dict.fromkeys([first.source_id, *prices])),
+        stripe_ids=tuple(dict.fromkeys([first.source_id, *prices])) if first.kind in _AT_STRIPE else (),
+        policy=first.policy,
     )
 
 
@@ -112,7 +122,11 @@ def _tense(period: Period | None, at: datetime) -> str:
 def _sentence(verdict: Answer, sources: tuple[ConsideredSource, ...]) -> str:
     if verdict.allowed:
         amount = "" if verdict.value is True else f" ({verdict.value})"
-        because = next(source.sentence for source in sources if source.counts and source.id == verdict.source)
+        because = next(
+            source.sentence
+            for source in sources
+            if source.counts and (source.id, source.rule) == (verdict.source, verdict.reason)
+        )
         return f"Allowed{amount} {until(verdict.valid_until)}. {because}"
     if verdict.valid_until is not None:
         return f"Not allowed. {Rule.NOT_YET.sentence.format(opens=day(verdict.valid_until))}"

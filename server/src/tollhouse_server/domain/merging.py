@@ -1,10 +1,11 @@
 """What several sources of one feature come to: switches unite, limits take the feature's `combine`.
 
 Both ways of combining are commutative and associative, so neither order nor grouping of the sources matters, and a
-further source never takes anything away.
+further source never takes anything away. Nor does what everybody has anyway, which is not added: it is the least.
 """
 
 from collections.abc import Iterable
+from math import inf
 
 from .catalog import UNLIMITED, Combine, Feature, Kind, Opens, Value
 
@@ -28,8 +29,21 @@ def for_quantity(opens: Opens, quantity: int) -> Value:
     return opens.value
 
 
-def merge(feature: Feature, values: Iterable[Value]) -> Value:
-    """What the values come to, each being of the feature's kind. Unlimited wins; no values at all are `closed`."""
+def weight(value: Value) -> float:
+    """By which the values of one feature compare: unlimited is more than any number."""
+    return inf if isinstance(value, str) else value
+
+
+def merge(feature: Feature, values: Iterable[Value], least: Value = 0) -> Value:
+    """What the values come to, each being of the feature's kind. Unlimited wins; no values at all are `closed`.
+
+    `least` is what everybody has: what this comes to where the values come to less.
+    """
+    merged = _merged(feature, values)
+    return merged if weight(least) <= weight(merged) else least
+
+
+def _merged(feature: Feature, values: Iterable[Value]) -> Value:
     given = list(values)
     if feature.kind is Kind.SWITCH:
         return any(given)

@@ -32,6 +32,10 @@ class Mistake(StrEnum):
     )
     BAD_CURRENCY = "bad-currency", 'A currency has three lower-case letters, as in "eur".'
     BAD_ORIGIN = "bad-origin", 'An origin has scheme, host and port only, as in "https://app.example".'
+    DEFAULT_FOR_MONEY = (
+        "default-for-money",
+        "Everybody has the default product without buying it: delete its price, or make the amount 0.",
+    )
     OTHER_PROJECT = "other-project", "It is of another project: name the one that is meant, or publish it there."
 
     # Of a catalog and of a grant

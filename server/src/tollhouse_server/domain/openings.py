@@ -4,18 +4,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from .catalog import Catalog, Feature, Policy, Value
+from .catalog import Catalog, Feature, Policy, Product, Value
 from .evidence import Evidence, Grant, Source, Subscription
 from .merging import closed, fits, for_quantity
 from .rules import Rule
-from .standing import Standing, standing
+from .standing import Standing, standing, standing_of_default
 
-SourceKind = Literal["subscription", "purchase", "grant"]
+SourceKind = Literal["subscription", "purchase", "grant", "default"]
+"""`default` is the product that everybody has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """One line of a source, judged for one feature: the item of a subscription or purchase, or a grant as a whole."""
+    """One line of a source, judged for one feature: the item of a subscription or purchase, or a grant as a whole.
+
+    The product that everybody has is a source of one line, its code the source's id.
+    """
 
     kind: SourceKind
     source_id: str
@@ -25,12 +29,22 @@ class Opening:
     value: Value
     """What it gives while it counts; False or 0 where it gives this feature nothing at any time."""
     standing: Standing
+    policy: Policy | None = None
+    """By which it was judged; None where no policy has a say."""
 
 
 def openings(catalog: Catalog, evidence: Evidence, policy: Policy, feature: Feature) -> Iterator[Opening]:
     """Every line of the evidence, including those that do not count for this feature."""
     for source in evidence.sources:
         yield from _lines(catalog, source, policy, feature)
+    if catalog.default_product is not None:
+        yield _of_everybody(catalog.products[catalog.default_product], feature)
+
+
+def _of_everybody(product: Product, feature: Feature) -> Opening:
+    value = _given(product, feature, 1)
+    stands = standing_of_default(product) if value else _opens_nothing(Rule.OPENS_OTHER_FEATURES)
+    return Opening("default", product.code, product.code, None, value, stands)
 
 
 def _lines(catalog: Catalog, source: Source, policy: Policy, feature: Feature) -> Iterator[Opening]:
@@ -62,16 +76,19 @@ def _of_product(
     catalog: Catalog, source: Source, policy: Policy, feature: Feature, *,
     product_code: str | None, stripe_price: str | None = None, quantity: int = 1,
 ) -> Opening:  # fmt: skip
-    value = closed(feature)
     product = None if product_code is None else catalog.products.get(product_code)
     if product is None:
-        stands = _opens_nothing(Rule.PRODUCT_UNKNOWN)
-    else:
-        opens = product.opens.get(feature.code)
-        if opens is not None and fits(feature, opens.value):
-            value = for_quantity(opens, quantity)
-        stands = standing(source, policy, product.lasts) if value else _opens_nothing(Rule.OPENS_OTHER_FEATURES)
-    return Opening(_kind(source), source.id, product_code, stripe_price, value, stands)
+        unknown = _opens_nothing(Rule.PRODUCT_UNKNOWN)
+        return Opening(_kind(source), source.id, product_code, stripe_price, closed(feature), unknown)
+    value, applied = _given(product, feature, quantity), product.under(policy)
+    stands = standing(source, applied, product.lasts) if value else _opens_nothing(Rule.OPENS_OTHER_FEATURES)
+    judged_by = applied if value and not isinstance(source, Grant) else None
+    return Opening(_kind(source), source.id, product_code, stripe_price, value, stands, judged_by)
+
+
+def _given(product: Product, feature: Feature, quantity: int) -> Value:
+    opens = product.opens.get(feature.code)
+    return for_quantity(opens, quantity) if opens is not None and fits(feature, opens.value) else closed(feature)
 
 
 def _opens_nothing(rule: Rule) -> Standing:

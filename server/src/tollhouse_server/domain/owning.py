@@ -1,7 +1,8 @@
 """Whether a customer has already what a checkout would sell: nobody pays twice for one thing.
 
 The law: a subscription that Stripe may still bill holds its plan group, whatever it opens today. A purchase holds its
-product while its money is on the way, and one for life while it counts; one for some days may be bought again.
+product while its money is on the way, and one for life while it counts; one for some days may be bought again. What
+everybody has is nobody's own: it holds nothing.
 """
 
 from datetime import datetime
@@ -86,7 +87,6 @@ def _rivals(catalog: Catalog, wanted: Product) -> dict[str | None, Product]:
 
 
 def _counts_for_life(catalog: Catalog, purchase: Purchase, bought: list[Product], at: datetime) -> bool:
-    if all(product.lasts is not None for product in bought):
-        return False
-    period = standing(purchase, catalog.policy).period
-    return period is not None and at in period
+    for_life = [product for product in bought if product.lasts is None]
+    periods = [standing(purchase, product.under(catalog.policy)).period for product in for_life]
+    return any(period is not None and at in period for period in periods)

@@ -42,6 +42,8 @@ class Rule(StrEnum):
     GRANTED = "granted", "Granted from {since}, {until} ({reason})."
     GRANT_REVOKED = "grant-revoked", "Granted from {since}, but revoked on {ended}."
 
+    DEFAULT = "default", "Everybody has {product} without buying it."
+
     NO_SOURCE = "no-source", "Nothing that was bought or granted opens it."
     NOT_YET = "not-yet", "It opens on {opens}."
     OPENS_OTHER_FEATURES = "opens-other-features", "It counts for other features only."

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from .catalog import OnDispute, OnPause, OnRefund, Policy
+from .catalog import OnDispute, OnPause, OnRefund, Policy, Product
 from .evidence import DisputeStatus, Grant, Payment, PaymentStatus, Purchase, Source, Subscription, SubscriptionStatus
 from .rules import Rule
-from .time import Period, day, earliest, until
+from .time import EVER, Period, day, earliest, until
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,11 @@ def standing(source: Source, policy: Policy, lasts: timedelta | None = None) -> 
     if isinstance(source, Purchase):
         return _after_payment(_purchase(source, lasts), source.payment, policy)
     return _grant(source)
+
+
+def standing_of_default(product: Product) -> Standing:
+    """How the product that everybody has stands: it counts always."""
+    return Standing(Period(EVER), Rule.DEFAULT, Rule.DEFAULT.sentence.format(product=product.name))
 
 
 def scheduled_end(subscription: Subscription) -> datetime | None:

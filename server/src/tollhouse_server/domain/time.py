@@ -44,6 +44,10 @@ def earliest(instant: datetime, limit: datetime | None) -> datetime:
     return instant if limit is None else min(instant, limit)
 
 
+EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""When what was always so began: before anybody bought anything."""
+
+
 @dataclass(frozen=True, slots=True)
 class Period:
     """Half-open: contains `start`, does not contain `end`; `end=None` never ends. Never empty."""

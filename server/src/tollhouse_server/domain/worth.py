@@ -6,12 +6,13 @@ what Stripe has an instant for, so it does not matter when we heard of it, in wh
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import pairwise
+from typing import Final
 
 from .billing import Bill, Billing, Seen, State, rates, value
-from .catalog import Policy
+from .catalog import Catalog
 from .evidence import Payment, Subscription, SubscriptionStatus
 from .owning import OVER
 from .standing import standing
@@ -28,6 +29,7 @@ class Stretch:
     """Minor units a month, after discounts; on trial what it would be."""
 
 
+_FOR_EVER: Final = datetime.max.replace(tzinfo=UTC)
 _STATES = {
     SubscriptionStatus.TRIALING: State.TRIALING,
     SubscriptionStatus.PAST_DUE: State.PAST_DUE,
@@ -36,13 +38,13 @@ _STATES = {
 
 
 def stretches(
-    one: Subscription, billing: Billing, seen: Sequence[Seen], policy: Policy, at: datetime
+    one: Subscription, billing: Billing, seen: Sequence[Seen], catalog: Catalog, at: datetime
 ) -> tuple[Stretch, ...]:
     """All of the subscription's time that counts, as known at `at`: in order, disjoint, equal neighbours joined."""
     known = rates(billing, seen)
     edges = {edge for rate in known for edge in (rate.starts_at, rate.ends_at) if edge is not None}
     found: list[Stretch] = []
-    for period, state in _counting(one, billing, seen, policy, at):
+    for period, state in _counting(one, billing, seen, catalog, at):
         for piece in _cut(period, edges):
             following = Stretch(piece, state, value(known, piece.start))
             if found and _continues(found[-1], following):
@@ -64,7 +66,7 @@ def _cut(period: Period, edges: set[datetime]) -> Iterator[Period]:
 
 
 def _counting(
-    one: Subscription, billing: Billing, seen: Sequence[Seen], policy: Policy, at: datetime
+    one: Subscription, billing: Billing, seen: Sequence[Seen], catalog: Catalog, at: datetime
 ) -> Iterator[tuple[Period, State]]:
     """When the subscription counts: each stretch between two of Stripe's instants is judged as it stood then."""
     pauses = _pauses(billing, seen)
@@ -76,7 +78,7 @@ def _counting(
         # How it stands now is known as it is; how it stood before is put together from what is left of it.
         now = end is None and one.status not in OVER
         then = one if now else _as_of(one, billing, pauses, start)
-        counts = standing(then, policy).period
+        counts = _counts(then, catalog)
         if counts is None:
             continue
         ends = [edge for edge in (counts.end, end) if edge is not None]
@@ -84,6 +86,13 @@ def _counting(
         if period is not None:
             paused = then.collection_paused
             yield period, State.PAUSED if paused else _STATES.get(then.status, State.ACTIVE)
+
+
+def _counts(one: Subscription, catalog: Catalog) -> Period | None:
+    """When the subscription counts, by the policy of each of its products: as long as one of them does."""
+    policies = {catalog.policy_of(item.product) for item in one.items} or {catalog.policy}
+    periods = [period for policy in policies if (period := standing(one, policy).period) is not None]
+    return max(periods, key=lambda period: period.end or _FOR_EVER, default=None)
 
 
 def _marks(one: Subscription, billing: Billing, pauses: Sequence[Period], at: datetime) -> list[datetime]:
