@@ -247,7 +247,13 @@ def examples() -> dict[str, Any]:
         "synced": {"checkout": status, "customer": customer},
         "portal": {"url": "https://portal.test/1"},
         "explanation": explanation,
-        "catalog": {"project": "pdf-tool", "version": 3, "features": [feature], "products": [product]},
+        "catalog": {
+            "project": "pdf-tool",
+            "version": 3,
+            "default_product": None,
+            "features": [feature],
+            "products": [product],
+        },
         "metrics": {
             "definitions": 1,
             "computed_at": at,

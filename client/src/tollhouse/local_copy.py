@@ -162,7 +162,7 @@ class LocalCopy:
         return Need.SOON
 
     def _stands(self, held: Held) -> bool:
-        """Whether the stream alone will do. Somebody of whom nothing is known may just have paid, for more than all have."""
+        """Whether the stream alone will do. Somebody of whom nothing is known may just have bought more than all have."""
         return held.snapshot.version > 0
 
     def _asks_at(self, held: Held, feature: str, allowed: bool, now: float) -> float:
