@@ -162,7 +162,7 @@ class LocalCopy:
         return Need.SOON
 
     def _stands(self, held: Held) -> bool:
-        """Whether the stream alone will do. Somebody of whom nothing is known may just have bought more than all have."""
+        """Whether the stream alone will do. Of whom nothing is known may just have bought more than everybody has."""
         return held.snapshot.version > 0
 
     def _asks_at(self, held: Held, feature: str, allowed: bool, now: float) -> float:
