@@ -102,14 +102,11 @@ def _default(top: Table, products: Mapping[str, Product], prices: Mapping[str, P
     if code and CODE.fullmatch(code) and code not in products:
         detail = f"no such product: declare {quoted(code)} under products, or delete this"
         top.wrong("default_product", Mistake.UNKNOWN_PRODUCT, detail)
-    for price in prices.values():
-        if price.product == code and price.money.amount > 0:
-            top.wrong(
-                "default_product",
-                Mistake.DEFAULT_FOR_MONEY,
-                f"everybody has {quoted(code)} without buying it, so nobody can be asked to pay for it: "
-                f"delete its price {quoted(price.lookup_key)}, or make its amount 0",
-            )
+    paid = [key for key, price in prices.items() if price.product == code and price.money.amount > 0]
+    if paid:
+        nobody = f"everybody has {quoted(code)} without buying it, so nobody can be asked to pay for it"
+        detail = f"{nobody}: delete its price {', '.join(map(quoted, paid))}, or make the amount 0"
+        top.wrong("default_product", Mistake.DEFAULT_FOR_MONEY, detail)
     return code
 
 
