@@ -81,6 +81,7 @@ def test_publishing_registers_makes_and_is_repeatable(world: World, caller: Call
     assert catalog == {
         "project": "shop",
         "version": 1,
+        "default_product": None,
         "features": [
             {"code": "export", "name": "Export", "kind": "switch", "combine": "max"},
             {"code": "pages", "name": "pages", "kind": "limit", "combine": "sum"},
