@@ -68,7 +68,7 @@ def catalog(policy: Policy | None = None, default: str | None = None) -> Catalog
     ]
     products = [
         Product("pro", "Pro", {"export": Opens(True), "pages": Opens(500), "credits": Opens(10, per_seat=True)}),
-        Product("basic", "Basic", {"pages": Opens(100), "credits": Opens(5, per_seat=True)}),
+        Product("basic", "Basic", {"pages": Opens(100), "credits": Opens(5)}),
         Product("patient", "Patient", {"pages": Opens(20)}, policy={"grace": timedelta(days=20)}),
         Product("lifetime", "Lifetime", {"export": Opens(True), "pages": Opens("unlimited")}),
         Product("week", "A week", {"export": Opens(True), "credits": Opens(1)}, lasts=timedelta(days=7)),

@@ -64,8 +64,8 @@ policies = st.builds(
     on_dispute=st.sampled_from(OnDispute),
 )
 Default = str | None
-defaults = st.sampled_from([None, "basic", "lifetime", "week"])
-"""What everybody has: nothing, limits, a switch and no limit, a switch and a limit that would lapse."""
+defaults = st.sampled_from([None, "basic", "pro", "lifetime", "week"])
+"""What everybody has: nothing, limits, one seat of everything, what is unlimited, what would lapse if it were bought."""
 
 
 @st.composite
