@@ -65,7 +65,7 @@ policies = st.builds(
 )
 Default = str | None
 defaults = st.sampled_from([None, "basic", "pro", "lifetime", "week"])
-"""What everybody has: nothing, limits, one seat of everything, what is unlimited, what would lapse if it were bought."""
+"""What everybody has: nothing, limits, one seat of everything, what is unlimited, what would lapse if bought."""
 
 
 @st.composite
