@@ -190,6 +190,7 @@ def examples() -> dict[str, Any]:
         "current_period_end": later,
         "trial_end": None,
         "billing_issue": False,
+        "correction": None,
     }
     purchase = {"id": "cs_1", "product": "lifetime", "price": "pdf-tool.lifetime.once", "quantity": 1}
     purchase |= {"payment_status": "paid", "purchased_at": at, "refunded": 500, "amount": 19900, "currency": "eur"}
@@ -242,7 +243,8 @@ def examples() -> dict[str, Any]:
         "snapshot": snapshot,
         "entitlements": entitlements,
         "customer": customer,
-        "checkout": {"id": "chk_1", "url": "https://pay.test/chk_1", "outcome": "new", "expires_at": later},
+        "checkout": {"id": "chk_1", "url": "https://pay.test/chk_1", "outcome": "new", "expires_at": later}
+        | {"trial_days": 14, "trial_refused": None},
         "status": status,
         "synced": {"checkout": status, "customer": customer},
         "portal": {"url": "https://portal.test/1"},

@@ -74,6 +74,10 @@ class Checkout:
     expires_at: datetime | None
     subscription: str | None = None
     """Of a `plan_change`: the subscription (`sub_…`) that is changed."""
+    trial_days: int = 0
+    """Of the page; 0 where there is no trial."""
+    trial_refused: str | None = None
+    """Why the page has none though the price or the app has one: `used`, as the user or the address had one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,8 @@ class Subscription:
     trial_end: datetime | None
     billing_issue: bool
     """The last payment failed: ask the user to open the portal."""
+    correction: str | None = None
+    """Why Tollhouse itself ends it, or its trial: `double` (a second subscription of its plan) or `trial-again`."""
 
 
 @dataclass(frozen=True, slots=True)

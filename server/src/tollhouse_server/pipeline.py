@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 
-from . import audit, drift, inbox, logs, projection
+from . import audit, corrections, drift, inbox, logs, projection
 from .audit import Cause
 from .clock import Clock
 from .db.engine import Database, Tx
@@ -22,6 +22,7 @@ from .stripe_gateway.catalog_plan import PRODUCT_ID_PREFIX
 from .stripe_gateway.fetch import fetch_customer, fetch_customer_of_charge, fetch_prices
 from .stripe_gateway.parse import UnexpectedShape
 from .telemetry import APPLY_SECONDS, EVENT_SECONDS, EVENTS, REREADS
+from .trial_memory import NO_MEMORY, TrialMemory
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +48,7 @@ class Pipeline:
     """How long one customer may take."""
     pause: timedelta
     """How long after a claim of a customer's events the next one comes at the earliest."""
+    memory: TrialMemory = NO_MEMORY
 
     async def process_next(self) -> bool:
         """Does all pending work of the customer that has waited longest; False where nothing is due."""
@@ -164,6 +166,7 @@ class Pipeline:
                 before={"stripe_customer": owner.unlinked},
                 after={"stripe_customer": None},
             )
+        await corrections.find(tx, self.memory, owner, facts, why, at)
         await self.refresh(tx, owner.customer_id, why, at=at)
         if before is None:
             return owner, None

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Row, and_, delete, exists, or_, select, update
@@ -65,7 +65,10 @@ class Owner:
 
     customer_id: uuid.UUID
     project_id: uuid.UUID
+    user_id: str
     unlinked: str | None = None
+    new: frozenset[str] = frozenset()
+    """The subscriptions that this write was the first to hold; see `_appeared`."""
 
 
 async def write(tx: Tx, facts: CustomerFacts, read: int) -> Owner | None:
@@ -76,10 +79,10 @@ async def write(tx: Tx, facts: CustomerFacts, read: int) -> Owner | None:
     row = await _lock(tx, facts)
     if row is None:
         return None
-    owner = Owner(row.id, row.project_id)
+    owner = Owner(row.id, row.project_id, row.user_id)
     if row.read_number < read:
         if facts.deleted:
-            owner = Owner(row.id, row.project_id, unlinked=row.stripe_customer_id)
+            owner = replace(owner, unlinked=row.stripe_customer_id)
         await tx.execute(
             update(customer)
             .where(customer.c.id == row.id)
@@ -99,6 +102,7 @@ async def write(tx: Tx, facts: CustomerFacts, read: int) -> Owner | None:
                 },
             )
         )
+        owner = replace(owner, new=await _appeared(tx, facts, first=row.read_number == 0))
         await _write_subscriptions(tx, owner, facts)
         await _write_purchases(tx, owner, facts)
         await _write_checkouts(tx, owner, facts)
@@ -110,7 +114,7 @@ async def write(tx: Tx, facts: CustomerFacts, read: int) -> Owner | None:
 async def owner_of(tx: Tx, facts: CustomerFacts) -> Owner | None:
     """Whose the facts are, locked as `write` does: for who wants to look before anything is written."""
     row = await _lock(tx, facts)
-    return None if row is None else Owner(row.id, row.project_id)
+    return None if row is None else Owner(row.id, row.project_id, row.user_id)
 
 
 async def holds(tx: Tx, stripe_customer_id: str) -> bool:
@@ -174,6 +178,18 @@ async def _lock(tx: Tx, facts: CustomerFacts) -> Row[Any] | None:
     ).one()
     # A user has one Stripe customer: a second one with the same stamp is not silently taken for the first.
     return row if row.stripe_customer_id in (None, facts.id) else None
+
+
+async def _appeared(tx: Tx, facts: CustomerFacts, *, first: bool) -> frozenset[str]:
+    """The subscriptions that came to be since the customer was read last.
+
+    At the `first` read, all that no checkout of ours made may have been there for years: the customer was imported.
+    """
+    ids = {one.id for one in facts.subscriptions}
+    if not ids:
+        return frozenset()
+    known = set(await tx.scalars(select(subscription.c.id).where(subscription.c.id.in_(ids))))
+    return frozenset((ids & set(facts.checked_out) if first else ids) - known)
 
 
 async def _write_subscriptions(tx: Tx, owner: Owner, facts: CustomerFacts) -> None:

@@ -10,6 +10,7 @@ from .cache import Cache
 from .cache.announcements import Announcements
 from .cache.local import Local
 from .clock import Clock, open_clock
+from .commands.carry_out_corrections import Corrector
 from .db.change_feed import ChangeFeed
 from .db.engine import Database
 from .db.reader import Reader
@@ -24,6 +25,7 @@ from .settings import Settings
 from .stripe_gateway import StripeClient
 from .stripe_gateway.client import close_client, open_client
 from .stripe_gateway.pace import Pace, paced_client
+from .trial_memory import TrialMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,17 @@ class Resources:
             max_attempts=self.settings.event_max_attempts,
             lease=timedelta(seconds=self.settings.claim_lease_seconds),
             pause=timedelta(seconds=self.settings.reread_pause_seconds),
+            memory=TrialMemory(self.settings.secret_keys),
+        )
+
+    @property
+    def corrector(self) -> Corrector:
+        return Corrector(
+            self.database,
+            self.stripe,
+            self.clock,
+            max_attempts=self.settings.event_max_attempts,
+            lease=timedelta(seconds=self.settings.claim_lease_seconds),
         )
 
     @property

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, and_, or_, select
+from sqlalchemy import Row, ScalarSelect, and_, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from .catalogs import products_by_stripe_price
 from .db.engine import Tx
-from .db.tables import customer, grant, project, purchase, snapshot, subscription
+from .db.tables import correction, customer, grant, project, purchase, snapshot, subscription
 from .domain.entitlements import Entitlement, dump, load, next_change
-from .domain.evidence import Evidence, Grant, Purchase, PurchaseItem, Subscription, SubscriptionItem
+from .domain.evidence import Correction, Evidence, Grant, Purchase, PurchaseItem, Subscription, SubscriptionItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +46,22 @@ async def gather_all(
         one: ([], [], []) for one in customers
     }
     for place, table in enumerate((subscription, purchase)):
-        rows = await tx.execute(
-            select(table.c.customer_id, table.c.evidence).where(table.c.customer_id.in_(customers)).order_by(table.c.id)
-        )
-        for row in rows:
-            one = replace(row.evidence, items=_with_products(row.evidence.items, known))
-            found[row.customer_id][place].append(one)
+        columns = [table.c.customer_id, table.c.evidence, *([_corrected()] if table is subscription else ())]
+        rows = await tx.execute(select(*columns).where(table.c.customer_id.in_(customers)).order_by(table.c.id))
+        for customer_id, evidence, *kind in rows:
+            one = replace(evidence, items=_with_products(evidence.items, known))
+            if any(kind):
+                one = replace(one, correction=Correction(*kind))
+            found[customer_id][place].append(one)
     for row_of_grant in await tx.execute(select(grant).where(grant.c.customer_id.in_(customers)).order_by(grant.c.id)):
         found[row_of_grant.customer_id][2].append(_grant(row_of_grant))
     return {one: Evidence(tuple(subs), tuple(bought), tuple(given)) for one, (subs, bought, given) in found.items()}
+
+
+def _corrected() -> ScalarSelect[Any]:
+    """Why we have a subscription ended; of two reasons a double's, as what is ended for it is no trial any more."""
+    mine = (correction.c.subscription_id == subscription.c.id, correction.c.state != "reported")
+    return select(func.min(correction.c.kind)).where(*mine).scalar_subquery()
 
 
 def _with_products(items: Sequence[Item], known: Mapping[str, tuple[str, str]]) -> tuple[Item, ...]:

@@ -78,6 +78,9 @@ class SubscriptionState(Answer):
     current_period_end: Instant
     trial_end: Instant | None
     billing_issue: bool = Field(description="A payment failed: ask the user to look into the portal.")
+    correction: Literal["double", "trial-again"] | None = Field(
+        description="Why Tollhouse itself ends it, or its trial: it is a second one of its plan. Null: it does not."
+    )
 
 
 class PurchaseState(Answer):
@@ -213,6 +216,7 @@ def _subscription(one: Subscription) -> SubscriptionState:
         current_period_end=one.period_end,
         trial_end=one.trial_end,
         billing_issue=one.status in (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID),
+        correction=one.correction,
     )
 
 

@@ -202,6 +202,19 @@ RECONCILIATION_AGE_SECONDS = Gauge(
     multiprocess_mode=_LATEST,
 )
 
+CORRECTIONS = Counter(
+    "tollhouse_correction_outcomes_total",
+    "What Tollhouse does at Stripe by itself, by kind (double, trial-again) and outcome: found, done, deferred, "
+    "given-up.",
+    ["kind", "outcome"],
+)
+CORRECTIONS_KEPT = Gauge(
+    "tollhouse_corrections",
+    "Corrections that are pending, were given up, or were only reported, as a person decides.",
+    ["state"],
+    multiprocess_mode=_LATEST,
+)
+
 NOTIFICATIONS = Counter(
     "tollhouse_notification_attempts_total",
     "Attempts to deliver a notification, by outcome: delivered, deferred, given-up, endpoint-deleted.",

@@ -29,6 +29,7 @@ POLL_EVERY = timedelta(seconds=1)
 """How long a missed NOTIFY can delay work."""
 AFTER_ERROR = timedelta(seconds=1)
 FINISH_EVERY = timedelta(seconds=30)
+CORRECT_EVERY = timedelta(seconds=2)
 ANCHOR_EVERY = timedelta(minutes=5)
 """How much of the audit trail, at most, could be made anew without contradicting a line of the log."""
 
@@ -63,6 +64,7 @@ class Worker:
                     self._every("heartbeat", HEARTBEAT_EVERY, lambda: self._timetable.heartbeat(self._id))
                 )
                 loops.create_task(self._every("checkouts", FINISH_EVERY, self._finish_checkouts))
+                loops.create_task(self._every("corrections", CORRECT_EVERY, self._correct))
                 loops.create_task(self._every("prune", PRUNE_EVERY, self._timetable.prune))
                 loops.create_task(self._every("anchor", ANCHOR_EVERY, self._anchor))
                 for kind in Kind:
@@ -112,6 +114,10 @@ class Worker:
         resources = self._resources
         desk = CheckoutDesk(resources.database, resources.stripe, self._pipeline)
         await finish_checkouts(desk, at=resources.clock.now())
+
+    async def _correct(self) -> None:
+        while not self._stopping.is_set() and await self._resources.corrector.carry_out_next():
+            pass
 
     async def _refresh_all(self) -> None:
         """A published catalog makes all of a project's customers outdated at once: batch after batch, no pause."""

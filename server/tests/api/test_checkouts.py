@@ -24,7 +24,7 @@ SESSIONS = "/v1/checkout/sessions"
 def opened(answer: httpx.Response, outcome: str) -> dict[str, Any]:
     assert answer.status_code == (201 if outcome == "new" else 200), answer.text
     body: dict[str, Any] = answer.json()
-    assert set(body) == {"id", "url", "outcome", "expires_at", "subscription"}
+    assert set(body) == {"id", "url", "outcome", "expires_at", "subscription", "trial_days", "trial_refused"}
     assert body["outcome"] == outcome
     return body
 
@@ -74,6 +74,7 @@ def test_a_checkout_from_opening_to_owning(world: World, http: httpx.Client, wis
     assert customers(world, "ada")[0].email == "ada@app.test"
 
     nothing = {"id": None, "url": None, "outcome": "already_owned", "expires_at": None, "subscription": None}
+    nothing |= {"trial_days": 0, "trial_refused": None}
     assert opened(http.post(CHECKOUTS, json=wish("ada")), "already_owned") == nothing
     world.arrive()
 

@@ -93,6 +93,7 @@ def test_the_state_object_after_everything(world: World, pdf_tool: Tollhouse, ht
         "current_period_end": subscription["current_period_end"],
         "trial_end": None,
         "billing_issue": False,
+        "correction": None,
     }
     assert subscribed["features"]["pages_per_day"] == {
         "allowed": True,

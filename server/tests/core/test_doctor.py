@@ -27,6 +27,10 @@ SECOND = "INSERT INTO subscription SELECT 'sub_2', project_id, customer_id, stat
 OTHER = "INSERT INTO project (id, slug, name, redirect_origins) VALUES (gen_random_uuid(), 'other', 'Other', '{}')"
 OF_OTHER = "SET project_id = (SELECT id FROM project WHERE slug = 'other')"
 ENTRY = "INSERT INTO audit (at, action, actor, cause) VALUES (now(), 'x', 'mallory', 'by hand')"
+CORRECTION = (
+    "INSERT INTO correction (id, project_id, customer_id, kind, action, subscription_id, beside, reason, found_at,"
+    " state, next_attempt_at) SELECT 'cor_1', project_id, customer_id, 'double', 'cancel', id, 'sub_0', '', now(),"
+)
 LEASED = "UPDATE inbox SET state = 'received', outcome = NULL, next_attempt_at = now(), lease = gen_random_uuid(),"
 
 ENDPOINT = (
@@ -44,6 +48,8 @@ BREAKS: dict[str, tuple[str, ...]] = {
         " received_at = now() - interval '11 minutes', error = 'Oh', subject = 'cus_x' WHERE id = 1",
     ),
     "events-buried": ("UPDATE inbox SET state = 'buried', outcome = NULL WHERE id = 1",),
+    "corrections-given-up": (f"{CORRECTION} 'given-up', NULL FROM subscription",),
+    "corrections-waiting": (f"{CORRECTION} 'pending', now() - interval '11 minutes' FROM subscription",),
     "leases-run-out": (f"{LEASED} lease_until = now() - interval '2 minutes', subject = 'cus_x' WHERE id = 1",),
     "snapshots-overdue": ("UPDATE snapshot SET next_change_at = :now - interval '2 minutes'",),
     "periods-passed": (

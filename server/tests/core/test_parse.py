@@ -34,7 +34,7 @@ def item(**more: Any) -> Raw:
 def subscription(**more: Any) -> Raw:
     """Active since January, in its second month."""
     usual = {
-        "id": "sub_1", "status": "active", "start_date": JAN, "trial_end": None, "cancel_at": None,
+        "id": "sub_1", "metadata": {}, "status": "active", "start_date": JAN, "trial_end": None, "cancel_at": None,
         "cancel_at_period_end": False, "pause_collection": None, "ended_at": None, "items": [item()],
     }  # fmt: skip
     return {**usual, **more}

@@ -17,8 +17,10 @@ from tollhouse_server.domain.catalog import (
     Feature,
     Kind,
     OnDispute,
+    OnDouble,
     OnPause,
     OnRefund,
+    OnTrialAgain,
     Opens,
     Policy,
     Price,
@@ -43,6 +45,8 @@ on_pause = "end"
 on_full_refund = "keep"
 on_partial_refund = "end"
 on_dispute = "keep"
+on_double = "cancel_newer"
+on_trial_again = "end_trial"
 
 [features.premium_export]
 name = "Premium export"
@@ -121,7 +125,16 @@ def test_everything_is_read() -> None:
         name="PDF Tool",
         default_product="gift",
         redirect_origins=("http://127.0.0.1:8903", "https://pdf.example"),
-        policy=Policy(timedelta(days=14), timedelta(days=1), OnPause.END, OnRefund.KEEP, OnRefund.END, OnDispute.KEEP),
+        policy=Policy(
+            timedelta(days=14),
+            timedelta(days=1),
+            OnPause.END,
+            OnRefund.KEEP,
+            OnRefund.END,
+            OnDispute.KEEP,
+            OnDouble.CANCEL_NEWER,
+            OnTrialAgain.END_TRIAL,
+        ),
         features={
             "premium_export": Feature("premium_export", "Premium export"),
             "pages_per_day": Feature("pages_per_day", "Pages per day", Kind.LIMIT),

@@ -26,6 +26,7 @@ from tollhouse_server.domain.catalog import (
     Value,
 )
 from tollhouse_server.domain.changes import diff
+from tollhouse_server.domain.doubles import doubles, may_be_cancelled, policy_of
 from tollhouse_server.domain.entitlements import answer, compute, dump, load, next_change
 from tollhouse_server.domain.evidence import (
     DisputeStatus,
@@ -43,6 +44,7 @@ from tollhouse_server.domain.evidence import (
 from tollhouse_server.domain.explain import explain
 from tollhouse_server.domain.merging import fits, merge
 from tollhouse_server.domain.money import Money
+from tollhouse_server.domain.owning import OVER
 from tollhouse_server.domain.rules import Rule
 from tollhouse_server.domain.standing import standing
 from tollhouse_server.state import customer_snapshot
@@ -365,3 +367,23 @@ def test_merging_minds_neither_order_nor_grouping(values: list[Value], others: l
     assert merged == merge(feature, others + values)
     assert merged == merge(feature, [merge(feature, values), merge(feature, others)])
     assert size(merged) >= size(merge(feature, values))
+
+
+@LAW
+@given(evidence=evidences, policy=policies, at=days, new=st.booleans(), random=st.randoms(use_true_random=False))
+def test_of_doubles_the_oldest_is_never_ended(
+    make: SimpleNamespace, evidence: Evidence, policy: Policy, at: datetime, new: bool, random: Random
+) -> None:
+    """In any order the same are found; where the newer may go, access through the older goes on at that instant."""
+    catalog = make.catalog(policy)
+    ids = frozenset(one.id for one in evidence.subscriptions) if new else frozenset[str]()
+    found = doubles(catalog, evidence, ids)
+    subscriptions = random.sample(evidence.subscriptions, len(evidence.subscriptions))
+    assert doubles(catalog, Evidence(tuple(subscriptions)), ids) == found
+    for one in found:
+        assert (one.older.started_at, one.older.id) < (one.newer.started_at, one.newer.id)
+        assert one.older.status not in OVER and one.newer.status not in OVER
+        if may_be_cancelled(catalog, one, ids, at):
+            period = standing(one.older, policy_of(catalog, one.older, one.plan)).period
+            assert period is not None and at in period
+    assert not {one.newer.id for one in found} & {one.older.id for one in found}

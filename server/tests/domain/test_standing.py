@@ -11,7 +11,7 @@ import pytest
 from tollhouse_server.domain import standing as standing_module
 from tollhouse_server.domain.catalog import OnDispute, OnPause, OnRefund, Policy
 from tollhouse_server.domain.errors import UnknownStatus
-from tollhouse_server.domain.evidence import DisputeStatus, PaymentStatus, SubscriptionStatus
+from tollhouse_server.domain.evidence import Correction, DisputeStatus, PaymentStatus, SubscriptionStatus
 from tollhouse_server.domain.rules import Rule
 from tollhouse_server.domain.standing import SUBSCRIPTION_RULES, standing, standing_of_default
 from tollhouse_server.domain.time import Period
@@ -89,6 +89,10 @@ SUBSCRIPTIONS: list[tuple[str, dict[str, Any], Policy, object, Rule]] = [
     ("incomplete-expired", {"status": S.INCOMPLETE_EXPIRED}, Policy(), NEVER, Rule.SUBSCRIPTION_NOT_LIVE),
     ("unpaid", {"status": S.UNPAID}, Policy(), NEVER, Rule.SUBSCRIPTION_NOT_LIVE),
     ("canceled", {"status": S.CANCELED, "ended_at": day(3)}, Policy(), NEVER, Rule.SUBSCRIPTION_NOT_LIVE),
+    ("double", {"status": S.CANCELED, "correction": Correction.DOUBLE}, Policy(), NEVER, Rule.SUBSCRIPTION_DOUBLE),
+    ("trial-again", {"status": S.CANCELED, "correction": Correction.TRIAL_AGAIN}, Policy(), NEVER,
+     Rule.SUBSCRIPTION_TRIAL_AGAIN),
+    ("double-not-ended-yet", {"correction": Correction.DOUBLE}, Policy(), 33, Rule.SUBSCRIPTION_ACTIVE),
     ("canceled-collection-paused", {"status": S.CANCELED, "collection_paused": True, "paid_through": day(30)},
      Policy(), NEVER, Rule.SUBSCRIPTION_NOT_LIVE),
 ]  # fmt: skip

@@ -70,6 +70,11 @@ class OpenedCheckout(Answer):
     outcome: Literal["new", "pending", "opening", "plan_change", "already_owned"]
     expires_at: Instant | None
     subscription: str | None = Field(None, description="Of a `plan_change`: the subscription that is changed.")
+    trial_days: int = Field(description="Of the page; 0 where there is no trial.")
+    trial_refused: Literal["used"] | None = Field(
+        description="Why the page has no trial though the price or the app has one: `used`, as the user or the e-mail "
+        "address had one of this plan before."
+    )
 
 
 class CheckoutState(Answer):
@@ -101,6 +106,8 @@ EXAMPLE_OPENED = {
     "outcome": "new",
     "expires_at": "2026-11-23T08:00:00Z",
     "subscription": None,
+    "trial_days": 14,
+    "trial_refused": None,
 }
 EXAMPLE_CHECKOUT = {
     "id": "chk_9fKx2mQ0aTz1",

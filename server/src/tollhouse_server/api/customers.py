@@ -75,6 +75,7 @@ EXAMPLE_CUSTOMER = {
             "current_period_end": "2026-12-22T09:00:00Z",
             "trial_end": None,
             "billing_issue": False,
+            "correction": None,
         }
     ],
     "purchases": [],

@@ -16,7 +16,7 @@ from .. import inbox, liveness
 from ..db.engine import Database
 from ..db.readiness import has_schema
 from ..telemetry import DEPENDENCY_UP, INBOX_EVENTS, INBOX_OLDEST_SECONDS, WORKERS_ALIVE, exposition
-from . import drift_gauges, notification_gauges
+from . import correction_gauges, drift_gauges, notification_gauges
 from .context import Context, Ctx
 from .entitlements import example
 from .types import Answer
@@ -117,7 +117,8 @@ async def metrics(ctx: Ctx) -> Response:
     except (SQLAlchemyError, OSError):
         up = False
         inbox_gauges = [INBOX_OLDEST_SECONDS, *(INBOX_EVENTS.labels(state) for state in _STATES)]
-        for gauge in (WORKERS_ALIVE, *inbox_gauges, *drift_gauges.gauges(), *notification_gauges.gauges()):
+        others = (*drift_gauges.gauges(), *notification_gauges.gauges(), *correction_gauges.gauges())
+        for gauge in (WORKERS_ALIVE, *inbox_gauges, *others):
             gauge.set(math.nan)
     DEPENDENCY_UP.labels("database").set(up)
     return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
@@ -130,6 +131,7 @@ async def _measure(ctx: Context) -> None:
         workers = await liveness.alive(tx)
         await drift_gauges.measure(tx, ctx.clock.now())
         await notification_gauges.measure(tx)
+        await correction_gauges.measure(tx)
     for state in _STATES:
         INBOX_EVENTS.labels(state).set(counts[state])
     INBOX_OLDEST_SECONDS.set(waited.total_seconds())

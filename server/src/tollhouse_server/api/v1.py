@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from . import (
     admin_audit,
     admin_catalog,
+    admin_corrections,
     admin_events,
     admin_grants,
     admin_keys,
@@ -43,6 +44,7 @@ routes.include_router(admin_catalog.router)
 routes.include_router(admin_keys.router)
 routes.include_router(admin_grants.router)
 routes.include_router(admin_events.router)
+routes.include_router(admin_corrections.router)
 routes.include_router(admin_audit.router)
 routes.include_router(notifications.of_operators)
 routes.include_router(admin_metrics.router)

@@ -22,6 +22,15 @@ VERBS = {
         "List stored events, the newest first: what became of each, and the error of what did not succeed.",
     ),
     "replay": ("events", "Try a stored event again, or all that are buried; safe at any time and however often."),
+    "corrections": (
+        "corrections",
+        "List what Tollhouse does at Stripe by itself, the newest first: second subscriptions and second trials.",
+    ),
+    "correct": (
+        "corrections",
+        "Carry out a correction that was reported or given up, or all that were given up; what is done is not done "
+        "twice.",
+    ),
     "doctor": (
         "doctor",
         "Look whether all is well: the invariants, the work that waits, the processes, the audit trail. "

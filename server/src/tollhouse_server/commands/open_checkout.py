@@ -22,6 +22,7 @@ from ..domain.catalog import Catalog, Price, Product
 from ..domain.errors import Problem
 from ..domain.evidence import Subscription
 from ..domain.owning import changes_to, group_of, holder
+from ..domain.trials import known_by
 from ..pipeline import Pipeline
 from ..stripe_gateway import StripeClient, StripeRefused, StripeUnavailable
 from ..stripe_gateway.sessions import (
@@ -31,8 +32,10 @@ from ..stripe_gateway.sessions import (
     expire_checkout,
     find_checkout,
 )
+from ..trial_memory import TrialMemory
 from .change_contact import Contact
 from .confirm_plan_change import confirm_plan_change
+from .decide_trial import Trial, decide_trial
 from .find_buyer import Buyer, find_buyer
 from .return_urls import check_url, returning_to
 
@@ -87,6 +90,9 @@ class CheckoutRequest:
     name: str | None = None
 
 
+Outcome = Literal["new", "pending", "opening", "plan_change", "already_owned"]
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedCheckout:
     """`id` is None where no checkout was opened: nothing is left to buy, or a page of the portal changes the plan.
@@ -97,10 +103,14 @@ class OpenedCheckout:
 
     id: str | None
     url: str | None
-    outcome: Literal["new", "pending", "opening", "plan_change", "already_owned"]
+    outcome: Outcome
     expires_at: datetime | None
     subscription: str | None = None
     """The one (`sub_…`) that is changed, of a `plan_change`."""
+    trial_days: int = 0
+    """Of the page that is opened."""
+    trial_refused: Literal["used"] | None = None
+    """Why there is none though one was to be."""
 
 
 ALREADY_OWNED = OpenedCheckout(None, None, "already_owned", None)
@@ -137,7 +147,7 @@ class CheckoutDesk:
         if intent is None:
             return ALREADY_OWNED
         if intent.state == "open":
-            return OpenedCheckout(intent.id, intent.url, "pending", intent.expires_at)
+            return _opened(intent, intent.url, "pending", intent.expires_at)
         try:
             async with asyncio.timeout(PATIENCE.total_seconds()):
                 session = await self._session(owner, intent)
@@ -145,8 +155,8 @@ class CheckoutDesk:
             if isinstance(failed, StripeUnavailable) and not failed.sent:
                 raise
             log.warning("whether Stripe opened a checkout is not known yet", checkout=intent.id)
-            return OpenedCheckout(intent.id, None, "opening", intent.expires_at)
-        return OpenedCheckout(intent.id, session.url, "new", session.expires_at)
+            return _opened(intent, None, "opening", intent.expires_at)
+        return _opened(intent, session.url, "new", session.expires_at)
 
     async def resume(self, owner: Project, intent: Row[Any], *, at: datetime) -> None:
         """Goes on with an opening that was cut short, for somebody who waits for its page.
@@ -192,7 +202,7 @@ class CheckoutDesk:
     ) -> "_Decided":
         """`before` is this request's own intent, of which Stripe was not asked yet."""
         async with self.database.transaction(project=owner.id) as tx:
-            decided = await _decide(tx, owner, catalog, offer, buyer, wanted, at)
+            decided = await _decide(tx, owner, catalog, offer, buyer, wanted, self.pipeline.memory, at)
             if decided.changes is None or before is None or before.state != "opening":
                 return decided
             await tx.execute(update(checkout).where(checkout.c.id == before.id).values(state="expired"))
@@ -292,6 +302,11 @@ class _Decided:
         return bool(self.rivals) or pending or self.changes is not None
 
 
+def _opened(row: Row[Any], url: str | None, outcome: Outcome, expires_at: datetime) -> OpenedCheckout:
+    days = row.request.get("subscription_data", {}).get("trial_period_days", 0)
+    return OpenedCheckout(row.id, url, outcome, expires_at, None, days, row.trial_refused)
+
+
 async def _offer(tx: Tx, owner: Project, catalog: Catalog, wanted: CheckoutRequest) -> _Offer:
     sold = catalog.prices.get(wanted.price)
     if sold is None:
@@ -322,9 +337,11 @@ async def _decide(
     offer: _Offer,
     buyer: Buyer,
     wanted: CheckoutRequest,
+    memory: TrialMemory,
     at: datetime,
 ) -> _Decided:
-    await tx.execute(select(customer.c.id).where(customer.c.id == buyer.customer_id).with_for_update(key_share=True))
+    locked = select(customer.c.email).where(customer.c.id == buyer.customer_id).with_for_update(key_share=True)
+    known = known_by(wanted.user_id, wanted.email or await tx.scalar(locked))
     evidence = await snapshot.gather(tx, buyer.customer_id, owner.id)
     same_group = (checkout.c.customer_id == buyer.customer_id) & (checkout.c.group == offer.group)
     held = holder(catalog, evidence, offer.product, at) is not None
@@ -339,7 +356,10 @@ async def _decide(
         return _Decided(None, rows, changes)
     same = next((row for row in rows if _asks_the_same(row, offer, wanted)), None)
     rivals = [row for row in rows if row is not same]
-    return _Decided(same or await _new_intent(tx, owner, offer, buyer, wanted, at), rivals)
+    if same is None:
+        trial = await decide_trial(tx, memory, owner, catalog, offer.price, wanted.trial_days, known)
+        same = await _new_intent(tx, owner, offer, buyer, wanted, trial, at)
+    return _Decided(same, rivals)
 
 
 def _asks_the_same(row: Row[Any], offer: _Offer, wanted: CheckoutRequest) -> bool:
@@ -347,7 +367,7 @@ def _asks_the_same(row: Row[Any], offer: _Offer, wanted: CheckoutRequest) -> boo
 
 
 async def _new_intent(
-    tx: Tx, owner: Project, offer: _Offer, buyer: Buyer, wanted: CheckoutRequest, at: datetime
+    tx: Tx, owner: Project, offer: _Offer, buyer: Buyer, wanted: CheckoutRequest, trial: Trial, at: datetime
 ) -> Row[Any]:
     checkout_id = f"chk_{secrets.token_urlsafe(18)}"
     recurring = offer.price.interval is not None
@@ -360,7 +380,7 @@ async def _new_intent(
         success_url=returning_to(wanted.success_url, checkout_id),
         cancel_url=wanted.cancel_url,
         expires_at=at + LASTS,
-        trial_days=offer.price.trial_days if wanted.trial_days is None else wanted.trial_days,
+        trial_days=trial.days,
         allow_promotion_codes=wanted.allow_promotion_codes,
         project=owner.slug,
         user_id=wanted.user_id,
@@ -375,6 +395,7 @@ async def _new_intent(
             group=offer.group,
             asked=asdict(wanted),
             request=request,
+            trial_refused=trial.refused,
             state="opening",
             created_at=at,
             expires_at=at + LASTS,

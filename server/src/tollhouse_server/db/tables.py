@@ -30,6 +30,8 @@ from .isolation import project_may
 from .metadata import metadata as metadata
 from .tables_of_buying import checkout as checkout
 from .tables_of_buying import portal_configuration as portal_configuration
+from .tables_of_corrections import correction as correction
+from .tables_of_corrections import trial_use as trial_use
 from .tables_of_money import billing as billing
 from .tables_of_money import money_fact as money_fact
 from .tables_of_money import seen_worth as seen_worth

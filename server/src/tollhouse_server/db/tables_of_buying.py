@@ -18,6 +18,7 @@ checkout = Table(
     Column("asked", Json, nullable=False),  # by the app
     # Everything Stripe is asked with: a request that is tried again must be the same to the letter.
     Column("request", Json, nullable=False),
+    Column("trial_refused", Text),  # why its trial was left out
     Column("state", Text, nullable=False),
     Column("payment_status", Text, nullable=False, server_default=text("'unpaid'")),
     Column("stripe_session_id", Text, unique=True),

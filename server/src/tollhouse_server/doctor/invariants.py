@@ -41,6 +41,7 @@ INVARIANTS = (
               UNION ALL SELECT 'purchase', id, project_id, customer_id FROM purchase
               UNION ALL SELECT 'grant', id, project_id, customer_id FROM access_grant
               UNION ALL SELECT 'checkout', id, project_id, customer_id FROM checkout
+              UNION ALL SELECT 'correction', id, project_id, customer_id FROM correction
               UNION ALL SELECT 'snapshot', user_id, project_id, customer_id FROM snapshot
               UNION ALL SELECT 'audit entry', id::text, project_id, customer_id FROM audit
             ) rows JOIN customer c ON c.id = rows.customer_id
@@ -64,8 +65,8 @@ INVARIANTS = (
         "two-subscriptions",
         Severity.WRONG,
         "A customer has two subscriptions that Stripe may bill for plans that exclude each other.",
-        "Tollhouse sells none like that; one was made in Stripe's dashboard. Cancel one there, and refund it.",
-        "drift",
+        "Tollhouse sells none like that. `tollhouse corrections` lists them; `tollhouse correct` ends the newer.",
+        "corrections",
         rows("""
             SELECT 'customer ' || customer_id || ', ' || plan || ': ' || string_agg(DISTINCT id, ', ')
             FROM (

@@ -27,6 +27,25 @@ WORK = (
         rows("SELECT event_id || ' (' || type || ')' FROM inbox WHERE state = 'buried' ORDER BY id"),
     ),
     Check(
+        "corrections-given-up",
+        Severity.WRONG,
+        "What should have been ended at Stripe was not: somebody pays twice, or has a second trial.",
+        "Read its error, mend the cause or do it in Stripe's dashboard, then `tollhouse correct CORRECTION`.",
+        "corrections",
+        rows("SELECT id || ' (' || kind || ' ' || subscription_id || ')' FROM correction WHERE state = 'given-up'"),
+    ),
+    Check(
+        "corrections-waiting",
+        Severity.WRONG,
+        "A correction was due more than ten minutes ago and was not tried.",
+        "Start a worker, or see in its log why it does not do them.",
+        "service-down",
+        rows("""
+            SELECT id || ' (' || kind || ' ' || subscription_id || '), due ' || next_attempt_at
+            FROM correction WHERE next_attempt_at < now() - interval '10 minutes' ORDER BY next_attempt_at
+        """),
+    ),
+    Check(
         "leases-run-out",
         Severity.WARNING,
         "A worker stopped in the middle of an event, and nobody has taken it over.",

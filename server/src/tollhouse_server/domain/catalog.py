@@ -46,6 +46,21 @@ class OnDispute(StrEnum):
     KEEP = "keep"
 
 
+class OnDouble(StrEnum):
+    """What becomes of a second live subscription of one plan; see doubles.py."""
+
+    REPORT = "report"
+    CANCEL_NEWER = "cancel_newer"
+
+
+class OnTrialAgain(StrEnum):
+    """What becomes of a second trial of one plan; see trials.py."""
+
+    CANCEL = "cancel"
+    END_TRIAL = "end_trial"
+    ALLOW = "allow"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What a project decides for itself. README.md tells each in prose."""
@@ -58,6 +73,8 @@ class Policy:
     on_full_refund: OnRefund = OnRefund.END
     on_partial_refund: OnRefund = OnRefund.KEEP
     on_dispute: OnDispute = OnDispute.SUSPEND
+    on_double: OnDouble = OnDouble.REPORT
+    on_trial_again: OnTrialAgain = OnTrialAgain.CANCEL
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,10 @@ from .catalog import (
     Interval,
     Kind,
     OnDispute,
+    OnDouble,
     OnPause,
     OnRefund,
+    OnTrialAgain,
     Opens,
     Policy,
     Price,
@@ -40,6 +42,7 @@ LONGEST_ACCESS: Final = 36_500
 CATALOG_KEYS: Final = ("project", "name", "redirect_origins", "default_product", "policy", "features", "products")
 POLICY_KEYS: Final = (
     "grace_days", "renewal_leeway_days", "on_pause", "on_full_refund", "on_partial_refund", "on_dispute",
+    "on_double", "on_trial_again",
 )  # fmt: skip
 FEATURE_KEYS: Final = ("name", "kind", "combine")
 PRODUCT_KEYS: Final = ("name", "plan_group", "opens", "lasts", "prices", "policy")
@@ -85,6 +88,8 @@ def _policy(table: Table) -> Policy:
         on_full_refund=table.choice("on_full_refund", OnRefund(usual.on_full_refund)),
         on_partial_refund=table.choice("on_partial_refund", OnRefund(usual.on_partial_refund)),
         on_dispute=table.choice("on_dispute", OnDispute(usual.on_dispute)),
+        on_double=table.choice("on_double", OnDouble(usual.on_double)),
+        on_trial_again=table.choice("on_trial_again", OnTrialAgain(usual.on_trial_again)),
     )
 
 

@@ -5,7 +5,7 @@ It says what a schema can say; `parse_catalog` is the judge, and also knows what
 
 from enum import StrEnum
 
-from .catalog import CODE, UNLIMITED, Combine, Kind, OnDispute, OnPause, OnRefund, Policy
+from .catalog import CODE, UNLIMITED, Combine, Kind, OnDispute, OnDouble, OnPause, OnRefund, OnTrialAgain, Policy
 from .catalog_file import (
     LARGEST_AMOUNT,
     LARGEST_LIMIT,
@@ -88,6 +88,12 @@ def _policy() -> _Schema:
             "on_full_refund": _choice(OnRefund(usual.on_full_refund), "Whether a full refund ends what it paid for."),
             "on_partial_refund": _choice(OnRefund(usual.on_partial_refund), "Whether a partial refund ends it."),
             "on_dispute": _choice(OnDispute(usual.on_dispute), "Whether an open dispute suspends what it paid for."),
+            "on_double": _choice(
+                OnDouble(usual.on_double), "Whether the newer of two live subscriptions of one plan is cancelled."
+            ),
+            "on_trial_again": _choice(
+                OnTrialAgain(usual.on_trial_again), "What becomes of a second trial of one plan by the same person."
+            ),
         }
     )  # fmt: skip
 

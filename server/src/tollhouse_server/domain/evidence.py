@@ -53,6 +53,13 @@ class DisputeStatus(_Status):
     PREVENTED = "prevented"
 
 
+class Correction(StrEnum):
+    """Why Tollhouse itself ends a subscription, or its trial."""
+
+    DOUBLE = "double"
+    TRIAL_AGAIN = "trial-again"
+
+
 @dataclass(frozen=True, slots=True)
 class Payment:
     """Money that moved for a source, and what became of it."""
@@ -109,6 +116,8 @@ class Subscription:
     payment: Payment | None = None
     """What paid for the current period; None for a free or not yet paid one."""
     ended_at: datetime | None = None
+    correction: Correction | None = None
+    """Why we have it ended; Stripe does not know, see snapshot.gather."""
 
     @property
     def period_start(self) -> datetime:

@@ -47,6 +47,10 @@ class CustomerFacts:
     project: str | None = None
     user_id: str | None = None
     subscriptions: tuple[Subscription, ...] = ()
+    checked_out: tuple[str, ...] = ()
+    """Those of them that a checkout of ours made."""
+    cards: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Of each on trial whose card is known: its fingerprint. It is compared, and never stored."""
     purchases: tuple[Purchase, ...] = ()
     checkouts: tuple[CheckoutFacts, ...] = field(default=())
     given_back: tuple[GivenBack, ...] = ()

@@ -32,6 +32,15 @@ class Rule(StrEnum):
     SUBSCRIPTION_PAUSED = "subscription-paused", "Paused: it gives no access until it is resumed."
     SUBSCRIPTION_NOT_LIVE = "subscription-not-live", "The subscription is {status}: it gives no access."
 
+    SUBSCRIPTION_DOUBLE = (
+        "subscription-double",
+        "A second subscription of a plan that another one goes on with: Tollhouse cancelled it.",
+    )
+    SUBSCRIPTION_TRIAL_AGAIN = (
+        "subscription-trial-again",
+        "A second trial, by the same user, address or card: Tollhouse cancelled it. It can be bought without a trial.",
+    )
+
     PURCHASE_PAID = "purchase-paid", "Bought on {since}: access lasts {until}."
     PURCHASE_UNPAID = "purchase-unpaid", "The order of {since} is not paid: it gives no access."
 

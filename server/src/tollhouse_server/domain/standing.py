@@ -10,7 +10,17 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from .catalog import OnDispute, OnPause, OnRefund, Policy, Product
-from .evidence import DisputeStatus, Grant, Payment, PaymentStatus, Purchase, Source, Subscription, SubscriptionStatus
+from .evidence import (
+    Correction,
+    DisputeStatus,
+    Grant,
+    Payment,
+    PaymentStatus,
+    Purchase,
+    Source,
+    Subscription,
+    SubscriptionStatus,
+)
 from .rules import Rule
 from .time import EVER, Period, day, earliest, until
 
@@ -81,7 +91,15 @@ def _paused(subscription: Subscription, policy: Policy) -> Standing:
     return _lasting(subscription.started_at, earliest(paid, scheduled_end(subscription)), Rule.SUBSCRIPTION_PAUSED_PAID)
 
 
+_CORRECTED: Final[Mapping[Correction, Rule]] = {
+    Correction.DOUBLE: Rule.SUBSCRIPTION_DOUBLE,
+    Correction.TRIAL_AGAIN: Rule.SUBSCRIPTION_TRIAL_AGAIN,
+}
+
+
 def _not_live(subscription: Subscription, _policy: Policy) -> Standing:
+    if subscription.correction is not None and subscription.status is SubscriptionStatus.CANCELED:
+        return _never(_CORRECTED[subscription.correction])
     return _never(Rule.SUBSCRIPTION_NOT_LIVE, status=subscription.status.replace("_", " "))
 
 

@@ -9,7 +9,7 @@ import stripe
 
 from ..domain.facts import CustomerFacts, PriceFacts
 from .client import StripeRefused, stripe_errors
-from .parse import Raw, UnexpectedShape, parse_customer, parse_price
+from .parse import Raw, UnexpectedShape, fingerprint_of, parse_customer, parse_price
 from .parse_billing import MoneyRead, changed_since_billed, parse_money, prices_of
 
 PAGE = 100
@@ -20,9 +20,9 @@ Row = dict[str, Any]
 async def fetch_customer(client: stripe.StripeClient, customer_id: str) -> CustomerFacts | None:
     """Everything of the customer that money or access depends on; None where Stripe knows no such customer.
 
-    Six requests at once, a further one for each charge refunded or disputed, one where a change waits for its bill, and
-    one for each price of old bills that this process has not met. Raises StripeUnavailable, StripeRefused,
-    UnexpectedShape, UnknownStatus.
+    Six requests at once, a further one for each charge refunded or disputed, one where a change waits for its bill, one
+    for the card of a trial, and one for each price of old bills that this process has not met. Raises
+    StripeUnavailable, StripeRefused, UnexpectedShape, UnknownStatus.
     """
     v1 = client.v1
     try:
@@ -43,6 +43,7 @@ async def fetch_customer(client: stripe.StripeClient, customer_id: str) -> Custo
                 else []
             )
             prices = await _prices(client, subscriptions, invoices)
+            cards = await _cards(client, customer.to_dict(), subscriptions)
     except StripeRefused as refused:
         if refused.stripe_code == "resource_missing":
             return None
@@ -51,7 +52,7 @@ async def fetch_customer(client: stripe.StripeClient, customer_id: str) -> Custo
         raise UnexpectedShape(f"Stripe's objects of {customer_id} lack {missing}") from missing
     facts = parse_customer(customer.to_dict(), subscriptions, invoices, sessions, charges, refunds, disputes)
     money = parse_money(MoneyRead(subscriptions, invoices, pending, charges, refunds, disputes, prices))
-    return replace(facts, billings=money.billings, cash=money.cash)
+    return replace(facts, billings=money.billings, cash=money.cash, cards=cards)
 
 
 async def _what_became_of(client: stripe.StripeClient, charges: list[Row]) -> tuple[list[Row], list[Row]]:
@@ -63,6 +64,24 @@ async def _what_became_of(client: stripe.StripeClient, charges: list[Row]) -> tu
     disputed = [v1.disputes.list_async({"charge": one["id"], "limit": PAGE}) for one in charges if one["disputed"]]
     refunds = [row for listed in refunded for row in await _everything(listed)]
     return refunds, [row for listed in disputed for row in await _everything(listed)]
+
+
+async def _cards(client: stripe.StripeClient, customer: Row, subscriptions: list[Row]) -> tuple[tuple[str, str], ...]:
+    """The fingerprint of what each trial will be charged to: its own payment method, or the customer's."""
+    usual = (customer.get("invoice_settings") or {}).get("default_payment_method")
+    trials = [one for one in subscriptions if one["status"] == "trialing"]
+    charged = {one["id"]: method for one in trials if (method := one["default_payment_method"] or usual)}
+    prints = {method: await _fingerprint(client, method) for method in sorted(set(charged.values()))}
+    return tuple((id_, known) for id_, method in charged.items() if (known := prints[method]))
+
+
+async def _fingerprint(client: stripe.StripeClient, method_id: str) -> str | None:
+    try:
+        return fingerprint_of((await client.v1.payment_methods.retrieve_async(method_id)).to_dict())
+    except stripe.InvalidRequestError as refused:
+        if refused.code == "resource_missing":  # a legacy source, or gone since: that the customer is here is known
+            return None
+        raise
 
 
 _KEPT = 10_000

@@ -160,6 +160,15 @@ class _LineItem(Shape):
     quantity: int | None
 
 
+class _Stamped(Shape):
+    id: str
+    metadata: dict[str, str]
+
+
+class _Fingerprint(Shape):
+    fingerprint: str | None = None
+
+
 class _Customer(Shape):
     id: str
     deleted: bool = False
@@ -196,6 +205,9 @@ def parse_customer(
             project=owner.metadata.get(PROJECT),
             user_id=owner.metadata.get(USER),
             subscriptions=tuple(_subscription(raw, invoices, payments) for raw in subscriptions),
+            checked_out=tuple(
+                one.id for one in map(_Stamped.model_validate, subscriptions) if CHECKOUT in one.metadata
+            ),
             purchases=tuple(
                 _purchase(raw, payments) for raw in sessions if raw["mode"] == "payment" and raw["status"] == "complete"
             ),
@@ -204,6 +216,14 @@ def parse_customer(
         )
     except (ValidationError, KeyError) as wrong:
         raise UnexpectedShape(f"Stripe's objects of {customer.get('id')} are not as expected: {wrong}") from wrong
+
+
+def fingerprint_of(method: Raw) -> str | None:
+    """What a payment method (`pm_…`) is known again by, for any kind that has it: the same card, the same account."""
+    try:
+        return _Fingerprint.model_validate(method.get(method["type"], {})).fingerprint
+    except (ValidationError, KeyError) as wrong:
+        raise UnexpectedShape(f"Stripe's payment method {method.get('id')} is not as expected: {wrong}") from wrong
 
 
 def parse_listed_subscription(raw: Raw) -> Subscription:

@@ -109,6 +109,17 @@ class RunningService:
 
         return self.run(drain)
 
+    def correct(self) -> int:
+        """Carries out the corrections that are due; returns how many."""
+
+        async def carry_out(resources: Resources) -> int:
+            done = 0
+            while await resources.corrector.carry_out_next():
+                done += 1
+            return done
+
+        return self.run(carry_out)
+
     def reconcile(self, kind: Kind, *, project: str | None = None, stripe: str | None = None, **more: Any) -> str:
         """One run now, to its end; returns its id. `stripe` is where it asks instead, `more` as `Asked` has it."""
 

@@ -104,6 +104,9 @@ class World:
             return
         self.sandbox.drain()
         self.service.work()
+        while self.service.correct():  # what is done at Stripe is told by webhooks too
+            self.sandbox.drain()
+            self.service.work()
 
     def passes(self, **by: float) -> None:
         """Time passes for Stripe and the service alike (`days=40`), and everything due happens."""
