@@ -244,7 +244,7 @@ def examples() -> dict[str, Any]:
         "entitlements": entitlements,
         "customer": customer,
         "checkout": {"id": "chk_1", "url": "https://pay.test/chk_1", "outcome": "new", "expires_at": later}
-        | {"trial_days": 14, "trial_refused": None},
+        | {"subscription": None, "trial_days": 14, "trial_refused": None},
         "status": status,
         "synced": {"checkout": status, "customer": customer},
         "portal": {"url": "https://portal.test/1"},

@@ -108,9 +108,7 @@ class OpenedCheckout:
     subscription: str | None = None
     """The one (`sub_…`) that is changed, of a `plan_change`."""
     trial_days: int = 0
-    """Of the page that is opened."""
     trial_refused: Literal["used"] | None = None
-    """Why there is none though one was to be."""
 
 
 ALREADY_OWNED = OpenedCheckout(None, None, "already_owned", None)
@@ -354,16 +352,13 @@ async def _decide(
     rows = list((await tx.execute(found)).all())
     if changes is not None:
         return _Decided(None, rows, changes)
-    same = next((row for row in rows if _asks_the_same(row, offer, wanted)), None)
+    asked = asdict(wanted), offer.stripe_price_id
+    same = next((row for row in rows if (row.asked, row.request["line_items"][0]["price"]) == asked), None)
     rivals = [row for row in rows if row is not same]
     if same is None:
         trial = await decide_trial(tx, memory, owner, catalog, offer.price, wanted.trial_days, known)
         same = await _new_intent(tx, owner, offer, buyer, wanted, trial, at)
     return _Decided(same, rivals)
-
-
-def _asks_the_same(row: Row[Any], offer: _Offer, wanted: CheckoutRequest) -> bool:
-    return bool(row.asked == asdict(wanted) and row.request["line_items"][0]["price"] == offer.stripe_price_id)
 
 
 async def _new_intent(
