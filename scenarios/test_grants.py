@@ -1,5 +1,6 @@
 """Access that an operator gives and takes back, with a cache in between."""
 
+import math
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -63,3 +64,44 @@ def test_the_audit_names_the_operator(world: World, pdf_tool: Tollhouse) -> None
         ("entitlements.changed", "grace (ADMIN_API_KEY)", "support case 4711"),
     ]
     assert pdf_tool.explain("ada", "pages_per_day").sources[0].kind == "grant"
+
+
+def test_an_override_lowers_and_closes_for_its_time(world: World, pdf_tool: Tollhouse) -> None:
+    """Whatever was bought and is bought meanwhile; the app reads which grant closes it, and until when."""
+    ada = world.customer("ada")
+    ada.buys("pdf-tool.pro.monthly")
+    until = world.now + timedelta(days=10)
+    ends = {"ends_at": until.isoformat(), "override": True, "reason": "abuse looked into"}
+    given(world, feature="pages_per_day", value=5, **ends)
+    closing = given(world, feature="premium_export", value=False, **ends)
+    lowered, closed = ada.may("pages_per_day"), ada.may("premium_export")
+    assert (lowered.value, lowered.reason, lowered.valid_until) == (5, "overridden", until)
+    assert (closed.allowed, closed.reason, closed.source, closed.valid_until) == (False, "overridden", closing, until)
+
+    ada.buys("pdf-tool.lifetime.once")
+    assert not ada.may("premium_export"), "what is bought meanwhile does not count either"
+    told = pdf_tool.explain("ada", "premium_export")
+    assert told.sentence.startswith("Not allowed: closed by an override until ")
+    assert {(one.kind, one.counts, one.rule) for one in told.sources if one.rule != "opens-other-features"} == {
+        ("grant", True, "overridden"), ("subscription", False, "overridden"), ("purchase", False, "overridden"),
+    }  # fmt: skip
+    assert [one.override for one in pdf_tool.customer("ada").grants] == [True, True]
+
+    world.passes_until(until - timedelta(seconds=1))
+    assert not ada.may("premium_export")
+    world.passes_until(until)
+    assert ada.may("premium_export") and ada.may("pages_per_day").value == math.inf
+
+
+def test_the_override_given_last_decides_and_revoking_it_restores(world: World, pdf_tool: Tollhouse) -> None:
+    """Of two at once the later one; without both everything is as it was bought."""
+    ada = world.customer("ada")
+    ada.buys("pdf-tool.pro.monthly")
+    first = given(world, feature="pages_per_day", value=0, override=True, reason="closed")
+    assert not ada.may("pages_per_day")
+    world.passes(hours=1)
+    second = given(world, feature="pages_per_day", value=50, override=True, reason="a little, while we talk")
+    assert ada.may("pages_per_day").value == 50
+    for grant, value in ((second, 0), (first, 500)):
+        world.operator.post(f"/v1/admin/grants/{grant}/revoke", json={"reason": "over"}).raise_for_status()
+        assert ada.may("pages_per_day").value == value

@@ -63,6 +63,9 @@ VERBS = [
     "catalog plan",
     "catalog apply",
     "catalog schema",
+    "grants give",
+    "grants revoke",
+    "grants list",
     "keys issue",
     "keys list",
     "keys rotate",
@@ -344,6 +347,30 @@ def test_reconciling_from_a_shell(world: World, of_world: dict[str, str], typed:
     clean = typed(environment, "reconcile")
     assert (clean.code, clean.out.splitlines()[-1]) == (0, "Nothing differs.")
     assert "No project nobody" in sentence(typed(environment, "reconcile", "--project", "nobody"))
+
+
+def test_grants_from_a_shell(world: World, of_world: dict[str, str], typed: Run, tmp_path: Path) -> None:
+    """Given, overridden, listed and taken back; each changes what `check` says at once."""
+    assert world.operator.put("/v1/admin/projects/pdf-tool/catalog", json=tomllib.loads(CATALOG)).is_success
+    why = ("--reason", "support case 4711")
+    asked = ("grants", "give", "pdf-tool", "gwen", "--feature", "premium_export", *why)
+    given = typed(of_world, *asked).out.strip()
+    check = ("check", "pdf-tool", "gwen", "premium_export")
+    assert typed(of_world, *check).out == "allowed (True), for ever: granted\n"
+    closing = typed(of_world, *asked, "--override", "--value", "false", "--ends-at", "2999-01-01").out.strip()
+    assert typed(of_world, *check).out == "not allowed: overridden\n"
+    listed = typed(of_world, "grants", "list", "pdf-tool", "gwen").out
+    assert "premium_export exactly false" in listed and "2999-01-01" in listed and given in listed
+    assert typed(of_world, "grants", "revoke", closing, *why).out == f"{closing} is revoked.\n"
+    assert typed(of_world, *check).out == "allowed (True), for ever: granted\n"
+    assert "revoked" in typed(of_world, "grants", "list", "pdf-tool", "gwen").out
+    for wrong in (
+        (*asked, "--value", "lots"),
+        (*asked, "--value", "-1"),
+        ("grants", "give", "pdf-tool", "gwen", "--feature", "nothing", *why),
+        ("grants", "revoke", "gr_none", *why),
+    ):
+        assert sentence(typed(of_world, *wrong))
 
 
 def test_keys_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -> None:

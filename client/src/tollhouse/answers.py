@@ -150,6 +150,8 @@ class Grant:
     starts_at: datetime
     ends_at: datetime | None
     reason: str
+    override: bool = False
+    """The feature has exactly this value in its time, whatever else gives it."""
 
 
 @dataclass(frozen=True, slots=True)

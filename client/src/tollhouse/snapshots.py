@@ -1,6 +1,6 @@
 """A customer's snapshot: what each feature is, from when until when, and how that is read at an instant."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -25,6 +25,8 @@ class SnapshotFeature:
     """`switch` or `limit`."""
     stretches: tuple[Stretch, ...]
     """In order of time, disjoint; those that were over when it was issued are left out."""
+    overridden: tuple[Stretch, ...] = ()
+    """When an operator's override closes it, whatever was bought; disjoint from those in which it is open."""
 
     @property
     def closed(self) -> Value:
@@ -46,13 +48,21 @@ class Snapshot:
     def check(self, feature: str, at: datetime) -> Check:
         """What the user may do at `at`, an instant not before `issued_at`. Raises KeyError for an unknown feature."""
         known = self.features[feature]
-        ahead = [stretch for stretch in known.stretches if stretch.until is None or at < stretch.until]
+        closing = _ahead(known.overridden, at)
+        if closing and closing[0].since <= at:
+            now, until = closing[0], _end_of_value(closing)
+            return Check(feature, False, known.closed, until, now.reason, now.source, self.version, at)
+        ahead = _ahead(known.stretches, at)
         if not ahead:
             return Check(feature, False, known.closed, None, "no-source", None, self.version, at)
         now = ahead[0]
         if at < now.since:
             return Check(feature, False, known.closed, now.since, "not-yet", None, self.version, at)
         return Check(feature, True, now.value, _end_of_value(ahead), now.reason, now.source, self.version, at)
+
+
+def _ahead(stretches: Sequence[Stretch], at: datetime) -> list[Stretch]:
+    return [stretch for stretch in stretches if stretch.until is None or at < stretch.until]
 
 
 def _end_of_value(ahead: list[Stretch]) -> datetime | None:
@@ -78,8 +88,7 @@ def from_entitlements(told: Entitlements | Customer, project: str, catalog_versi
 
 def _feature(check: Check) -> SnapshotFeature:
     kind = "switch" if isinstance(check.value, bool) else "limit"
-    if not check.allowed:
+    if not check.allowed and check.source is None:
         return SnapshotFeature(kind, ())
-    return SnapshotFeature(
-        kind, (Stretch(check.value, check.checked_at, check.valid_until, check.reason, check.source),)
-    )
+    told = (Stretch(check.value, check.checked_at, check.valid_until, check.reason, check.source),)
+    return SnapshotFeature(kind, told) if check.allowed else SnapshotFeature(kind, (), told)

@@ -84,6 +84,8 @@ def _grant(row: Row[Any]) -> Grant:
         product=row.product,
         ends_at=row.ends_at,
         revoked_at=row.revoked_at,
+        override=row.override,
+        given_at=row.created_at,
     )
 
 

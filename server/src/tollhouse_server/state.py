@@ -103,6 +103,7 @@ class GrantState(Answer):
     starts_at: Instant
     ends_at: Instant | None
     reason: str
+    override: bool = Field(description="The feature has exactly this value in its time, whatever else gives it.")
 
 
 class CustomerState(Answer):
@@ -132,6 +133,11 @@ class FeatureStretches(Answer):
 
     kind: Literal["switch", "limit"]
     stretches: list[Stretch] = Field(description="In order of time; no two overlap. None: it is closed for good.")
+    overridden: list[Stretch] = Field(
+        [],
+        description="When an override closes it, whatever was bought; absent: at no time. None overlaps those.",
+        exclude_if=lambda closing: not closing,
+    )
 
 
 class CustomerSnapshot(Answer):
@@ -160,7 +166,9 @@ def customer_snapshot(
         issued_at=at,
         features={
             code: FeatureStretches(
-                kind=feature.kind, stretches=[_stretch(one) for one in stretches_ahead(entitlements, code, at)]
+                kind=feature.kind,
+                stretches=[_stretch(one) for one in stretches_ahead(entitlements, code, at) if one.value],
+                overridden=[_stretch(one) for one in stretches_ahead(entitlements, code, at) if not one.value],
             )
             for code, feature in catalog.features.items()
         },

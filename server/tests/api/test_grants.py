@@ -36,6 +36,7 @@ def test_a_feature_is_given_and_taken_back(world: World, http: httpx.Client, ref
         "product": None,
         "starts_at": now,
         "ends_at": None,
+        "override": False,
         "reason": "support case 4711",
         "operator": "grace (ADMIN_API_KEY)",
         "created_at": now,
@@ -91,6 +92,46 @@ def test_a_grant_for_a_time(world: World, http: httpx.Client) -> None:
     assert check(http, "tina")["allowed"] is True
     world.service.clock.set(end)
     assert check(http, "tina")["allowed"] is False
+
+
+def test_an_override_is_exactly_its_value(world: World, http: httpx.Client) -> None:
+    """Beside another grant that gives more: closed, and told so everywhere, until it is revoked."""
+    world.operator.post(GRANTS, json=ask("olga", product="pro")).raise_for_status()
+    lowered = world.operator.post(GRANTS, json=ask("olga", feature="pages_per_day", value=3, override=True)).json()
+    closing = world.operator.post(GRANTS, json=ask("olga", feature="premium_export", value=False, override=True)).json()
+    assert (lowered["override"], closing["override"], closing["value"]) == (True, True, False)
+    assert check(http, "olga", "pages_per_day")["value"] == 3
+    closed = check(http, "olga")
+    assert (closed["allowed"], closed["value"], closed["reason"], closed["source"], closed["valid_until"]) == (
+        False, False, "overridden", closing["id"], None,
+    )  # fmt: skip
+    state = http.get("/v1/customers/olga").json()
+    assert [one["override"] for one in sorted(state["grants"], key=lambda one: one["override"])] == [False, True, True]
+    assert state["features"]["premium_export"]["reason"] == "overridden"
+    told = http.get("/v1/customers/olga/snapshot").json()["features"]
+    assert told["premium_export"]["stretches"] == [] and "overridden" not in told["pages_per_day"]
+    assert [(one["value"], one["source"]) for one in told["premium_export"]["overridden"]] == [(False, closing["id"])]
+    world.operator.post(f"{GRANTS}/{closing['id']}/revoke", json={"reason": "over"}).raise_for_status()
+    assert check(http, "olga")["reason"] == "granted"
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "wrong"),
+    [
+        ({"product": "pro"}, "grant-invalid", {"/override": "useless"}),
+        ({"feature": "premium_export"}, "grant-invalid", {"/value": "missing"}),
+        ({"feature": "pages_per_day", "value": -1}, "limit-below-zero", {"/value": "limit-below-zero"}),
+        ({"feature": "pages_per_day", "value": False}, "value-does-not-fit", {"/value": "value-does-not-fit"}),
+        ({"feature": "premium_export", "value": 0}, "value-does-not-fit", {"/value": "value-does-not-fit"}),
+    ],
+    ids=str,
+)
+def test_an_override_says_feature_and_value(
+    world: World, refused: Refused, what: dict[str, Any], code: str, wrong: dict[str, str]
+) -> None:
+    """The value must be said, and be one of the feature's kind."""
+    told = refused(world.operator.post(GRANTS, json=ask("nemo", override=True, **what)), 422, code, *wrong)
+    assert {error["pointer"]: error["code"] for error in told["errors"]} == wrong
 
 
 YESTERDAYS = {"feature": "premium_export", "ends_at": "2020-01-01T00:00:00Z"}

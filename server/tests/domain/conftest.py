@@ -72,6 +72,7 @@ def catalog(policy: Policy | None = None, default: str | None = None) -> Catalog
         Product("patient", "Patient", {"pages": Opens(20)}, policy={"grace": timedelta(days=20)}),
         Product("lifetime", "Lifetime", {"export": Opens(True), "pages": Opens("unlimited")}),
         Product("week", "A week", {"export": Opens(True), "credits": Opens(1)}, lasts=timedelta(days=7)),
+        Product("seats", "Seats for a week", {"credits": Opens(2, per_seat=True)}, lasts=timedelta(days=7)),
         Product("old", "Sold no more", {"gone": Opens(True), "export": Opens(False)}),
     ]
     return Catalog(

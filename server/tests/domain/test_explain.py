@@ -99,9 +99,9 @@ def test_every_source_is_considered(make: SimpleNamespace) -> None:
     assert [(source.id, source.rule) for source in told.sources] == [
         ("cs_2", "purchase-paid"),
         ("gr_2", "granted"),
+        ("cs_3", "disputed"),
         ("gr_1", "granted"),
         ("cs_1", "purchase-unpaid"),
-        ("cs_3", "disputed"),
         ("sub_1", "opens-other-features"),
         ("sub_2", "product-unknown"),
     ]
@@ -143,3 +143,34 @@ def test_a_grant_that_no_longer_fits(make: SimpleNamespace) -> None:
     """A grant of another kind than the feature's says what to do."""
     told = export(make, 1, make.grant(value=7))
     assert told.sources[0].rule == "value-does-not-fit"
+
+
+def test_an_override_is_told_and_what_it_overrides(make: SimpleNamespace) -> None:
+    """Closed by it until its end; the others say that they do not count, by which rule, and what they would be."""
+    closing = make.grant(id="gr_2", value=False, override=True, ends_at=make.day(5), reason="fraud looked into")
+    told = export(make, 1, make.purchase("lifetime"), closing, make.grant(ends_at=make.day(0.5)))
+    assert (told.allowed, told.rule, told.valid_until, told.next_change_at) == (
+        False, "overridden", make.day(5), make.day(5),
+    )  # fmt: skip
+    assert told.sentence == (
+        "Not allowed: closed by an override until 6 Nov 2026. Set by an operator from 1 Nov 2026, until 6 Nov 2026 "
+        "(fraud looked into): in that time nothing else counts."
+    )
+    assert [(one.id, one.counts, one.rule) for one in told.sources] == [
+        ("gr_2", True, "overridden"), ("cs_1", False, "overridden"), ("gr_1", False, "granted"),
+    ]  # fmt: skip
+    assert told.sources[1].sentence == "Bought on 1 Nov 2026: access lasts for ever. Overridden by gr_2."
+    over = export(make, 5, make.purchase("lifetime"), closing)
+    assert (over.allowed, over.rule, over.valid_until) == (True, "purchase-paid", None)
+    assert [(one.id, one.counts, one.rule) for one in over.sources] == [
+        ("cs_1", True, "purchase-paid"), ("gr_2", False, "overridden"),
+    ]  # fmt: skip
+
+
+def test_a_disputed_payment_is_not_told_as_over(make: SimpleNamespace) -> None:
+    """It is suspended: that may end."""
+    disputed = make.payment(dispute=DisputeStatus.NEEDS_RESPONSE, disputed_at=make.day(6))
+    told = export(make, 8, make.purchase("lifetime", payment=disputed))
+    assert told.sources[0].sentence == (
+        "The payment has been disputed since 7 Nov 2026: access is suspended until that is decided."
+    )

@@ -147,8 +147,8 @@ PAYMENTS: list[tuple[str, dict[str, Any], Policy, object, Rule | None]] = [
     ("partial-refund-ends", PARTIAL, END_PARTIAL, 10, Rule.REFUNDED),
     ("full-refund-is-not-partial", FULL, Policy(on_full_refund=OnRefund.KEEP, on_partial_refund=OnRefund.END),
      None, None),
-    ("dispute", {"dispute": D.NEEDS_RESPONSE, "disputed_at": day(5)}, Policy(), NEVER, Rule.DISPUTED),
-    ("dispute-in-review", {"dispute": D.UNDER_REVIEW, "disputed_at": day(5)}, Policy(), NEVER, Rule.DISPUTED),
+    ("dispute", {"dispute": D.NEEDS_RESPONSE, "disputed_at": day(5)}, Policy(), 5, Rule.DISPUTED),
+    ("dispute-in-review", {"dispute": D.UNDER_REVIEW, "disputed_at": day(5)}, Policy(), 5, Rule.DISPUTED),
     ("dispute-kept", {"dispute": D.NEEDS_RESPONSE, "disputed_at": day(5)}, Policy(on_dispute=OnDispute.KEEP),
      None, None),
     ("inquiry", {"dispute": D.WARNING_NEEDS_RESPONSE, "disputed_at": day(5)}, Policy(), None, None),
@@ -234,6 +234,9 @@ GRANTS: list[tuple[str, dict[str, Any], object, Rule]] = [
     ("revoked", {"revoked_at": day(4)}, 4, Rule.GRANT_REVOKED),
     ("revoked-before-its-end", {"ends_at": day(9), "revoked_at": day(4)}, 4, Rule.GRANT_REVOKED),
     ("revoked-after-its-end", {"ends_at": day(9), "revoked_at": day(12)}, 9, Rule.GRANTED),
+    ("override", {"override": True, "ends_at": day(9)}, 9, Rule.OVERRIDDEN),
+    ("override-that-closes", {"override": True, "value": False}, None, Rule.OVERRIDDEN),
+    ("override-revoked", {"override": True, "value": False, "revoked_at": day(4)}, 4, Rule.GRANT_REVOKED),
     ("revoked-before-it-began", {"revoked_at": day(-1)}, NEVER, Rule.GRANT_REVOKED),
     ("ends-before-it-begins", {"ends_at": day(-1), "revoked_at": day(2)}, NEVER, Rule.GRANTED),
 ]
@@ -263,6 +266,7 @@ def test_a_sentence_has_no_gaps(make: SimpleNamespace) -> None:
     judged += [standing(make.purchase(**row[1]), Policy()) for row in PURCHASES]
     judged += [standing(make.grant(**row[1]), Policy()) for row in GRANTS]
     judged.append(standing_of_default(make.catalog().products["basic"]))
+    judged.append(standing(make.purchase(), Policy(), timedelta(days=7), after=day(3)))
     assert all("{" not in one.sentence and "None" not in one.sentence for one in judged)
     of_explanations = {Rule.NO_SOURCE, Rule.NOT_YET, Rule.OPENS_OTHER_FEATURES, Rule.PRODUCT_UNKNOWN}
     assert {one.rule for one in judged} == set(Rule) - of_explanations - {Rule.VALUE_DOES_NOT_FIT}

@@ -113,11 +113,12 @@ def test_only_all_of_the_money_is_a_full_refund(make: SimpleNamespace) -> None:
         {"feature": "pages", "value": 0},
         {"product": "pro", "feature": "export", "value": True},
         {"product": "pro", "value": True},
+        {"product": "pro", "override": True},
     ],
 )
 def test_a_grant_gives_one_thing(make: SimpleNamespace, changes: dict[str, Any]) -> None:
     """A grant is of a feature with its value or of a product, never of both, neither, or half."""
-    with pytest.raises(ValueError, match="either a feature with its value, or a product"):
+    with pytest.raises(ValueError, match=r"either a feature with its value, or a product|only an override closes"):
         make.grant(**changes)
 
 

@@ -29,15 +29,20 @@ Reason = Annotated[
 
 
 class GiveGrant(Body):
-    """Exactly one of `feature` and `product`."""
+    """Exactly one of `feature` and `product`. Only an override may close (`false`, 0)."""
 
     project: Slug
     user_id: UserId
     feature: FeatureCode | None = None
-    value: GivenValue | None = Field(None, description="For a limit; a switch needs none.")
+    value: GivenValue | None = Field(None, description="For a limit and for an override; else a switch needs none.")
     product: Annotated[Text, Field(max_length=63, examples=["pro"])] | None = None
     starts_at: Instant | None = Field(None, description="Now if absent.")
     ends_at: Instant | None = Field(None, description="For good if absent.")
+    override: bool = Field(
+        False,
+        description="In its time the feature has exactly this value, also a lower one, also `false` or 0, whatever "
+        "else gives it. Needs `feature` and `value`. Of several the one given last decides.",
+    )
     reason: Reason
 
 
@@ -54,6 +59,7 @@ class Grant(Answer):
     product: str | None
     starts_at: Instant
     ends_at: Instant | None
+    override: bool
     reason: str
     operator: str
     created_at: Instant
@@ -75,6 +81,7 @@ EXAMPLE_GRANT: dict[str, Any] = {
     "product": None,
     "starts_at": "2026-11-22T09:00:00Z",
     "ends_at": "2026-12-22T09:00:00Z",
+    "override": False,
     "reason": "support case 4711",
     "operator": "grace",
     "created_at": "2026-11-22T09:00:00Z",

@@ -60,6 +60,7 @@ VERBS = {
 
 GROUPS = {
     "catalog": "What a project sells.",
+    "grants": "Access that nobody paid for, and exceptions for one user.",
     "keys": "The keys with which apps and operators' machines call.",
     "operators": "The people who run the fleet, each under a name of their own.",
     "webhook": "The webhook endpoint in Stripe.",

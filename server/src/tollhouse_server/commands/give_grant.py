@@ -32,6 +32,7 @@ async def give_grant(
         "ends_at": wanted.ends_at,
         "reason": wanted.reason,
         "operator": why.actor,
+        "override": wanted.override,
     }
     await tx.execute(insert(grant).values(project_id=owner.id, customer_id=customer_id, created_at=at, **stored))
     after = told(stored)
@@ -40,7 +41,7 @@ async def give_grant(
     return str(stored["id"])
 
 
-TOLD = ("id", "feature", "value", "product", "starts_at", "ends_at", "reason", "operator")
+TOLD = ("id", "feature", "value", "product", "starts_at", "ends_at", "reason", "operator", "override")
 
 
 def told(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from .catalog import Value
-from .entitlements import Entitlement, end_of_value, stretches_ahead
+from .entitlements import Entitlement, reading
 
 
 class ChangeKind(StrEnum):
@@ -49,12 +49,8 @@ _Reading = tuple[Value | None, datetime | None]
 
 
 def _read(entitlements: Iterable[Entitlement], feature: str, at: datetime) -> _Reading:
-    ahead = stretches_ahead(entitlements, feature, at)
-    if not ahead:
-        return None, None
-    if at not in ahead[0].period:
-        return None, ahead[0].period.start
-    return ahead[0].value, end_of_value(ahead)
+    now, until = reading(entitlements, feature, at)
+    return (now.value or None) if now else None, until
 
 
 def _change(feature: str, before: _Reading, after: _Reading) -> Change | None:

@@ -86,8 +86,8 @@ def _open_only_in(
     open_: tuple[Entitlement, ...], closed: tuple[Entitlement, ...], feature: str, at: datetime
 ) -> datetime | None:
     """Since when the feature is open in the one and closed in the other, up to `at`; None where at `at` it is not."""
-    here = [one.period for one in open_ if one.feature == feature]
-    there = [one.period for one in closed if one.feature == feature]
+    here = [one.period for one in open_ if one.feature == feature and one.value]
+    there = [one.period for one in closed if one.feature == feature and one.value]
     since = None
     for edge in (edge for edge in reversed(boundaries([*here, *there])) if edge <= at):
         if not any(edge in period for period in here) or any(edge in period for period in there):

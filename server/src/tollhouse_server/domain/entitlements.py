@@ -4,10 +4,13 @@ The law: `compute` is a pure function of catalog, evidence, policy and instant. 
 not including, its end. What is computed at one instant answers for every later one, as long as the evidence stands.
 """
 
+from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 from .catalog import Catalog, Feature, Policy, Value
@@ -15,7 +18,8 @@ from .evidence import Evidence
 from .merging import closed, merge, weight
 from .openings import Opening, SourceKind, openings
 from .rules import Rule
-from .time import EVER, Period, boundaries, written
+from .stacking import stacked
+from .time import EVER, LAST, Period, boundaries, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +35,11 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """A stretch of time in which a feature is open with one value for one set of reasons."""
+    """A stretch of time in which a feature has one value for one set of reasons."""
 
     feature: str
     value: Value
+    """False or 0: an override closes it. Where nothing opens it and nothing overrides there is no stretch."""
     period: Period
     reasons: tuple[Reason, ...]
     """The one that gives most comes first; never empty. What everybody has is first only where the others give less."""
@@ -48,20 +53,21 @@ class Answer:
     allowed: bool
     value: Value
     valid_until: datetime | None
-    """When `allowed` or `value` next changes by time alone; None: never."""
+    """When `allowed` or `value` next changes by time alone, or an override that closes ends; None: never."""
     reason: str
     source: str | None
 
 
 def compute(catalog: Catalog, evidence: Evidence, policy: Policy, at: datetime) -> tuple[Entitlement, ...]:
-    """Every stretch that is open at `at` or later: by feature code, then in order of time, disjoint.
+    """Every stretch that is not over at `at`: by feature code, then in order of time, disjoint.
 
     A stretch that is open at `at` keeps its true start, so computing again later gives the same stretches again.
     """
+    passes = stacked(catalog, evidence.purchases, policy)
     return tuple(
         entitlement
         for _, feature in sorted(catalog.features.items())
-        for entitlement in _stretches(feature, openings(catalog, evidence, policy, feature))
+        for entitlement in _stretches(feature, openings(catalog, evidence, policy, feature, passes))
         if entitlement.period.end is None or at < entitlement.period.end
     )
 
@@ -73,18 +79,26 @@ def of_everybody(catalog: Catalog) -> tuple[Entitlement, ...]:
 
 def answer(entitlements: Iterable[Entitlement], feature: Feature, at: datetime) -> Answer:
     """What the feature is at `at`, which is not before the instant the entitlements were computed for."""
-    ahead = stretches_ahead(entitlements, feature.code, at)
-    if not ahead:
-        return Answer(feature.code, False, closed(feature), None, str(Rule.NO_SOURCE), None)
-    now = ahead[0]
-    if at not in now.period:
-        return Answer(feature.code, False, closed(feature), now.period.start, str(Rule.NOT_YET), None)
+    now, until = reading(entitlements, feature.code, at)
+    if now is None:
+        rule = Rule.NO_SOURCE if until is None else Rule.NOT_YET
+        return Answer(feature.code, False, closed(feature), until, str(rule), None)
     reason = now.reasons[0]
-    return Answer(feature.code, True, now.value, end_of_value(ahead), reason.rule, reason.source_id)
+    return Answer(feature.code, bool(now.value), now.value, until, reason.rule, reason.source_id)
+
+
+def reading(
+    entitlements: Iterable[Entitlement], feature_code: str, at: datetime
+) -> tuple[Entitlement | None, datetime | None]:
+    """The feature's stretch at `at`, if there is one, and when what it says next changes by time alone."""
+    ahead = stretches_ahead(entitlements, feature_code, at)
+    if ahead and at in ahead[0].period:
+        return ahead[0], end_of_value(ahead)
+    return None, next((one.period.start for one in ahead if one.value), None)
 
 
 def stretches_ahead(entitlements: Iterable[Entitlement], feature_code: str, at: datetime) -> list[Entitlement]:
-    """The feature's stretches that are not over at `at`, in order of time; the first may be open or yet to begin."""
+    """The feature's stretches that are not over at `at`, in order of time; the first may be yet to begin."""
     return [
         entitlement
         for entitlement in entitlements
@@ -106,50 +120,84 @@ def next_change(entitlements: Iterable[Entitlement], at: datetime) -> datetime |
 
 
 def _stretches(feature: Feature, opened: Iterable[Opening]) -> Iterator[Entitlement]:
-    counting = [(opening.standing.period, opening) for opening in opened if opening.standing.period is not None]
-    current: Entitlement | None = None
-    for piece in _pieces([period for period, _ in counting]):
-        following = _piece(feature, piece, [opening for period, opening in counting if piece.start in period])
-        if current and following and (current.value, current.reasons) == (following.value, following.reasons):
-            current = replace(current, period=Period(current.period.start, piece.end))
+    """Goes through time once, edge by edge; between two edges nothing changes."""
+    counting = _Counting(feature)
+    begun, said = LAST, None
+    for edge, ending, beginning in _edges(opened):
+        for opening in ending:
+            counting.drop(opening)
+        for opening in beginning:
+            counting.add(opening)
+        following = counting.says()
+        if following == said:
             continue
-        if current:
-            yield current
-        current = following
-    if current:
-        yield current
+        if said is not None:
+            yield Entitlement(feature.code, said[0], Period(begun, edge), said[1])
+        begun, said = edge, following
+    if said is not None:
+        yield Entitlement(feature.code, said[0], Period(begun), said[1])
 
 
-def _pieces(periods: Sequence[Period]) -> Iterator[Period]:
-    """Time from the first start on, cut at every edge of the periods; within one piece nothing changes."""
-    edges = boundaries(periods)
-    yield from map(Period, edges, edges[1:])
-    if any(period.end is None for period in periods):
-        yield Period(edges[-1])
+def _edges(opened: Iterable[Opening]) -> Iterator[tuple[datetime, list[Opening], list[Opening]]]:
+    """Every instant at which something begins or ends to count, in order of time, with what ends and what begins."""
+    edges: dict[datetime, tuple[list[Opening], list[Opening]]] = defaultdict(lambda: ([], []))
+    for opening in opened:
+        if (period := opening.standing.period) is not None:
+            edges[period.start][1].append(opening)
+            if period.end is not None:
+                edges[period.end][0].append(opening)
+    for edge in sorted(edges):
+        yield edge, *edges[edge]
 
 
-def _piece(feature: Feature, period: Period, opened: Sequence[Opening]) -> Entitlement | None:
-    least = [opening for opening in opened if opening.kind == "default"]
-    others = sorted(
-        (opening for opening in opened if opening.kind != "default"),
-        key=lambda opening: (-weight(opening.value), opening.kind, opening.source_id, opening.standing.rule),
-    )
-    given = merge(feature, [opening.value for opening in others])
-    value = merge(feature, [given], least[0].value) if least else given
-    if not value:
-        return None
-    most_first = [*others, *least] if value == given else [*least, *others]
-    reasons = dict.fromkeys(
-        Reason(opening.source_id, opening.kind, str(opening.standing.rule)) for opening in most_first
-    )
-    return Entitlement(feature.code, value, period, tuple(reasons))
+class _Counting:
+    """What counts at an instant, in the order in which it is told: of the others the one that gives most comes first,
+    of overrides the one given last comes last, and decides alone."""
+
+    def __init__(self, feature: Feature) -> None:
+        self._feature = feature
+        self._openings: list[_Counted] = []
+        self._overrides: list[_Counted] = []
+        self._everybodys: list[_Counted] = []
+
+    def add(self, opening: Opening) -> None:
+        among, place = self._place(opening)
+        reason = Reason(opening.source_id, opening.kind, str(opening.standing.rule))
+        insort(among, (place, opening.value, reason), key=_PLACE)
+
+    def drop(self, opening: Opening) -> None:
+        among, place = self._place(opening)
+        del among[bisect_left(among, place, key=_PLACE)]
+
+    def says(self) -> tuple[Value, tuple[Reason, ...]] | None:
+        """The value and why; None where nothing counts, or nothing of what counts gives anything."""
+        if self._overrides:
+            _, value, reason = self._overrides[-1]
+            return value, (reason,)
+        given = merge(self._feature, [value for _, value, _ in self._openings])
+        value = merge(self._feature, [given], self._everybodys[0][1]) if self._everybodys else given
+        if not value:
+            return None
+        everybodys_first = value != given
+        told = [*self._everybodys, *self._openings] if everybodys_first else [*self._openings, *self._everybodys]
+        return value, tuple(dict.fromkeys(reason for *_, reason in told))
+
+    def _place(self, opening: Opening) -> tuple[list["_Counted"], tuple[Any, ...]]:
+        if opening.overrides is not None:
+            return self._overrides, (opening.overrides, opening.source_id)
+        most_first = -weight(opening.value), opening.kind, opening.source_id, opening.standing.rule
+        return self._everybodys if opening.kind == "default" else self._openings, most_first
+
+
+_Counted = tuple[tuple[Any, ...], Value, Reason]
+_PLACE = itemgetter(0)
 
 
 def dump(entitlements: Iterable[Entitlement]) -> list[dict[str, object]]:
     """The entitlements as plain JSON values, for storing a snapshot; `load` reads them back exactly."""
     return [
         {
-            "feature": entitlement.feature,
+            **_named(entitlement),
             "value": entitlement.value,
             "from": written(entitlement.period.start),
             "until": None if entitlement.period.end is None else written(entitlement.period.end),
@@ -159,11 +207,18 @@ def dump(entitlements: Iterable[Entitlement]) -> list[dict[str, object]]:
     ]
 
 
+def _named(entitlement: Entitlement) -> dict[str, object]:
+    # A version from before there were overrides takes each entry for open: of one that is closed it finds no feature.
+    if entitlement.value:
+        return {"feature": entitlement.feature}
+    return {"feature": "", "closed": entitlement.feature}
+
+
 def load(stored: Iterable[Mapping[str, Any]]) -> tuple[Entitlement, ...]:
     """What `dump` wrote."""
     return tuple(
         Entitlement(
-            entry["feature"],
+            entry["feature"] or entry["closed"],
             entry["value"],
             Period(datetime.fromisoformat(entry["from"]), entry["until"] and datetime.fromisoformat(entry["until"])),
             tuple(Reason(**reason) for reason in entry["reasons"]),

@@ -162,13 +162,20 @@ class Grant:
     operator: str
     feature: str | None = None
     value: Value | None = None
+    """False and 0, which close, are for an override only."""
     product: str | None = None
     ends_at: datetime | None = None
     revoked_at: datetime | None = None
+    override: bool = False
+    """In its time the feature has exactly this value, whatever else gives it."""
+    given_at: datetime | None = None
+    """When the operator gave it; None: when it starts. Of several overrides the one given last decides."""
 
     def __post_init__(self) -> None:
-        if (self.feature is None) == (self.product is None) or (self.feature is None) == bool(self.value):
+        if (self.feature is None) == (self.product is None) or (self.feature is None) != (self.value is None):
             raise ValueError("a grant gives either a feature with its value, or a product")
+        if self.feature is None if self.override else self.value in (False, 0) and self.value is not None:
+            raise ValueError("only an override closes, and it is of a feature")
 
 
 Source = Subscription | Purchase | Grant

@@ -3,7 +3,7 @@
 The law: the verdict is `answer(compute(…))`, and the values of the sources that count merge to the verdict's value.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -14,6 +14,7 @@ from .evidence import Evidence
 from .merging import merge
 from .openings import Opening, SourceKind, openings
 from .rules import Rule
+from .stacking import stacked
 from .standing import Standing
 from .time import Period, day, until
 
@@ -31,7 +32,7 @@ class ConsideredSource:
     counts: bool
     """Whether it counts at the instant explained."""
     value: Value
-    """What it gives while it counts; False or 0: it never gives anything."""
+    """What it gives while it counts; False or 0: it never gives anything, or is an override that closes."""
     period: Period | None
     """From when until when it counts; None: never."""
     rule: str
@@ -56,14 +57,17 @@ class Explanation:
     policy: Policy
     """The project's."""
     sources: tuple[ConsideredSource, ...]
-    """Those that count first, then those that would give the feature at another time, then the others."""
+    """Those that count first, then those that an override keeps from it, then those that would give the feature at
+    another time, then the others."""
 
 
 def explain(catalog: Catalog, evidence: Evidence, feature: Feature, at: datetime) -> Explanation:
     """Why `feature` is open or closed at `at`, as far as the evidence known now tells."""
     ahead = [entry for entry in compute(catalog, evidence, catalog.policy, at) if entry.feature == feature.code]
     verdict = answer(ahead, feature, at)
-    sources = tuple(_considered(feature, openings(catalog, evidence, catalog.policy, feature), at))
+    passes = stacked(catalog, evidence.purchases, catalog.policy)
+    opened = tuple(openings(catalog, evidence, catalog.policy, feature, passes))
+    sources = tuple(_considered(feature, opened, at))
     return Explanation(
         feature=feature.code,
         at=at,
@@ -78,45 +82,61 @@ def explain(catalog: Catalog, evidence: Evidence, feature: Feature, at: datetime
     )
 
 
-def _considered(feature: Feature, opened: Iterable[Opening], at: datetime) -> list[ConsideredSource]:
+def _considered(feature: Feature, opened: Sequence[Opening], at: datetime) -> list[ConsideredSource]:
     together: dict[tuple[SourceKind, str, Standing, Policy | None], list[Opening]] = {}
     for opening in opened:
         alike = opening.kind, opening.source_id, opening.standing, opening.policy
         together.setdefault(alike, []).append(opening)
-    sources = [_source(feature, lines, at) for lines in together.values()]
+    decides = _override(opened, at)
+    sources = [_source(feature, lines, at, decides) for lines in together.values()]
     return sorted(sources, key=_by_relevance)
 
 
 def _by_relevance(source: ConsideredSource) -> tuple[object, ...]:
     ends = source.period.end if source.period else None
     # Of those that no longer count, the last to end is what the customer most likely asks about.
-    lately = -ends.timestamp() if ends else 0.0
-    is_default = source.kind == "default"
-    return not source.counts, not source.value, is_default, lately, source.kind, source.id, source.rule
+    return (
+        not source.counts,
+        source.rule != Rule.OVERRIDDEN,
+        not source.value,
+        source.kind == "default",
+        -ends.timestamp() if ends else 0.0,
+        source.kind,
+        source.id,
+        source.rule,
+    )
 
 
-def _source(feature: Feature, lines: list[Opening], at: datetime) -> ConsideredSource:
+def _override(opened: Sequence[Opening], at: datetime) -> Opening | None:
+    """The override that decides at `at`; None: whatever counts, counts."""
+    overriding = (one for one in opened if one.overrides and one.standing.period and at in one.standing.period)
+    return max(overriding, key=lambda one: (one.overrides, one.source_id), default=None)
+
+
+def _source(feature: Feature, lines: list[Opening], at: datetime, decides: Opening | None) -> ConsideredSource:
     first, stands = lines[0], lines[0].standing
+    would_count = stands.period is not None and at in stands.period
+    yields_to = decides if would_count and decides is not first else None
     prices = [line.stripe_price for line in lines if line.stripe_price is not None]
     return ConsideredSource(
         kind=first.kind,
         id=first.source_id,
         products=tuple(dict.fromkeys(line.product for line in lines if line.product is not None)),
-        counts=stands.period is not None and at in stands.period,
+        counts=would_count and yields_to is None,
         value=merge(feature, [line.value for line in lines]),
         period=stands.period,
-        rule=str(stands.rule),
-        sentence=stands.sentence + _tense(stands.period, at),
+        rule=str(stands.rule if yields_to is None else Rule.OVERRIDDEN),
+        sentence=stands.sentence + (f" Overridden by {yields_to.source_id}." if yields_to else _tense(stands, at)),
         stripe_ids=tuple(dict.fromkeys([first.source_id, *prices])) if first.kind in _AT_STRIPE else (),
         policy=first.policy,
     )
 
 
-def _tense(period: Period | None, at: datetime) -> str:
+def _tense(stands: Standing, at: datetime) -> str:
     """What the sentence of a standing, which knows no instant, leaves open."""
-    if period is None or at in period:
+    if stands.period is None or at in stands.period or stands.rule is Rule.DISPUTED:
         return ""
-    return " This has not begun." if at < period.start else " This is over."
+    return " This has not begun." if at < stands.period.start else " This is over."
 
 
 def _sentence(verdict: Answer, sources: tuple[ConsideredSource, ...]) -> str:
@@ -128,6 +148,8 @@ def _sentence(verdict: Answer, sources: tuple[ConsideredSource, ...]) -> str:
             if source.counts and (source.id, source.rule) == (verdict.source, verdict.reason)
         )
         return f"Allowed{amount} {until(verdict.valid_until)}. {because}"
+    if verdict.source is not None:
+        return f"Not allowed: closed by an override {until(verdict.valid_until)}. {sources[0].sentence}"
     if verdict.valid_until is not None:
         return f"Not allowed. {Rule.NOT_YET.sentence.format(opens=day(verdict.valid_until))}"
     concerned = [source for source in sources if source.rule != Rule.OPENS_OTHER_FEATURES]

@@ -86,6 +86,8 @@ class GrantRequest:
     product: str | None = None
     starts_at: datetime | None = None
     ends_at: datetime | None = None
+    override: bool = False
+    """The feature has exactly this value, also a closed one; `value` must be said."""
 
 
 def checked_value(catalog: Catalog, wanted: GrantRequest, at: datetime) -> Value | None:
@@ -117,6 +119,8 @@ def _check_what(catalog: Catalog, wanted: GrantRequest, found: _Mistakes) -> Non
         found.add("/product", Mistake.UNKNOWN_PRODUCT, f"No such product in the catalog; {_there(catalog.products)}.")
     if wanted.product is not None and wanted.value is not None:
         found.add("/value", Mistake.USELESS, "Leave it out: the product says what it opens.")
+    if wanted.override and wanted.feature is None and wanted.product is not None:
+        found.add("/override", Mistake.USELESS, "An override is of one feature: say feature and value, not product.")
     if wanted.feature is not None and wanted.feature not in catalog.features:
         found.add("/feature", Mistake.UNKNOWN_FEATURE, f"No such feature in the catalog; {_there(catalog.features)}.")
 
@@ -137,21 +141,24 @@ def _check_when(wanted: GrantRequest, at: datetime, found: _Mistakes) -> None:
 def _value(feature: Feature, wanted: GrantRequest, found: _Mistakes) -> Value:
     value = wanted.value
     if value is None:
-        if feature.kind is Kind.SWITCH:
+        if feature.kind is Kind.SWITCH and not wanted.override:
             return True
-        found.add("/value", Mistake.MISSING, f"{feature.code} is a limit: say {_said(feature)}.")
+        found.add("/value", Mistake.MISSING, f"Say the value: {_said(feature, wanted)}.")
     elif isinstance(value, int) and value < 0:
-        found.add("/value", Mistake.LIMIT_BELOW_ZERO, f"A limit is not below zero: {_said(feature)}.")
+        found.add("/value", Mistake.LIMIT_BELOW_ZERO, f"A limit is not below zero: {_said(feature, wanted)}.")
     elif isinstance(value, int) and value > LARGEST_LIMIT:
-        found.add("/value", Mistake.OUT_OF_RANGE, f"Too large: {_said(feature)}.")
-    elif not value or not fits(feature, value):
-        found.add("/value", Mistake.VALUE_DOES_NOT_FIT, f"{feature.code} is a {feature.kind}: {_said(feature)}.")
+        found.add("/value", Mistake.OUT_OF_RANGE, f"Too large: {_said(feature, wanted)}.")
+    elif not (value or wanted.override) or not fits(feature, value):
+        found.add(
+            "/value", Mistake.VALUE_DOES_NOT_FIT, f"{feature.code} is a {feature.kind}: {_said(feature, wanted)}."
+        )
     else:
         return value
     return closed(feature)
 
 
-def _said(feature: Feature) -> str:
+def _said(feature: Feature, wanted: GrantRequest) -> str:
     if feature.kind is Kind.SWITCH:
-        return "its value is true"
-    return f'its value is a whole number from 1 to 2^53 - 1, or "{UNLIMITED}"'
+        return "its value is true or false" if wanted.override else "its value is true"
+    least = 0 if wanted.override else 1
+    return f'its value is a whole number from {least} to 2^53 - 1, or "{UNLIMITED}"'

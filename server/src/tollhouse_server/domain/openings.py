@@ -1,13 +1,15 @@
 """What each line of each source does for one feature: the step `compute` and `explain` share, so they cannot differ."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from .catalog import Catalog, Feature, Policy, Product, Value
-from .evidence import Evidence, Grant, Source, Subscription
+from .evidence import Evidence, Grant, Purchase, PurchaseItem, Source, Subscription, SubscriptionItem
 from .merging import closed, fits, for_quantity
 from .rules import Rule
+from .stacking import Passes
 from .standing import Standing, standing, standing_of_default
 
 SourceKind = Literal["subscription", "purchase", "grant", "default"]
@@ -31,12 +33,19 @@ class Opening:
     standing: Standing
     policy: Policy | None = None
     """By which it was judged; None where no policy has a say."""
+    overrides: datetime | None = None
+    """Set on an override, which counts alone: when it was given. The one given last decides."""
 
 
-def openings(catalog: Catalog, evidence: Evidence, policy: Policy, feature: Feature) -> Iterator[Opening]:
-    """Every line of the evidence, including those that do not count for this feature."""
+def openings(
+    catalog: Catalog, evidence: Evidence, policy: Policy, feature: Feature, passes: Passes
+) -> Iterator[Opening]:
+    """Every line of the evidence, including those that do not count for this feature.
+
+    `passes` are what `stacked` makes of the same catalog, evidence and policy.
+    """
     for source in evidence.sources:
-        yield from _lines(catalog, source, policy, feature)
+        yield from _lines(catalog, source, policy, feature, passes)
     if catalog.default_product is not None:
         yield _of_everybody(catalog.products[catalog.default_product], feature)
 
@@ -47,41 +56,47 @@ def _of_everybody(product: Product, feature: Feature) -> Opening:
     return Opening("default", product.code, product.code, None, value, stands)
 
 
-def _lines(catalog: Catalog, source: Source, policy: Policy, feature: Feature) -> Iterator[Opening]:
+def _lines(catalog: Catalog, source: Source, policy: Policy, feature: Feature, passes: Passes) -> Iterator[Opening]:
     if isinstance(source, Grant):
         if source.product is None:
             yield _of_feature(source, policy, feature)
         else:
             yield _of_product(catalog, source, policy, feature, product_code=source.product)
         return
-    for item in source.items:
+    items: Sequence[SubscriptionItem | PurchaseItem] = source.items
+    for place, item in enumerate(items):
         yield _of_product(
             catalog, source, policy, feature,
             product_code=item.product, stripe_price=item.stripe_price, quantity=item.quantity,
+            stands=passes.get((source.id, place)) if isinstance(source, Purchase) else None,
         )  # fmt: skip
 
 
 def _of_feature(grant: Grant, policy: Policy, feature: Feature) -> Opening:
-    value = closed(feature)
+    value, overrides = closed(feature), None
     if grant.feature != feature.code:
         stands = _opens_nothing(Rule.OPENS_OTHER_FEATURES)
     elif grant.value is None or not fits(feature, grant.value):
         stands = _opens_nothing(Rule.VALUE_DOES_NOT_FIT)
     else:
         value, stands = grant.value, standing(grant, policy)
-    return Opening("grant", grant.id, None, None, value, stands)
+        overrides = (grant.given_at or grant.starts_at) if grant.override else None
+    return Opening("grant", grant.id, None, None, value, stands, overrides=overrides)
 
 
 def _of_product(
     catalog: Catalog, source: Source, policy: Policy, feature: Feature, *,
-    product_code: str | None, stripe_price: str | None = None, quantity: int = 1,
+    product_code: str | None, stripe_price: str | None = None, quantity: int = 1, stands: Standing | None = None,
 ) -> Opening:  # fmt: skip
     product = None if product_code is None else catalog.products.get(product_code)
     if product is None:
         unknown = _opens_nothing(Rule.PRODUCT_UNKNOWN)
         return Opening(_kind(source), source.id, product_code, stripe_price, closed(feature), unknown)
     value, applied = _given(product, feature, quantity), product.under(policy)
-    stands = standing(source, applied, product.lasts) if value else _opens_nothing(Rule.OPENS_OTHER_FEATURES)
+    if not value:
+        stands = _opens_nothing(Rule.OPENS_OTHER_FEATURES)
+    elif stands is None:
+        stands = standing(source, applied, product.lasts)
     judged_by = applied if value and not isinstance(source, Grant) else None
     return Opening(_kind(source), source.id, product_code, stripe_price, value, stands, judged_by)
 

@@ -42,16 +42,22 @@ class Rule(StrEnum):
     )
 
     PURCHASE_PAID = "purchase-paid", "Bought on {since}: access lasts {until}."
+    PURCHASE_STACKED = (
+        "purchase-stacked",
+        "Bought on {since} while an earlier one ran: it begins on {begins}, where that ends; access lasts {until}.",
+    )
     PURCHASE_UNPAID = "purchase-unpaid", "The order of {since} is not paid: it gives no access."
 
     REFUNDED = "refunded", "Refunded on {ended}: access ended then."
-    DISPUTED = "disputed", "The payment has been disputed since {disputed}: access is suspended until that is decided."
+    DISPUTED = "disputed", "The payment has been disputed since {ended}: access is suspended until that is decided."
     DISPUTE_LOST = "dispute-lost", "The dispute of {ended} was lost: access ended then."
 
     GRANTED = "granted", "Granted from {since}, {until} ({reason})."
     GRANT_REVOKED = "grant-revoked", "Granted from {since}, but revoked on {ended}."
 
     DEFAULT = "default", "Everybody has {product} without buying it."
+
+    OVERRIDDEN = "overridden", "Set by an operator from {since}, {until} ({reason}): in that time nothing else counts."
 
     NO_SOURCE = "no-source", "Nothing that was bought or granted opens it."
     NOT_YET = "not-yet", "It opens on {opens}."

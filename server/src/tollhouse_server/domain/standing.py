@@ -22,7 +22,7 @@ from .evidence import (
     SubscriptionStatus,
 )
 from .rules import Rule
-from .time import EVER, Period, day, earliest, until
+from .time import EVER, Period, day, earliest, later, until
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,17 @@ class Standing:
     sentence: str
 
 
-def standing(source: Source, policy: Policy, lasts: timedelta | None = None) -> Standing:
-    """How `source` stands under `policy`. `lasts` is the bought product's (None: for life), for purchases only."""
+def standing(
+    source: Source, policy: Policy, lasts: timedelta | None = None, times: int = 1, *, after: datetime | None = None
+) -> Standing:
+    """How `source` stands under `policy`. The rest is for purchases only.
+
+    `lasts` is the bought product's (None: for life), so many `times`; it begins no earlier than `after`.
+    """
     if isinstance(source, Subscription):
         return _after_payment(_subscription(source, policy), source.payment, policy)
     if isinstance(source, Purchase):
-        return _after_payment(_purchase(source, lasts), source.payment, policy)
+        return _after_payment(_purchase(source, lasts, times, after), source.payment, policy)
     return _grant(source)
 
 
@@ -124,14 +129,22 @@ def _subscription(subscription: Subscription, policy: Policy) -> Standing:
     return rule(subscription, policy)
 
 
-def _purchase(purchase: Purchase, lasts: timedelta | None) -> Standing:
+def _purchase(purchase: Purchase, lasts: timedelta | None, times: int, after: datetime | None) -> Standing:
     if purchase.payment_status is PaymentStatus.UNPAID:
         return _never(Rule.PURCHASE_UNPAID, since=day(purchase.since))
-    return _lasting(purchase.since, None if lasts is None else purchase.since + lasts, Rule.PURCHASE_PAID)
+    if lasts is None:
+        return _lasting(purchase.since, None, Rule.PURCHASE_PAID)
+    begins = purchase.since if after is None else max(purchase.since, after)
+    ends = later(begins, lasts, times)
+    if begins == purchase.since:
+        return _lasting(begins, ends, Rule.PURCHASE_PAID)
+    said = {"since": day(purchase.since), "begins": day(begins), "until": until(ends)}
+    return Standing(Period.maybe(begins, ends), Rule.PURCHASE_STACKED, Rule.PURCHASE_STACKED.sentence.format(**said))
 
 
 def _grant(grant: Grant) -> Standing:
-    granted = _lasting(grant.starts_at, grant.ends_at, Rule.GRANTED, reason=grant.reason)
+    rule = Rule.OVERRIDDEN if grant.override else Rule.GRANTED
+    granted = _lasting(grant.starts_at, grant.ends_at, rule, reason=grant.reason)
     return granted if grant.revoked_at is None else _cut(granted, grant.revoked_at, Rule.GRANT_REVOKED)
 
 
@@ -148,7 +161,7 @@ def _after_payment(base: Standing, payment: Payment | None, policy: Policy) -> S
         return base
     if payment.disputed_at is not None:
         if payment.dispute in _SUSPENDING and policy.on_dispute is OnDispute.SUSPEND:
-            return _never(Rule.DISPUTED, disputed=day(payment.disputed_at))
+            base = _cut(base, payment.disputed_at, Rule.DISPUTED)
         if payment.dispute in LOST:
             base = _cut(base, payment.disputed_at, Rule.DISPUTE_LOST)
     on_refund = policy.on_full_refund if payment.fully_refunded else policy.on_partial_refund

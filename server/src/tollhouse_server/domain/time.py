@@ -46,6 +46,16 @@ def earliest(instant: datetime, limit: datetime | None) -> datetime:
 
 EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """When what was always so began: before anybody bought anything."""
+LAST: Final = datetime.max.replace(tzinfo=UTC)
+"""The last instant there is."""
+
+
+def later(instant: datetime, by: timedelta, times: int = 1) -> datetime:
+    """The instant so much later, `times` over; the last one there is, where it would lie beyond."""
+    try:
+        return instant + by * times
+    except OverflowError:
+        return LAST
 
 
 @dataclass(frozen=True, slots=True)
