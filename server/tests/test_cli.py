@@ -57,6 +57,7 @@ VERBS = [
     "webhook events",
     "reconcile",
     "import",
+    "import-payments",
     "check",
     "why",
     "metrics",

@@ -38,9 +38,9 @@ def imports(world: World, tmp_path: Path) -> Import:
     """`tollhouse import pdf-tool …` as a process, in an empty directory."""
     settings = world.service.settings
 
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    def run(*arguments: str, verb: str = "import") -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [Path(sys.executable).with_name("tollhouse"), "import", "pdf-tool", *arguments],
+            [Path(sys.executable).with_name("tollhouse"), verb, "pdf-tool", *arguments],
             cwd=tmp_path,
             env={
                 **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
@@ -181,7 +181,7 @@ def test_what_is_in_doubt_is_left_alone(world: World, app: Tollhouse, imports: I
     ("file", "wrong"),
     [
         ("id,user\n", "ids.csv:1: the head must be: customer,user_id"),
-        ("customer,user_id\ncus_a,ada\ncus_b\n", "ids.csv:3: must be customer and user_id, separated by a comma"),
+        ("customer,user_id\ncus_a,ada\ncus_b\n", "ids.csv:3: must be customer, user_id, separated by commas"),
         ("customer,user_id\ncus_a,ada\ncus_a,bob\n", "ids.csv:3: cus_a is another user's in an earlier line"),
     ],
 )
@@ -199,3 +199,39 @@ def test_whose_they_are_must_be_said(world: World, app: Tollhouse, imports: Impo
     refused = imports("--apply")
     assert refused.returncode == 1
     assert "--metadata-key KEY, --ids FILE or --emails FILE" in refused.stderr
+
+
+def test_payments_of_nobody_become_grants(world: World, app: Tollhouse, imports: Import, tmp_path: Path) -> None:
+    """By charge, payment intent or session, once each; what was not paid or was given back gives nothing."""
+    v1, once = world.stripe.v1, price_of(world, "pdf-tool.archive.once")
+    buy_once(world, None, once)
+    session = v1.checkout.sessions.list({"limit": 1}).data[0].id
+    card = old_customer(world, "ada@x.test")
+
+    def intent(*, paid: bool = True) -> tuple[str, str]:
+        made = v1.payment_intents.create(
+            {"amount": 2900, "currency": "eur", "customer": card, "confirm": paid, "off_session": paid}
+            | ({"payment_method": v1.payment_methods.list({"customer": card}).data[0].id} if paid else {})  # type: ignore[arg-type]
+        )
+        return made.id, str(made.latest_charge)
+
+    (bobs, _), (_, cyds), (dees, dees_charge), (unpaid, _) = intent(), intent(), intent(), intent(paid=False)
+    v1.refunds.create({"charge": dees_charge})
+    (tmp_path / "payments.csv").write_text(
+        "payment,user_id,product\n"
+        f"{session},ada,archive\n{bobs},bob,archive\n{cyds},cyd,archive\n{dees},dee,archive\n{unpaid},eve,archive\n"
+        f"ch_gone,eve,archive\n{bobs},bob,nothing\n"
+    )
+    told = imports("payments.csv", verb="import-payments")
+    assert told.returncode == 0, told.stderr
+    for line in ("3  to become grants", "1  were given back in full", "1  were not paid", "1  are not known to Stripe"):
+        assert line in told.stdout
+    assert f"1  name a product that the catalog does not have\n         {bobs}" in told.stdout
+    assert not world.customer("ada").may("archive")
+    for _ in range(2):
+        done = imports("payments.csv", "--apply", verb="import-payments")
+        assert done.returncode == 0, done.stderr
+    assert "are grants already" in done.stdout
+    having = [user for user in ("ada", "bob", "cyd", "dee", "eve") if world.customer(user).may("archive")]
+    assert having == ["ada", "bob", "cyd"]
+    assert [one.reason for one in app.customer("bob").grants] == [f"imported payment {bobs}"]

@@ -1,9 +1,24 @@
 """Whose a Stripe customer is, in an account that others have filled."""
 
+from datetime import UTC, datetime, timedelta
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tollhouse_server.domain.adoption import AccountCustomer, Held, Judged, Linking, Outcome, judge, same_address
+from tollhouse_server.domain.adoption import (
+    AccountCustomer,
+    Held,
+    Judged,
+    Linking,
+    Outcome,
+    PastOutcome,
+    PastPayment,
+    judge,
+    judge_payment,
+    same_address,
+)
+from tollhouse_server.domain.catalog import Product
 
 ADA = AccountCustomer("cus_a", " Ada@Example.com", {"uid": "ada"})
 
@@ -99,3 +114,26 @@ def test_one_user_one_customer(listed: list[AccountCustomer], linking: Linking, 
 def test_capitals_and_blanks_in_addresses() -> None:
     """They mean nothing; what stands between does."""
     assert same_address(" Ada@Example.COM ") == same_address("ada@example.com") != same_address("a.da@example.com")
+
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("paid", "lasts", "outcome"),
+    [
+        (None, None, PastOutcome.UNKNOWN),
+        (PastPayment(NOON, paid=False), None, PastOutcome.UNPAID),
+        (PastPayment(NOON, paid=True, given_back=True), None, PastOutcome.GIVEN_BACK),
+        (PastPayment(NOON, paid=True, disputed=True), None, PastOutcome.DISPUTED),
+        (PastPayment(NOON - timedelta(30), paid=True), timedelta(30), PastOutcome.OVER),
+        (PastPayment(NOON - timedelta(29), paid=True), timedelta(30), PastOutcome.GIVE),
+        (PastPayment(NOON - timedelta(3000), paid=True), None, PastOutcome.GIVE),
+    ],
+)
+def test_a_payment_gives_what_is_still_bought(
+    paid: PastPayment | None, lasts: timedelta | None, outcome: PastOutcome
+) -> None:
+    """Paid, kept, undisputed, and not over to the second."""
+    assert judge_payment(paid, Product("pass", "Pass", {}, lasts=lasts), NOON) is outcome
+    assert judge_payment(paid, None, NOON) is PastOutcome.UNSOLD

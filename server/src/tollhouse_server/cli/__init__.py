@@ -41,6 +41,11 @@ VERBS = {
         "importing",
         "Adopt the customers of an existing Stripe account, with their subscriptions and one-time checkouts.",
     ),
+    "import-payments": (
+        "importing",
+        "Give grants for one-time payments that belong to no customer: each a charge, payment intent or checkout "
+        "session.",
+    ),
     "check": ("access", "Say whether a user may use a feature; exits with 0 if so, else with 1."),
     "why": (
         "access",

@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ..commands.import_customers import Adopted, Importer, ImportPlan, Tell
-from ..domain.adoption import Judged, Linking, Outcome, same_address
+from ..commands.import_payments import PaymentImporter, Sold
+from ..domain.adoption import Judged, Linking, Outcome, PastOutcome, same_address
 from ..stripe_gateway.pace import Pace, paced_client
 from .common import ProjectArgument, acting_operator, err, fail, find_project, out, ready_settings, with_resources
 
@@ -75,20 +76,63 @@ def import_customers(
     raise typer.Exit(0 if with_resources(ready_settings(), run) else 1)
 
 
-def _pairs(file: Path, first: str, written: Callable[[str], str] = str) -> dict[str, str]:
-    """The file's first column → user id. Fails with file and line where a row is not both, or contradicts another."""
-    pairs: dict[str, str] = {}
+@app.command("import-payments")
+def import_payments(
+    project: ProjectArgument,
+    file: Annotated[Path, typer.Argument(help="CSV with a head: payment,user_id,product", exists=True)],
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; without this it is only told.")] = False,
+) -> None:
+    """Give grants for one-time payments that belong to no customer: each a charge, payment intent or checkout session.
+
+    Tells what it would do, and does it with --apply. May be interrupted and run again.
+    """
+    rows = [Sold(*row) for _, row in _rows(file, ("payment", "user_id", "product"))]
+
+    async def run(resources: "Resources") -> None:
+        settings = resources.settings
+        async with resources.database.transaction() as tx:
+            owner = await find_project(tx, project)
+        pace = Pace(settings.reconcile_requests_per_second)
+        key = settings.stripe_secret_key.get_secret_value()
+        async with paced_client(key, settings.stripe_api_base, pace) as stripe:
+            with _progress() as tell:
+                importer = PaymentImporter(
+                    resources.database, stripe, resources.refresh, lambda done, all_: tell("payments", done, all_)
+                )
+                why = acting_operator("import-payments")
+                outcomes = await importer.run(owner, rows, why, at=resources.clock.now(), apply=apply)
+        for outcome, those in outcomes.items():
+            if those:
+                said = "have become grants" if apply and outcome is PastOutcome.GIVE else outcome
+                out.print(f"{len(those):>7,}  {said}", markup=False)
+                if outcome not in (PastOutcome.GIVE, PastOutcome.DONE):
+                    out.print(f"         {', '.join(one.payment for one in those[:SHOWN])}", markup=False)
+        if outcomes[PastOutcome.GIVE] and not apply:
+            out.print("Nothing was changed. Run it with --apply to give the grants.")
+
+    with_resources(ready_settings(), run)
+
+
+def _rows(file: Path, head: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each row with its place. Fails with file and line where the head is another, or a cell is empty or missing."""
     with file.open(newline="", encoding="utf-8") as opened:
         rows = csv.reader(opened)
-        if next(rows, None) != [first, "user_id"]:
-            fail(f"{file}:1: the head must be: {first},user_id")
+        if next(rows, None) != [*head]:
+            fail(f"{file}:1: the head must be: {','.join(head)}")
         for row in rows:
             where = f"{file}:{rows.line_num}"
-            if len(row) != 2 or not row[0].strip() or not row[1]:
-                fail(f"{where}: must be {first} and user_id, separated by a comma")
-            key = written(row[0].strip())
-            if pairs.setdefault(key, row[1]) != row[1]:
-                fail(f"{where}: {key} is another user's in an earlier line")
+            if len(row) != len(head) or not all(cell.strip() for cell in row):
+                fail(f"{where}: must be {', '.join(head)}, separated by commas")
+            yield where, row
+
+
+def _pairs(file: Path, first: str, written: Callable[[str], str] = str) -> dict[str, str]:
+    """The file's first column → user id. Fails with file and line where a row contradicts another."""
+    pairs: dict[str, str] = {}
+    for where, (given, user_id) in _rows(file, (first, "user_id")):
+        key = written(given.strip())
+        if pairs.setdefault(key, user_id) != user_id:
+            fail(f"{where}: {key} is another user's in an earlier line")
     return pairs
 
 
@@ -112,7 +156,7 @@ def _say_plan(plan: ImportPlan, linking: Linking) -> None:
         out.print('  Name each in stripe_prices = ["price_…"] of its product and publish the catalog.', markup=False)
     if plan.nobodys_purchases:
         out.print(
-            f"{plan.nobodys_purchases:,} paid one-time checkouts name no customer: give grants for what they bought.",
+            f"{plan.nobodys_purchases:,} paid one-time checkouts name no customer: see `tollhouse import-payments`.",
             markup=False,
         )
 

@@ -7,7 +7,10 @@ the operator's own file says whose it is. Whatever is in doubt is left alone and
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+
+from .catalog import Product
 
 LONGEST_USER_ID = 255
 
@@ -138,3 +141,47 @@ def _judge(
     if claims[user] != (customer,):
         return Judged(customer, Outcome.SEVERAL, user, by, tuple(one for one in claims[user] if one != customer))
     return Judged(customer, Outcome.LINK, user, by)
+
+
+class PastOutcome(StrEnum):
+    """What becomes of a payment in an import, in words that finish "N payments …"."""
+
+    GIVE = "to become grants"
+    DONE = "are grants already"
+    UNKNOWN = "are not known to Stripe"
+    UNPAID = "were not paid"
+    GIVEN_BACK = "were given back in full"
+    DISPUTED = "were disputed: decide those yourself"
+    OVER = "bought what is over by now"
+    UNSOLD = "name a product that the catalog does not have"
+
+
+@dataclass(frozen=True, slots=True)
+class PastPayment:
+    """One payment, as Stripe has it. `given_back`: in full."""
+
+    at: datetime
+    paid: bool
+    given_back: bool = False
+    disputed: bool = False
+
+
+def judge_payment(paid: PastPayment | None, product: Product | None, now: datetime) -> PastOutcome:
+    """Whether what was bought is still the buyer's at `now`. `product` None: the catalog has none of that code."""
+    if product is None:
+        return PastOutcome.UNSOLD
+    if paid is None:
+        return PastOutcome.UNKNOWN
+    if not paid.paid:
+        return PastOutcome.UNPAID
+    if paid.given_back:
+        return PastOutcome.GIVEN_BACK
+    if paid.disputed:
+        return PastOutcome.DISPUTED
+    ends = ends_at(paid, product)
+    return PastOutcome.OVER if ends is not None and ends <= now else PastOutcome.GIVE
+
+
+def ends_at(paid: PastPayment, product: Product) -> datetime | None:
+    """Until when what was bought lasts; None: for life."""
+    return None if product.lasts is None else paid.at + product.lasts
