@@ -288,6 +288,11 @@ def test_a_catalog_is_changed_from_a_shell(
     assert unasked.err == f"Nothing was done, as nobody can be asked here: say --yes, or --plan {told['id']}.\n"
     another = typed(of_world, "catalog", "apply", "shop.toml", "--plan", "plan_of_yesterday")
     assert "The plan is outdated" in sentence(another)
+    asked = typed(of_world, "catalog", "apply", "plan.json")
+    assert asked.code == 1 and "premium_export on becomes off: 1 customer would have less by it." in asked.err
+    assert "Undecided, product pro: " in planned.out
+    answered = typed(of_world, "catalog", "plan", "shop.toml", "--existing", "move", "--out", "plan.json")
+    assert answered.code == 2 and "Undecided" not in answered.out
     done = typed(of_world, "catalog", "apply", "plan.json")
     assert done.code == 0 and done.out.endswith("shop, catalog version 2: published.\n")
     assert "The plan is outdated" in sentence(typed(of_world, "catalog", "apply", "plan.json"))

@@ -11,6 +11,7 @@ from .db.tables import catalog, price, project
 from .domain.catalog import Catalog
 from .domain.catalog_file import parse_catalog
 from .domain.entitlements import Entitlement, of_everybody
+from .domain.kept_openings import with_kept
 
 _KEPT = 256
 _parsed: dict[tuple[uuid.UUID, int], Catalog] = {}
@@ -99,7 +100,13 @@ async def products_by_stripe_price(tx: Tx, project_id: uuid.UUID) -> dict[str, t
 
 
 async def _load(tx: Tx, owner: Project) -> Catalog:
-    document = await document_of(tx, owner)
-    if document is None:
+    published = (
+        await tx.execute(
+            select(catalog.c.document, catalog.c.kept).where(
+                catalog.c.project_id == owner.id, catalog.c.version == owner.catalog_version
+            )
+        )
+    ).one_or_none()
+    if published is None:
         return Catalog(owner.slug, 0, {}, {}, {})
-    return parse_catalog(document, owner.catalog_version)
+    return with_kept(parse_catalog(published.document, owner.catalog_version), published.kept)

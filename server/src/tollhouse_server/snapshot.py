@@ -54,7 +54,7 @@ async def gather_all(
                 one = replace(one, correction=Correction(*kind))
             found[customer_id][place].append(one)
     for row_of_grant in await tx.execute(select(grant).where(grant.c.customer_id.in_(customers)).order_by(grant.c.id)):
-        found[row_of_grant.customer_id][2].append(_grant(row_of_grant))
+        found[row_of_grant.customer_id][2].append(as_grant(row_of_grant))
     return {one: Evidence(tuple(subs), tuple(bought), tuple(given)) for one, (subs, bought, given) in found.items()}
 
 
@@ -73,7 +73,8 @@ def _with_product(item: Item, known: Mapping[str, tuple[str, str]]) -> Item:
     return replace(item, product=product, lookup_key=lookup_key)
 
 
-def _grant(row: Row[Any]) -> Grant:
+def as_grant(row: Row[Any]) -> Grant:
+    """From a row of the table of grants."""
     return Grant(
         id=row.id,
         starts_at=row.starts_at,

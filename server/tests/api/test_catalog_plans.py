@@ -27,8 +27,8 @@ def document(slug: str = "shop", amount: int = 900, pages: int = 500, **other: A
     } | other
 
 
-def plan(world: World, wanted: dict[str, Any]) -> dict[str, Any]:
-    answer = world.operator.post(f"{path(wanted['project'])}/plan", json=wanted)
+def plan(world: World, wanted: dict[str, Any], **said: str) -> dict[str, Any]:
+    answer = world.operator.post(f"{path(wanted['project'])}/plan", json=wanted, params=said)
     assert answer.status_code == 200, answer.text
     told: dict[str, Any] = answer.json()
     return told
@@ -130,18 +130,34 @@ def test_a_plan_is_done_only_while_the_world_is_as_it_was(world: World, refused:
     )
 
 
-def test_more_customers_do_not_outdate_a_plan(world: World) -> None:
-    """Evidence moves all the time, and what publishing does is not changed by it."""
+def test_more_customers_do_not_outdate_a_plan(world: World, refused: Refused) -> None:
+    """Evidence moves all the time; but by then somebody would have less, so that a word on them is due first."""
     app: App = world.publish(document("busy"))
-    planned = plan(world, document("busy", pages=100))
+    more, less = document("busy", pages=900), document("busy", pages=100)
+    planned, answered = plan(world, more), plan(world, less, existing="move")
     world.customer("ada", app).buys("busy.pro.monthly")
-    assert plan(world, document("busy", pages=100))["blast_radius"]["customers"] == 1
-    assert (
-        world.operator.put(path("busy"), json=document("busy", pages=100), params={"plan": planned["id"]}).json()[
-            "version"
-        ]
-        == 2
+    unanswered = plan(world, less)
+    assert unanswered["blast_radius"]["customers"] == 1 and unanswered["id"] != answered["id"]
+    assert unanswered["undecided"] == [
+        {"product": "pro", "changes": ["pages 500 becomes 100"], "customers": 1},
+    ]
+    refused(
+        world.operator.put(path("busy"), json=less, params={"plan": unanswered["id"]}),
+        409,
+        "existing-customers-undecided",
+        "/products/pro",
     )
+    done = world.operator.put(path("busy"), json=less, params={"plan": answered["id"], "existing": "move"}).json()
+    assert (answered["undecided"], answered["existing"], done["version"]) == ([], "move", 2)
+    refused(world.operator.put(path("busy"), json=more, params={"plan": planned["id"]}), 409, "plan-outdated")
+
+
+def test_who_keeps_what_they_have_is_in_no_blast_radius(world: World) -> None:
+    """Planned with `keep`, the cut touches nobody who is there."""
+    world.customer("ada", world.publish(document("kept"))).buys("kept.pro.monthly")
+    world.passes(days=1)
+    kept = plan(world, document("kept", pages=100), existing="keep")
+    assert (kept["blast_radius"]["customers"], kept["undecided"]) == (0, [])
 
 
 def test_a_wrong_catalog_has_no_plan(world: World, refused: Refused) -> None:

@@ -2,12 +2,14 @@
 
 import copy
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tollhouse_server.domain.catalog_changes import differences
 from tollhouse_server.domain.catalog_file import parse_catalog
+from tollhouse_server.domain.kept_openings import Existing, kept_through
 
 DOCUMENT: dict[str, Any] = {
     "project": "app",
@@ -139,3 +141,29 @@ def test_a_feature_newly_opened() -> None:
     before = copy.deepcopy(DOCUMENT)
     del before["products"]["pro"]["opens"]["pages"]
     assert differences(parse_catalog(before, 1), parse_catalog(DOCUMENT, 2)) == ["Product pro: now opens pages 5."]
+
+
+def test_what_is_kept_is_told() -> None:
+    """Of products that change and of those that are gone; and so is what is kept no longer."""
+    at = datetime(2026, 5, 3, tzinfo=UTC)
+    old = parse_catalog(DOCUMENT, 1)
+    document = copy.deepcopy(DOCUMENT)
+    document["products"]["pro"].update(opens={"pages": 3}, lasts={"days": 30})
+    kept = kept_through(old, parse_catalog(document, 2), Existing.KEEP, at)
+    assert differences(old, kept) == [
+        "Product pro: purchases last 30 days instead of for ever.",
+        "Product pro: pages 5 becomes 3.",
+        "Product pro: no longer opens export.",
+        "Product pro: who has it from before 3 May 2026 keeps export on, pages 5.",
+    ]
+    assert differences(kept, parse_catalog(document, 3)) == [
+        "Product pro: who has it from before 3 May 2026 no longer keeps export on, pages 5."
+    ]
+    gone = parse_catalog(DOCUMENT | {"products": {}}, 3)
+    assert differences(kept, kept_through(kept, gone, Existing.KEEP, at + timedelta(days=1)))[:2] == [
+        "Product pro is gone: it can no longer be bought.",
+        "Product pro: who has it from before 4 May 2026 keeps pages 3, for 30 days.",
+    ]
+    empty = parse_catalog(DOCUMENT | {"products": {"pro": {}}}, 1)
+    said = differences(empty, kept_through(empty, old, Existing.KEEP, at))
+    assert "Product pro: who has it from before 3 May 2026 keeps nothing." in said

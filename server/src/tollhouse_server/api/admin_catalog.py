@@ -7,7 +7,8 @@ from pydantic import Field
 
 from ..commands.plan_catalog import plan_catalog
 from ..domain.changes import ChangeKind
-from .admin_projects import CATALOG_REFUSALS, OPERATORS, CatalogDocument, SlugInPath
+from ..domain.kept_openings import Existing
+from .admin_projects import CATALOG_REFUSALS, OPERATORS, CatalogDocument, ExistingInQuery, SlugInPath
 from .authentication import require_operator
 from .context import Ctx
 from .entitlements import example
@@ -48,11 +49,21 @@ class BlastRadiusState(Concerned):
     effects: list[EffectOnCustomers] = Field(description="What takes something away first.")
 
 
+class UndecidedProduct(Answer):
+    product: str
+    changes: list[str]
+    customers: int = Field(description="Those who would have less.")
+
+
 class CatalogPlan(Answer):
     id: str = Field(description="Publish with it, and exactly this is done, or nothing.")
     project: str
     version: int = Field(description="Of the catalog in force; 0: none yet.")
     nothing_to_do: bool
+    existing: Existing | None = Field(description="What was said of existing customers.")
+    undecided: list[UndecidedProduct] = Field(
+        description="Products of which customers would have less: publishing asks for `existing`."
+    )
     stripe: list[StripeStep] = Field(description="What will be done at Stripe, in its order.")
     changes: list[str] = Field(description="What becomes otherwise in the catalog.")
     blast_radius: BlastRadiusState
@@ -63,6 +74,8 @@ EXAMPLE_PLAN: dict[str, Any] = {
     "project": "pdf-tool",
     "version": 3,
     "nothing_to_do": False,
+    "existing": None,
+    "undecided": [{"product": "pro", "changes": ["pages_per_day 500 becomes 100"], "customers": 412}],
     "stripe": [
         {
             "do": "create",
@@ -105,7 +118,7 @@ EXAMPLE_PLAN: dict[str, Any] = {
         **documented(*OPERATORS, *CATALOG_REFUSALS, MalformedJson, UnsupportedMediaType),
     },
 )
-async def plan(slug: SlugInPath, document: CatalogDocument, ctx: Ctx) -> CatalogPlan:
+async def plan(slug: SlugInPath, document: CatalogDocument, ctx: Ctx, existing: ExistingInQuery = None) -> CatalogPlan:
     """Reads Stripe and computes each customer under both catalogs; changes nothing. A large project takes a while."""
-    planned = await plan_catalog(ctx.database, ctx.stripe, document, at=ctx.clock.now(), slug=slug)
+    planned = await plan_catalog(ctx.database, ctx.stripe, document, at=ctx.clock.now(), slug=slug, existing=existing)
     return CatalogPlan(**planned.as_json())

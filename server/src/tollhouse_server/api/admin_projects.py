@@ -10,12 +10,14 @@ from pydantic import Field
 from sqlalchemy import select
 
 from ..catalogs import Project, document_of, project_by_slug
+from ..commands.existing_customers import ExistingCustomersUndecided
 from ..commands.plan_catalog import StripePriceTaken, VersionMismatch
 from ..commands.publish_catalog import CatalogConflict, PlanOutdated, publish_catalog
 from ..commands.register_project import ProjectExists, ProjectInvalid, register_project
 from ..db.engine import Tx
 from ..db.tables import project
 from ..domain.errors import CatalogInvalid
+from ..domain.kept_openings import Existing
 from ..stripe_gateway import StripeRefused, StripeUnavailable
 from . import types
 from .authentication import ActingOperator, OperatorRequired, Unauthenticated, require_operator
@@ -30,6 +32,15 @@ _ETAG = re.compile(r'(?:^|,)\s*"(\d{1,18})"(?=\s*(?:,|$))')
 
 Slug = Annotated[Text, Field(max_length=63, examples=["pdf-tool"])]
 SlugInPath = Annotated[TextInPath, Field(examples=["pdf-tool"])]
+
+
+ExistingInQuery = Annotated[
+    Existing | None,
+    Query(
+        description="What becomes of those who have what this changes: they `keep` what they have, or `move` to what "
+        "this says. Asked for (409) where somebody would have less."
+    ),
+]
 
 
 class RegisterProject(types.Body):
@@ -128,7 +139,14 @@ async def read_project(slug: SlugInPath, ctx: Ctx) -> ProjectState:
     summary="Publish a catalog",
     responses={
         **example({"project": "pdf-tool", "version": 3, "changes": ["created price pdf-tool.pro.monthly"]}),
-        **documented(*CHANGES, *CATALOG_REFUSALS, CatalogConflict, PlanOutdated, VersionMismatch),
+        **documented(
+            *CHANGES,
+            *CATALOG_REFUSALS,
+            CatalogConflict,
+            ExistingCustomersUndecided,
+            PlanOutdated,
+            VersionMismatch,
+        ),
     },
 )
 async def publish(
@@ -137,6 +155,7 @@ async def publish(
     ctx: Ctx,
     why: ActingOperator,
     response: Response,
+    existing: ExistingInQuery = None,
     if_match: Annotated[
         str | None,
         Header(alias="If-Match", description="The ETag of the catalog that this is a change of; 412 if it is no more."),
@@ -148,7 +167,15 @@ async def publish(
     """Makes features, products and prices in Stripe, then the next version here. The same again changes nothing."""
     expected = _versions(if_match)
     published = await publish_catalog(
-        ctx.database, ctx.stripe, document, why, at=ctx.clock.now(), slug=slug, expected=expected, plan=plan
+        ctx.database,
+        ctx.stripe,
+        document,
+        why,
+        at=ctx.clock.now(),
+        slug=slug,
+        expected=expected,
+        plan=plan,
+        existing=existing,
     )
     response.headers["ETag"] = f'"{published.version}"'
     return PublishedCatalog(project=published.project, version=published.version, changes=list(published.changes))

@@ -8,6 +8,7 @@ from . import (
     admin_corrections,
     admin_events,
     admin_grants,
+    admin_kept_openings,
     admin_keys,
     admin_metrics,
     admin_projects,
@@ -41,6 +42,7 @@ routes.include_router(metrics.router)
 # An operator's key
 routes.include_router(admin_projects.router)
 routes.include_router(admin_catalog.router)
+routes.include_router(admin_kept_openings.router)
 routes.include_router(admin_keys.router)
 routes.include_router(admin_grants.router)
 routes.include_router(admin_events.router)

@@ -16,6 +16,7 @@ from ..commands.plan_catalog import Plan, Tell, plan_catalog
 from ..commands.publish_catalog import publish_catalog
 from ..domain.catalog_schema import json_schema
 from ..domain.errors import CatalogInvalid
+from ..domain.kept_openings import Existing
 from .catalog_text import show_plan
 from .common import acting_operator, err, fail, out, ready_settings, with_resources
 from .toml_lines import line_of
@@ -30,6 +31,11 @@ CHANGES_PLANNED = 2
 
 File = Annotated[Path, typer.Argument(help="A catalog file (TOML).", exists=True, dir_okay=False)]
 
+ExistingOption = Annotated[
+    Existing | None,
+    typer.Option(help="What becomes of those who have what this changes: they keep what they have, or move."),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -39,11 +45,13 @@ class Source:
     text: str
     document: Mapping[str, Any]
     plan: str | None = None
+    existing: Existing | None = None
 
 
 @app.command("plan")
 def show(
     file: File,
+    existing: ExistingOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, as the API tells it.")] = False,
     to: Annotated[Path | None, typer.Option("--out", help="Write the plan to this file, for `apply`.")] = None,
 ) -> None:
@@ -51,7 +59,7 @@ def show(
 
     Exits with 0 where there is nothing to do, with 2 where there is.
     """
-    source = _read(file)
+    source = _read(file, existing)
 
     async def run(resources: "Resources") -> Plan:
         return await _planned(resources, source)
@@ -74,20 +82,21 @@ def apply_catalog(
         Path, typer.Argument(help="A catalog file (TOML), or a plan from `plan --out`.", exists=True, dir_okay=False)
     ],
     plan: Annotated[str | None, typer.Option(help="Do the plan with this id, or nothing.")] = None,
+    existing: ExistingOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Publish a catalog: features, products and prices in Stripe, then the next version here. Safe to repeat.
 
     Shows what it would do and asks first, unless it is told the plan or --yes, or it is the project's first catalog.
     """
-    source = _read(file)
+    source = _read(file, existing)
     known = plan or source.plan
 
     async def run(resources: "Resources") -> None:
         agreed = known or await _agreed(resources, source, yes=yes)
         why, now = acting_operator("catalog apply"), resources.clock.now()
         published = await publish_catalog(
-            resources.database, resources.stripe, source.document, why, at=now, plan=agreed
+            resources.database, resources.stripe, source.document, why, at=now, plan=agreed, existing=source.existing
         )
         for change in published.changes:
             out.print(f"  {change}", markup=False)
@@ -115,7 +124,12 @@ async def _agreed(resources: "Resources", source: Source, *, yes: bool) -> str:
 async def _planned(resources: "Resources", source: Source) -> Plan:
     with _progress() as tell:
         return await plan_catalog(
-            resources.database, resources.stripe, source.document, at=resources.clock.now(), tell=tell
+            resources.database,
+            resources.stripe,
+            source.document,
+            at=resources.clock.now(),
+            existing=source.existing,
+            tell=tell,
         )
 
 
@@ -131,16 +145,17 @@ def _progress() -> Iterator[Tell]:
         yield lambda done, whole: bars.update(task, completed=done, total=whole)
 
 
-def _read(file: Path) -> Source:
+def _read(file: Path, existing: Existing | None) -> Source:
     try:
         text = file.read_text(encoding="utf-8")
         if not text.lstrip().startswith("{"):  # no TOML does
-            return Source(file, text, tomllib.loads(text))
+            return Source(file, text, tomllib.loads(text), existing=existing)
         planned = json.loads(text)
-        return Source(file, text, planned["document"], planned["id"])
+        said = planned["existing"]
+        return Source(file, text, planned["document"], planned["id"], Existing(said) if said else None)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
         fail(f"{file} is not TOML: {wrong}")
-    except (json.JSONDecodeError, KeyError):
+    except (KeyError, ValueError):
         fail(f"{file} is not a plan: write one with `tollhouse catalog plan FILE --out PLAN`.")
 
 

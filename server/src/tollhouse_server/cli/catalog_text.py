@@ -34,6 +34,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"Catalog, version {of.version} → {of.after.version}:" if of.version else "Catalog, the first:"
         yield from (f"  {_mark(sentence)} {sentence}" for sentence in of.changes)
     yield from _customers(plan)
+    for one in of.asked:
+        yield f"Undecided, product {one.product}: {one}. Say --existing keep or --existing move."
     counts = {mark: sum(MARKS[step.do] == mark for step in of.todo) for mark in COLOURS}
     yield f"{plan.id}: at Stripe {counts['+']} to create, {counts['~']} to change, {counts['-']} to archive."
 

@@ -24,10 +24,12 @@ from ..domain.catalog_file import parse_catalog
 from ..domain.entitlements import compute
 from ..domain.errors import CatalogInvalid, Problem
 from ..domain.evidence import Evidence
+from ..domain.kept_openings import Existing, dump, kept_through, with_kept
 from ..domain.mistakes import Mistake
 from ..stripe_gateway import StripeClient
 from ..stripe_gateway.catalog import read_catalog
 from ..stripe_gateway.catalog_plan import InStripe, Step, steps
+from .existing_customers import Undecided, undecided
 
 BATCH = 500
 """How many customers are computed at a time."""
@@ -62,7 +64,10 @@ class Prepared:
     before: Catalog | None
     after: Catalog
     same: bool
-    """The document is the published one, to the letter: the order of the products too."""
+    """The document is the published one, to the letter: the order of the products too; and so is what is kept."""
+    existing: Existing | None
+    asked: tuple[Undecided, ...]
+    """What must be answered, by `existing`, before it is published."""
     there: InStripe
     todo: tuple[Step, ...]
 
@@ -78,7 +83,7 @@ class Prepared:
     @property
     def id(self) -> str:
         """The same as long as applying it would do the same to the same: by all that it reads and does."""
-        told = [self.after.project, self.version, self.document, [step.as_json() for step in self.todo]]
+        told = [self.after.project, self.version, self.document, self.existing, [step.as_json() for step in self.todo]]
         return f"plan_{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]}"
 
     @property
@@ -106,6 +111,8 @@ class Plan:
             "project": of.after.project,
             "version": of.version,
             "nothing_to_do": of.nothing_to_do,
+            "existing": of.existing,
+            "undecided": [asdict(one) for one in of.asked],
             "stripe": [step.as_json() for step in of.todo],
             "changes": of.changes,
             "blast_radius": {
@@ -133,8 +140,10 @@ async def prepare(
     stripe: StripeClient,
     document: Mapping[str, Any],
     *,
+    at: datetime,
     slug: str | None = None,
     expected: Container[int] | None = None,
+    existing: Existing | None = None,
 ) -> Prepared:
     """Reads ours and Stripe's, and decides what is to be done; writes nothing.
 
@@ -145,7 +154,7 @@ async def prepare(
         detail = f"This is project {slug!r}: write project = {slug!r}."
         wrong = {"pointer": "/project", "code": str(Mistake.OTHER_PROJECT), "detail": detail}
         raise CatalogInvalid("The catalog is of another project.", errors=[wrong])
-    before, published, on_sale = None, None, {}
+    before, published, on_sale, asked = None, None, {}, []
     async with database.transaction() as tx:
         owner = await project_by_slug(tx, draft.project)
         version = owner.catalog_version if owner else 0
@@ -157,12 +166,19 @@ async def prepare(
             before = await current_catalog(tx, owner) if version else None
             published = await document_of(tx, owner)
             on_sale = await _on_sale_at_stripe(tx, owner)
+        if before is not None and owner is not None and existing is None:
+            asked = await undecided(tx, owner, before, draft, at)
     there = await read_catalog(stripe, draft)
     async with database.transaction() as tx:
         await _refuse_others(tx, owner, there)
     same = json.dumps(published) == json.dumps(document)
-    after = parse_catalog(document, version if same else version + 1)
-    return Prepared(owner, document, before, after, same, there, steps(draft, there, on_sale))
+    kept: dict[str, Any] = {}
+    # Of the same document again, `move` can only mean those who were let keep earlier ones.
+    if before is not None and not (same and existing is Existing.MOVE):
+        kept = dump(kept_through(before, draft, existing, at))
+    same = same and before is not None and kept == dump(before)
+    after = with_kept(parse_catalog(document, version if same else version + 1), kept)
+    return Prepared(owner, document, before, after, same, existing, tuple(asked), there, steps(draft, there, on_sale))
 
 
 async def plan_catalog(
@@ -172,10 +188,11 @@ async def plan_catalog(
     *,
     at: datetime,
     slug: str | None = None,
+    existing: Existing | None = None,
     tell: Tell = lambda *_: None,
 ) -> Plan:
     """What publishing the document now would do, and whom it touches. Raises what `prepare` does."""
-    prepared = await prepare(database, stripe, document, slug=slug)
+    prepared = await prepare(database, stripe, document, at=at, slug=slug, existing=existing)
     return Plan(prepared, await _radius(database, prepared, at, tell))
 
 
@@ -227,7 +244,12 @@ async def _radius(database: Database, prepared: Prepared, at: datetime, tell: Te
 
 def _may_matter(before: Catalog, after: Catalog) -> bool:
     """Whether the catalogs differ in anything that access is computed from."""
-    return (before.features, before.products, before.policy) != (after.features, after.products, after.policy)
+    return (before.features, before.products, before.retired, before.policy) != (
+        after.features,
+        after.products,
+        after.retired,
+        after.policy,
+    )
 
 
 async def _batch(tx: Tx, project_id: uuid.UUID, last: uuid.UUID | None) -> Sequence[uuid.UUID]:

@@ -14,9 +14,11 @@ from ..db.engine import Database, Tx
 from ..db.tables import catalog, price, project
 from ..domain.catalog import Catalog
 from ..domain.errors import Problem
+from ..domain.kept_openings import Existing, dump
 from ..stripe_gateway import StripeClient
 from ..stripe_gateway.catalog import StripePrice, apply_steps, archive_prices
 from .configure_portal import reconfigure_portals
+from .existing_customers import question
 from .plan_catalog import prepare
 from .register_project import describe_project, register_project
 
@@ -60,17 +62,21 @@ async def publish_catalog(
     slug: str | None = None,
     expected: Container[int] | None = None,
     plan: str | None = None,
+    existing: Existing | None = None,
 ) -> Published:
     """Applies a catalog document; registers its project where it is new. May be run again after any failure.
 
     `slug` is the project the caller means, where the document alone must not decide; `expected` the versions it may
-    be a change of, any if None; `plan` the id of the plan that is to be done, and nothing if it is another by now.
-    Raises CatalogInvalid, CatalogConflict, VersionMismatch, PlanOutdated, StripePriceTaken, ProjectInvalid,
-    StripeUnavailable, StripeRefused.
+    be a change of, any if None; `plan` the id of the plan that is to be done, and nothing if it is another by now;
+    `existing` what becomes of those who have what it changes, None as long as nobody would have less. Raises
+    CatalogInvalid, CatalogConflict, VersionMismatch, PlanOutdated, ExistingCustomersUndecided, StripePriceTaken,
+    ProjectInvalid, StripeUnavailable, StripeRefused.
     """
-    prepared = await prepare(database, stripe, document, slug=slug, expected=expected)
+    prepared = await prepare(database, stripe, document, at=at, slug=slug, expected=expected, existing=existing)
     if plan is not None and plan != prepared.id:
         raise PlanOutdated("The plan is outdated: the catalog or Stripe has changed since it was made. Plan again.")
+    if prepared.asked:
+        raise question(prepared.asked)
     async with database.transaction() as tx:
         owner, described = await _owner(tx, document, why, at)
     prices = await apply_steps(stripe, prepared.after, prepared.there, prepared.todo)
@@ -81,7 +87,7 @@ async def publish_catalog(
         sold_before = await _sold(tx, owner)
         await _write_prices(tx, owner, prepared.after, prices)
         if not prepared.same:
-            await _write_version(tx, owner, document, why, at)
+            await _write_version(tx, owner, document, dump(prepared.after), why, at)
         if (sold := await _sold(tx, owner)) != sold_before:
             await audit.record(tx, "prices.changed", why, at=at, project_id=owner.id, before=sold_before, after=sold)
         await announce_project(tx, owner.id)
@@ -138,15 +144,23 @@ async def _write_prices(tx: Tx, owner: Project, new: Catalog, prices: tuple[Stri
         )
 
 
-async def _write_version(tx: Tx, owner: Project, document: Mapping[str, Any], why: audit.Cause, at: datetime) -> None:
+async def _write_version(
+    tx: Tx, owner: Project, document: Mapping[str, Any], kept: Mapping[str, Any], why: audit.Cause, at: datetime
+) -> None:
     version = owner.catalog_version + 1
     before = await document_of(tx, owner)
     await tx.execute(
         insert(catalog).values(
-            project_id=owner.id, version=version, document=document, published_by=why.actor, published_at=at
+            project_id=owner.id, version=version, document=document, kept=kept, published_by=why.actor, published_at=at
         )
     )
     await tx.execute(update(project).where(project.c.id == owner.id).values(catalog_version=version))
     await audit.record(
-        tx, "catalog.published", why, at=at, project_id=owner.id, before=before, after={"version": version, **document}
+        tx,
+        "catalog.published",
+        why,
+        at=at,
+        project_id=owner.id,
+        before=before,
+        after={"version": version, **document, **({"kept": kept} if kept else {})},
     )

@@ -77,6 +77,8 @@ catalog = Table(
     project_column(),
     Column("version", Integer, nullable=False),
     Column("document", JSON, nullable=False),  # not jsonb, which forgets the order in which products were written
+    # By product: what those open who have it from before an instant; domain/kept_openings.py writes and reads it.
+    Column("kept", Json, nullable=False, server_default=text("'{}'")),
     Column("published_by", Text, nullable=False),
     Column("published_at", Instant, nullable=False, server_default=func.now()),
     UniqueConstraint("project_id", "version"),

@@ -22,7 +22,8 @@ def register(service: str, admin_key: str, catalog_files: list[Path], origin: st
             answer = operator.post("/v1/admin/projects", json=project)
             if answer.status_code != httpx.codes.CONFLICT:  # registered by an earlier run
                 answer.raise_for_status()
-            operator.put(f"/v1/admin/projects/{slug}/catalog", json=catalog).raise_for_status()
+            moves = {"existing": "move"}  # who holds a product of the demo gets what its file says now
+            operator.put(f"/v1/admin/projects/{slug}/catalog", json=catalog, params=moves).raise_for_status()
             if slug not in keys or not _is_accepted(service, keys[slug]):
                 answer = operator.post(f"/v1/admin/projects/{slug}/keys", json={"name": _OPERATOR})
                 keys[slug] = answer.raise_for_status().json()["key"]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -109,6 +109,15 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a product opens for evidence that began before an instant: an opening that its customers were let keep."""
+
+    before: datetime
+    opens: Mapping[str, Opens]
+    lasts: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """What is sold. `lasts` bounds one-time purchases: None is for life."""
 
@@ -121,9 +130,16 @@ class Product:
     policy: Mapping[str, Any] = field(default_factory=dict)
     """The fields of `Policy` that are otherwise for what is bought of this product."""
 
+    earlier: tuple[Earlier, ...] = ()
+    """In order of time. Of several that an instant lies before, the first is the one that counts."""
+
     def under(self, policy: Policy) -> Policy:
         """The project's policy as it is for what is bought of this product."""
         return replace(policy, **self.policy) if self.policy else policy
+
+    def given(self, begun: datetime) -> "Product | Earlier":
+        """What says what the product opens for evidence that began then: an earlier opening, or the product itself."""
+        return next((one for one in self.earlier if begun < one.before), self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +160,20 @@ class Catalog:
     default_product: str | None = None
     """The product that everybody has without buying it, known to us or not."""
 
+    retired: Mapping[str, Product] = field(default_factory=dict)
+    """Products that are sold no longer and of which customers were let keep what they had."""
+
     def policy_of(self, product: str | None) -> Policy:
         """By what the purchases of a product are judged; the project's policy where the catalog has never known it."""
         known = None if product is None else self.products.get(product)
         return self.policy if known is None else known.under(self.policy)
+
+    def product(self, code: str | None) -> Product | None:
+        """The product, sold or retired; None for one that the catalog does not know."""
+        return None if code is None else self.products.get(code) or self.retired.get(code)
+
+    def given(self, code: str | None, begun: datetime) -> Product | Earlier | None:
+        """What says what the product opens for evidence that began then; None: it is not, or no longer, a product."""
+        product = self.product(code)
+        given = None if product is None else product.given(begun)
+        return None if given is product and code not in self.products else given

@@ -1,11 +1,12 @@
 """What publishing a catalog changes, in sentences for the person who publishes it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import fields
 from datetime import timedelta
 from typing import TypeVar
 
-from .catalog import Catalog, Combine, Feature, Kind, Opens, Policy, Price, Product
+from .catalog import Catalog, Combine, Earlier, Feature, Kind, Opens, Policy, Price, Product
+from .time import day
 
 _Entry = TypeVar("_Entry")
 
@@ -17,7 +18,8 @@ def differences(old: Catalog | None, new: Catalog) -> list[str]:
         *_project(old, new),
         *_policy(old.policy, new.policy),
         *_entries(old.features, new.features, "feature", _feature, _feature_changes),
-        *_entries(old.products, new.products, "product", _product, _product_changes),
+        *_entries(old.products, new.products, "product", _product, product_changes, new.retired),
+        *_retired(old, new),
         *_entries(old.prices, new.prices, "price", _price, _price_changes),
     ]
 
@@ -46,6 +48,7 @@ def _policy(old: Policy, new: Policy) -> Iterator[str]:
 def _entries(
     old: Mapping[str, _Entry], new: Mapping[str, _Entry], noun: str,
     described: Callable[[_Entry], str], changes: Callable[[_Entry, _Entry], Iterator[str]],
+    kept: Container[str] = (),
 ) -> Iterator[str]:  # fmt: skip
     for code, entry in new.items():
         if code not in old:
@@ -54,7 +57,7 @@ def _entries(
             yield from (f"{noun.capitalize()} {code}: {change}." for change in changes(old[code], entry))
     for code in old:
         if code not in new:
-            yield f"{noun.capitalize()} {code} is gone: {_GONE[noun]}."
+            yield f"{noun.capitalize()} {code} is gone: {_GONE[noun] if code not in kept else _KEPT}."
 
 
 _GONE = {
@@ -62,6 +65,7 @@ _GONE = {
     "product": "whoever holds it loses what it opened",
     "price": "it can no longer be bought; those who pay it keep it",
 }
+_KEPT = "it can no longer be bought"
 
 
 def _feature(feature: Feature) -> str:
@@ -81,13 +85,15 @@ def _product(product: Product) -> str:
     return f"{product.name} opens {opens or 'nothing'}" + ", with a policy of its own" * bool(product.policy)
 
 
-def _product_changes(old: Product, new: Product) -> Iterator[str]:
+def product_changes(old: Product, new: Product) -> Iterator[str]:
+    """What is otherwise of a product, each as the end of a sentence."""
     if old.name != new.name:
         yield f"the name {old.name} becomes {new.name}"
     if old.plan_group != new.plan_group:
         yield f"plan group {_said(old.plan_group)} becomes {_said(new.plan_group)}"
     if old.lasts != new.lasts:
-        yield f"purchases, past ones too, last {_lasts(new.lasts)} instead of {_lasts(old.lasts)}"
+        past = ", past ones too," if new.earlier == old.earlier else ""
+        yield f"purchases{past} last {_lasts(new.lasts)} instead of {_lasts(old.lasts)}"
     for name in dict.fromkeys([*new.policy, *old.policy]):
         was, becomes = (_said(one.policy[name]) if name in one.policy else "the project's" for one in (old, new))
         if was != becomes:
@@ -100,6 +106,30 @@ def _product_changes(old: Product, new: Product) -> Iterator[str]:
             yield f"no longer opens {code}"
         elif before is not None and after is not None and before != after:
             yield f"{code} {_opens(before)} becomes {_opens(after)}"
+    yield from _kept(old.earlier, new.earlier)
+
+
+def _kept(old: tuple[Earlier, ...], new: tuple[Earlier, ...]) -> Iterator[str]:
+    for one in new:
+        if one not in old:
+            yield f"who has it from before {day(one.before)} keeps {_given(one)}"
+    for one in old:
+        if one not in new:
+            yield f"who has it from before {day(one.before)} no longer keeps {_given(one)}"
+
+
+def _given(one: Earlier) -> str:
+    opens = ", ".join(f"{code} {_opens(opens)}" for code, opens in one.opens.items()) or "nothing"
+    return opens if one.lasts is None else f"{opens}, for {_lasts(one.lasts)}"
+
+
+def _retired(old: Catalog, new: Catalog) -> Iterator[str]:
+    """What becomes of those who have a product that is sold no longer."""
+    for code in {**old.products, **old.retired}:
+        if code not in new.products:
+            before = old.products.get(code) or old.retired[code]
+            kept = new.retired[code].earlier if code in new.retired else ()
+            yield from (f"Product {code}: {change}." for change in _kept(before.earlier, kept))
 
 
 def _price(price: Price) -> str:

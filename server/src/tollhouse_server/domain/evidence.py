@@ -181,6 +181,13 @@ class Grant:
 Source = Subscription | Purchase | Grant
 
 
+def begun(source: Source) -> datetime:
+    """When the customer got it: what decides between a product's opening of today and an earlier one."""
+    if isinstance(source, Subscription):
+        return source.started_at
+    return source.since if isinstance(source, Purchase) else source.starts_at
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything known about one customer, at whatever instant."""

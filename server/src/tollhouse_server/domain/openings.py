@@ -1,16 +1,17 @@
 """What each line of each source does for one feature: the step `compute` and `explain` share, so they cannot differ."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from .catalog import Catalog, Feature, Policy, Product, Value
-from .evidence import Evidence, Grant, Purchase, PurchaseItem, Source, Subscription, SubscriptionItem
+from .catalog import Catalog, Earlier, Feature, Policy, Product, Value
+from .evidence import Evidence, Grant, Purchase, PurchaseItem, Source, Subscription, SubscriptionItem, begun
 from .merging import closed, fits, for_quantity
 from .rules import Rule
 from .stacking import Passes
 from .standing import Standing, standing, standing_of_default
+from .time import day
 
 SourceKind = Literal["subscription", "purchase", "grant", "default"]
 """`default` is the product that everybody has."""
@@ -51,7 +52,7 @@ def openings(
 
 
 def _of_everybody(product: Product, feature: Feature) -> Opening:
-    value = _given(product, feature, 1)
+    value = _value(product, feature, 1)
     stands = standing_of_default(product) if value else _opens_nothing(Rule.OPENS_OTHER_FEATURES)
     return Opening("default", product.code, product.code, None, value, stands)
 
@@ -88,29 +89,34 @@ def _of_product(
     catalog: Catalog, source: Source, policy: Policy, feature: Feature, *,
     product_code: str | None, stripe_price: str | None = None, quantity: int = 1, stands: Standing | None = None,
 ) -> Opening:  # fmt: skip
-    product = None if product_code is None else catalog.products.get(product_code)
-    if product is None:
-        unknown = _opens_nothing(Rule.PRODUCT_UNKNOWN)
-        return Opening(_kind(source), source.id, product_code, stripe_price, closed(feature), unknown)
-    value, applied = _given(product, feature, quantity), product.under(policy)
-    if not value:
-        stands = _opens_nothing(Rule.OPENS_OTHER_FEATURES)
-    elif stands is None:
-        stands = standing(source, applied, product.lasts)
-    judged_by = applied if value and not isinstance(source, Grant) else None
-    return Opening(_kind(source), source.id, product_code, stripe_price, value, stands, judged_by)
+    product, given = catalog.product(product_code), catalog.given(product_code, begun(source))
+    value = _value(given, feature, quantity)
+    if product is None or given is None or not value:
+        nothing = _opens_nothing(Rule.PRODUCT_UNKNOWN if given is None else Rule.OPENS_OTHER_FEATURES)
+        return Opening(kind_of(source), source.id, product_code, stripe_price, value, nothing)
+    applied = product.under(policy)
+    stands = _by(given, stands or standing(source, applied, given.lasts))
+    judged_by = None if isinstance(source, Grant) else applied
+    return Opening(kind_of(source), source.id, product_code, stripe_price, value, stands, judged_by)
 
 
-def _given(product: Product, feature: Feature, quantity: int) -> Value:
-    opens = product.opens.get(feature.code)
+def _value(given: Product | Earlier | None, feature: Feature, quantity: int) -> Value:
+    opens = None if given is None else given.opens.get(feature.code)
     return for_quantity(opens, quantity) if opens is not None and fits(feature, opens.value) else closed(feature)
+
+
+def _by(given: Product | Earlier, stands: Standing) -> Standing:
+    if not isinstance(given, Earlier):
+        return stands
+    return replace(stands, sentence=f"{stands.sentence} By the opening before {day(given.before)}.")
 
 
 def _opens_nothing(rule: Rule) -> Standing:
     return Standing(None, rule, rule.sentence)
 
 
-def _kind(source: Source) -> SourceKind:
+def kind_of(source: Source) -> SourceKind:
+    """What a source is called."""
     if isinstance(source, Grant):
         return "grant"
     return "subscription" if isinstance(source, Subscription) else "purchase"

@@ -60,7 +60,7 @@ def seats_after(product: Product, asked: int, held: int) -> int | None:
 def groups_held(catalog: Catalog, evidence: Evidence) -> set[str]:
     """The groups in which the customer has a subscription that Stripe may still bill."""
     held = {item.product for one in evidence.subscriptions if one.status not in OVER for item in one.items}
-    return {group_of(product) for code, product in catalog.products.items() if code in held}
+    return {group_of(product) for product in map(catalog.product, held) if product is not None}
 
 
 def _live(catalog: Catalog, evidence: Evidence, wanted: Product) -> list[Subscription]:
@@ -83,10 +83,11 @@ def _kept(catalog: Catalog, evidence: Evidence, wanted: Product, at: datetime) -
 
 
 def _rivals(catalog: Catalog, wanted: Product) -> dict[str | None, Product]:
-    return {code: product for code, product in catalog.products.items() if group_of(product) == group_of(wanted)}
+    known = {**catalog.retired, **catalog.products}
+    return {code: product for code, product in known.items() if group_of(product) == group_of(wanted)}
 
 
 def _counts_for_life(catalog: Catalog, purchase: Purchase, bought: list[Product], at: datetime) -> bool:
-    for_life = [product for product in bought if product.lasts is None]
+    for_life = [product for product in bought if product.given(purchase.since).lasts is None]
     periods = [standing(purchase, product.under(catalog.policy)).period for product in for_life]
     return any(period is not None and at in period for period in periods)

@@ -9,7 +9,7 @@ than by themselves.
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from .catalog import Catalog, Policy, Product
+from .catalog import Catalog, Earlier, Policy, Product
 from .evidence import Purchase, PurchaseItem
 from .standing import Standing, standing
 
@@ -22,11 +22,11 @@ def stacked(catalog: Catalog, purchases: Iterable[Purchase], policy: Policy) -> 
     passes: dict[tuple[str, int], Standing] = {}
     ends: dict[object, datetime] = {}
     for purchase, place, item in sorted(_lines(purchases), key=_in_order):
-        product = catalog.products.get(item.product or "")
-        if product is None or product.lasts is None or _per_seat(product):
+        product, given = catalog.product(item.product), catalog.given(item.product, purchase.since)
+        if product is None or given is None or given.lasts is None or _per_seat(given):
             continue
         row = product.code
-        stands = standing(purchase, product.under(policy), product.lasts, item.quantity, after=ends.get(row))
+        stands = standing(purchase, product.under(policy), given.lasts, item.quantity, after=ends.get(row))
         passes[purchase.id, place] = stands
         if stands.period is not None and stands.period.end is not None:
             ends[row] = stands.period.end
@@ -45,5 +45,5 @@ def _in_order(line: _Line) -> tuple[datetime, str, str, int]:
     return purchase.since, purchase.id, item.stripe_price, item.quantity
 
 
-def _per_seat(product: Product) -> bool:
-    return any(opens.per_seat for opens in product.opens.values())
+def _per_seat(given: Product | Earlier) -> bool:
+    return any(opens.per_seat for opens in given.opens.values())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import psycopg
@@ -46,14 +46,18 @@ class World:
         self._apps: list[App] = []
         self._misbehaves = self._together = False
 
-    def publish(self, catalog: Mapping[str, Any] | str | os.PathLike[str]) -> App:
+    def publish(
+        self, catalog: Mapping[str, Any] | str | os.PathLike[str], *, existing: Literal["keep", "move"] | None = None
+    ) -> App:
         """Publishes a catalog, the file or what it says, and answers with its project's client.
 
+        `existing` says what becomes of customers whose product changes; it must be said where somebody would have less.
         Raises StoryError, naming each mistake, when it is none.
         """
         document = catalog if isinstance(catalog, Mapping) else _read(Path(catalog))
         slug = document.get("project")
-        published = self.operator.put(f"/v1/admin/projects/{slug}/catalog", json=document)
+        said = {"existing": existing} if existing else {}
+        published = self.operator.put(f"/v1/admin/projects/{slug}/catalog", json=document, params=said)
         if published.is_error:
             raise StoryError(f"The catalog of {slug!r} was refused: {refusal(published)}")
         self._apps.append(App(self.service.url, self.new_key(str(slug)), document))
