@@ -12,6 +12,7 @@ from reliability.side_by_side import figures_of
 RUNS = (
     "crash",
     "cache_model",
+    "checkout_model",
     "unknown_outcomes",
     "notifications",
     "cache_history",

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from reliability.every_order import every_order
 from reliability.figures import Figures, Scale
 
 Version = int
@@ -159,15 +160,7 @@ def explored(protocol: Protocol) -> int:
         readers=tuple(Reader() for _ in protocol.readers),
         listening=(True, not (protocol.redis and protocol.local)),
     )
-    seen, frontier = {start}, [start]
-    while frontier:
-        world = frontier.pop()
-        for following in steps(protocol, world):
-            if following not in seen:
-                seen.add(following)
-                check_left(following)
-                frontier.append(following)
-    return len(seen)
+    return every_order(start, lambda world: steps(protocol, world), lambda world, _: check_left(world))
 
 
 def check_left(world: World) -> None:

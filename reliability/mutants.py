@@ -149,6 +149,21 @@ MUTANTS = (
         "server/tests/api/test_checkouts.py",
     ),
     Mutant(
+        "a page is shown though its intent was ended while Stripe made it",
+        "commands/open_checkout.py",
+        "        if not stands:",
+        "        if False:",
+        "server/tests/api/test_checkouts.py",
+    ),
+    Mutant(
+        "a page is opened beside another without reading Stripe again",
+        "commands/open_checkout.py",
+        "            await self.pipeline.sync(buyer.stripe_customer_id, "
+        'Cause("app", "a checkout was opened beside another"))\n',
+        "",
+        "server/tests/api/test_checkouts.py",
+    ),
+    Mutant(
         "each try has an idempotency key of its own",
         "stripe_gateway/sessions.py",
         '{"idempotency_key": key if number == 1 else f"{key}-{number}"}',

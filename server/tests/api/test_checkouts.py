@@ -10,9 +10,12 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 import stripe
+from sqlalchemy import update
 
 from tollhouse import Tollhouse
 from tollhouse_sandbox.errors import StripeError
+from tollhouse_server.db.tables import checkout
+from tollhouse_server.resources import Resources
 from tollhouse_server.testing import World
 
 Refused = Callable[..., dict[str, Any]]
@@ -339,6 +342,28 @@ def test_a_price_that_changed_is_not_sold_for_the_old_amount(
     session = world.stripe.v1.checkout.sessions.retrieve(world.sandbox.session_id(dear["url"]))
     assert session.amount_total == 1000
     assert app.get(f"{CHECKOUTS}/{cheap['id']}").json()["state"] == "expired"
+
+
+def test_a_page_whose_intent_was_ended_is_shown_to_nobody(
+    world: World, http: httpx.Client, refused: Refused, wish: Wish
+) -> None:
+    """Stripe was so slow that the worker had given the opening up: another page may be open, so this one is closed."""
+    world.sandbox.fault("slow_answer", times=1, seconds=1, method="POST", path=SESSIONS, after=True)
+
+    async def give_up(resources: Resources) -> None:
+        async with resources.database.transaction() as tx:
+            await tx.execute(
+                update(checkout).where(checkout.c.asked["user_id"].astext == "slow").values(state="expired")
+            )
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(http.post, CHECKOUTS, json=wish("slow"))
+        while not customers(world, "slow") or not sessions(world, "slow"):
+            pass
+        world.service.run(give_up)
+        refused(asked.result(), 409, "checkout-conflict")
+    assert [one.status for one in sessions(world, "slow")] == ["expired"]
+    opened(http.post(CHECKOUTS, json=wish("slow")), "new")
 
 
 def test_an_unknown_checkout(http: httpx.Client, refused: Refused) -> None:

@@ -148,12 +148,15 @@ class CheckoutDesk:
             return _opened(intent, intent.url, "pending", intent.expires_at)
         try:
             async with asyncio.timeout(PATIENCE.total_seconds()):
-                session = await self._session(owner, intent)
+                session, stands = await self._session(owner, intent)
         except (StripeUnavailable, TimeoutError) as failed:
             if isinstance(failed, StripeUnavailable) and not failed.sent:
                 raise
             log.warning("whether Stripe opened a checkout is not known yet", checkout=intent.id)
             return _opened(intent, None, "opening", intent.expires_at)
+        if not stands:  # ended meanwhile, so another page of the group may be open
+            await expire_checkout(self.stripe, session.session_id)
+            raise CheckoutConflict("Opening the payment page took too long, so it was closed again: try again.")
         return _opened(intent, session.url, "new", session.expires_at)
 
     async def resume(self, owner: Project, intent: Row[Any], *, at: datetime) -> None:
@@ -231,7 +234,8 @@ class CheckoutDesk:
         )
         return ALREADY_OWNED if url is None else OpenedCheckout(None, url, "plan_change", None, subscription_id)
 
-    async def _session(self, owner: Project, intent: Row[Any]) -> OpenSession:
+    async def _session(self, owner: Project, intent: Row[Any]) -> tuple[OpenSession, bool]:
+        """The intent's page, and whether the intent stands: the page of one that was ended is shown to nobody."""
         try:
             session = await create_checkout(self.stripe, intent.id, intent.request)
         except StripeRefused:
@@ -248,7 +252,9 @@ class CheckoutDesk:
                     expires_at=session.expires_at,
                 )
             )
-        return session
+            stored = select(checkout.c.state, checkout.c.stripe_session_id).where(checkout.c.id == intent.id)
+            stands = (await tx.execute(stored)).one()
+        return session, tuple(stands) == ("open", session.session_id)
 
     async def _close(self, owner: Project, rivals: list[Row[Any]]) -> None:
         """Has Stripe close the rivals' pages, so that nobody can pay on them any more; one that was paid stays paid."""
@@ -260,7 +266,7 @@ class CheckoutDesk:
     async def _late_session(self, owner: Project, intent: Row[Any]) -> str | None:
         """The session of an intent whose opening was cut short; None where Stripe has refused it since."""
         try:
-            return (await self._session(owner, intent)).session_id
+            return (await self._session(owner, intent))[0].session_id
         except StripeRefused:
             return None
 
@@ -348,12 +354,15 @@ async def _decide(
         # An intent whose page nobody was shown must not be taken up again by a later request.
         await tx.execute(update(checkout).where(same_group, checkout.c.state == "opening").values(state="expired"))
         return _Decided(None, [])
-    found = select(checkout).where(same_group, checkout.c.state.in_(("opening", "open")), checkout.c.expires_at > at)
+    # When a page ends Stripe's clock says, and not ours. On one of a customer deleted at Stripe nobody can pay.
+    theirs = checkout.c.request["customer"].astext == buyer.stripe_customer_id
+    found = select(checkout).where(same_group, theirs, checkout.c.state.in_(("opening", "open")))
     rows = list((await tx.execute(found)).all())
     if changes is not None:
         return _Decided(None, rows, changes)
     asked = asdict(wanted), offer.stripe_price_id
-    same = next((row for row in rows if (row.asked, row.request["line_items"][0]["price"]) == asked), None)
+    unexpired = (row for row in rows if row.expires_at > at)
+    same = next((row for row in unexpired if (row.asked, row.request["line_items"][0]["price"]) == asked), None)
     rivals = [row for row in rows if row is not same]
     if same is None:
         trial = await decide_trial(tx, memory, owner, catalog, offer.price, wanted.trial_days, known)
