@@ -14,6 +14,7 @@ RUNS = (
     "cache_model",
     "checkout_model",
     "unknown_outcomes",
+    "checkout_rush",
     "notifications",
     "cache_history",
     "tenancy",
