@@ -39,7 +39,7 @@ def run(scale: Scale, seed: int) -> Figures:
     figures = Figures("I7", "twenty tabs at once", seed)
     with figures.timed(), temporary_postgres() as postgres:
         migrate.upgrade(postgres.url())
-        asyncio.run(_run(postgres.url(), figures, random.Random(seed), scale.whole(12, 200)))
+        asyncio.run(_run(postgres.url(), figures, random.Random(seed), scale.whole(8, 200)))
     return figures
 
 
