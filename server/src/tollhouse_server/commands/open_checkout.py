@@ -37,6 +37,7 @@ from .change_contact import Contact
 from .confirm_plan_change import confirm_plan_change
 from .decide_trial import Trial, decide_trial
 from .find_buyer import Buyer, find_buyer
+from .note_page import forget, note_page
 from .return_urls import check_url, returning_to
 
 LASTS = timedelta(hours=23)
@@ -180,7 +181,7 @@ class CheckoutDesk:
         except StripeRefused:  # it does not even know the customer any more
             session_id = None
         if session_id is None:
-            await self._forget(intent)
+            await forget(self.database, intent)
             return
         async with self.database.transaction(project=intent.project_id) as tx:
             await tx.execute(
@@ -239,22 +240,9 @@ class CheckoutDesk:
         try:
             session = await create_checkout(self.stripe, intent.id, intent.request)
         except StripeRefused:
-            await self._forget(intent)
+            await forget(self.database, intent)
             raise
-        async with self.database.transaction(project=owner.id) as tx:
-            await tx.execute(
-                update(checkout)
-                .where(checkout.c.id == intent.id, checkout.c.state == "opening")
-                .values(
-                    state="open",
-                    stripe_session_id=session.session_id,
-                    url=session.url,
-                    expires_at=session.expires_at,
-                )
-            )
-            stored = select(checkout.c.state, checkout.c.stripe_session_id).where(checkout.c.id == intent.id)
-            stands = (await tx.execute(stored)).one()
-        return session, tuple(stands) == ("open", session.session_id)
+        return session, await note_page(self.database, intent, session)
 
     async def _close(self, owner: Project, rivals: list[Row[Any]]) -> None:
         """Has Stripe close the rivals' pages, so that nobody can pay on them any more; one that was paid stays paid."""
@@ -269,14 +257,6 @@ class CheckoutDesk:
             return (await self._session(owner, intent))[0].session_id
         except StripeRefused:
             return None
-
-    async def _forget(self, intent: Row[Any]) -> None:
-        async with self.database.transaction(project=intent.project_id) as tx:
-            await tx.execute(
-                update(checkout)
-                .where(checkout.c.id == intent.id, checkout.c.state == "opening")
-                .values(state="expired")
-            )
 
 
 @dataclass(frozen=True, slots=True)
