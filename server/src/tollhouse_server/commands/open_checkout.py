@@ -135,7 +135,7 @@ class CheckoutDesk:
         decided = await self._intend(owner, catalog, offer, buyer, wanted, at)
         if decided.must_look:
             # Whether a page was paid meanwhile, or the plan changed, Stripe knows before its webhook tells us.
-            await self._close(owner, decided.rivals)
+            await self._close(decided.rivals)
             await self.pipeline.sync(buyer.stripe_customer_id, Cause("app", "a checkout was opened beside another"))
             decided = await self._intend(owner, catalog, offer, buyer, wanted, at, before=decided.intent)
         if decided.rivals:
@@ -149,7 +149,7 @@ class CheckoutDesk:
             return _opened(intent, intent.url, "pending", intent.expires_at)
         try:
             async with asyncio.timeout(PATIENCE.total_seconds()):
-                session, stands = await self._session(owner, intent)
+                session, stands = await self._session(intent)
         except (StripeUnavailable, TimeoutError) as failed:
             if isinstance(failed, StripeUnavailable) and not failed.sent:
                 raise
@@ -172,7 +172,7 @@ class CheckoutDesk:
         if sold is None or intent.expires_at <= at or holder(catalog, evidence, catalog.products[sold.product], at):
             await self.look_up(intent)
         else:
-            await self._late_session(owner, intent)
+            await self._late_session(intent)
 
     async def look_up(self, intent: Row[Any]) -> None:
         """Ends an opening that was cut short as Stripe has it: with the page it made, or expired where it made none."""
@@ -235,7 +235,7 @@ class CheckoutDesk:
         )
         return ALREADY_OWNED if url is None else OpenedCheckout(None, url, "plan_change", None, subscription_id)
 
-    async def _session(self, owner: Project, intent: Row[Any]) -> tuple[OpenSession, bool]:
+    async def _session(self, intent: Row[Any]) -> tuple[OpenSession, bool]:
         """The intent's page, and whether the intent stands: the page of one that was ended is shown to nobody."""
         try:
             session = await create_checkout(self.stripe, intent.id, intent.request)
@@ -244,17 +244,17 @@ class CheckoutDesk:
             raise
         return session, await note_page(self.database, intent, session)
 
-    async def _close(self, owner: Project, rivals: list[Row[Any]]) -> None:
+    async def _close(self, rivals: list[Row[Any]]) -> None:
         """Has Stripe close the rivals' pages, so that nobody can pay on them any more; one that was paid stays paid."""
         for rival in rivals:
-            session_id = rival.stripe_session_id or await self._late_session(owner, rival)
+            session_id = rival.stripe_session_id or await self._late_session(rival)
             if session_id is not None:
                 await expire_checkout(self.stripe, session_id)
 
-    async def _late_session(self, owner: Project, intent: Row[Any]) -> str | None:
+    async def _late_session(self, intent: Row[Any]) -> str | None:
         """The session of an intent whose opening was cut short; None where Stripe has refused it since."""
         try:
-            return (await self._session(owner, intent))[0].session_id
+            return (await self._session(intent))[0].session_id
         except StripeRefused:
             return None
 
