@@ -14,6 +14,7 @@ EVERYTHING = """
 project = "everything"
 name = "Everything"
 redirect_origins = ["https://app.test"]
+default_product = "free"
 
 [features.switch]
 [features.most]
@@ -23,6 +24,9 @@ name = "Sum"
 kind = "limit"
 combine = "sum"
 
+[products.free]
+opens = { most = 1 }
+policy = { grace_days = 1 }
 [products.seats]
 plan_group = "plan"
 opens = { switch = true, most = { limit = 5, per_seat = true }, sum = "unlimited" }

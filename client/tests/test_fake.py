@@ -130,6 +130,27 @@ def test_metrics_are_what_the_test_says(fake: Any, examples: Any) -> None:
     assert fake.metrics().interval == "total"
 
 
+def test_everybody_has_the_default_product(make: Callable[..., Any]) -> None:
+    """A floor, also for who was never heard of: what is allowed counts where it is as much, and ends before it."""
+    free = Product("free", "Free", "plan", {"premium_export": False, "pages_per_day": 3}, None, ())
+    catalog = replace(CATALOG, products=(*CATALOG.products, free), default_product="free")
+    fake = make(catalog=catalog, now=lambda: NOW)
+    everybodys = fake.check("ada", "pages_per_day")
+    assert (everybodys.value, everybodys.reason, everybodys.source) == (3, "default", "free")
+    assert (everybodys.version, everybodys.valid_until) == (0, None)
+    assert not fake.check("ada", "premium_export")
+    fake.allow("ada", "pages_per_day", 2)
+    assert fake.check("ada", "pages_per_day").value == 3
+    fake.allow("ada", "pages_per_day", 500, until=NOW + timedelta(days=1))
+    more = fake.check("ada", "pages_per_day")
+    assert (more.value, more.reason, more.valid_until) == (500, "granted", NOW + timedelta(days=1))
+    assert fake.explain("ada", "pages_per_day", at=NOW + timedelta(days=1)).value == 3
+    fake.deny("ada", "pages_per_day")
+    assert not fake.check("ada", "pages_per_day")
+    fake.allow("ada", "pages_per_day", 3)
+    assert fake.check("ada", "pages_per_day").reason == "granted"
+
+
 def test_a_customer_has_what_was_allowed(fake: Any) -> None:
     """An unknown user is a customer with nothing, not an error."""
     fake.allow("ada", "premium_export")

@@ -257,6 +257,21 @@ def test_a_denial_is_asked_about_again() -> None:
     assert copy.look("bob", "export")[1] is Need.FIRST
 
 
+@pytest.mark.parametrize("streams", [True, False])
+def test_what_everybody_has_is_asked_about_again(streams: bool) -> None:
+    """Somebody unknown who may use what all may is asked about once a second: they may just have bought more."""
+    clock = Clock()
+    copy = copy_with(clock)
+    if streams:
+        follow(copy, clock)
+    copy.answered(snapshot(clock, 0, stretch(clock)), None, clock())
+    copy.answered(snapshot(clock, 3, stretch(clock), user_id="bob"), None, clock())
+    assert (copy.look("ada", "export")[1], copy.look("bob", "export")[1]) == (Need.NOTHING, Need.NOTHING)
+    clock.elapsed += 1.1
+    assert (copy.look("ada", "export")[1], copy.look("bob", "export")[1]) == (Need.SOON, Need.NOTHING)
+    assert check(copy)
+
+
 def test_while_the_service_is_away_nobody_waits() -> None:
     """One question after each pause, and no check is held up by it."""
     clock = Clock()

@@ -172,6 +172,8 @@ class LocalCopy:
             return paced
         if not allowed:
             return held.asked
+        if not self._stands(held):
+            return paced
         return max(paced, min(held.poll_at, self.stream.confirmed(held) + self._policy(feature).max_age))
 
     def _decided(self, policy: OutagePolicy, feature: str, version: int, at: datetime) -> Check:

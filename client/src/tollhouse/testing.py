@@ -14,7 +14,7 @@ What is told is seen by the very next check. In place of the stream, each check 
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -94,6 +94,8 @@ class _User:
     version: int = 0
     opened: dict[str, tuple[Value, datetime | None]] = field(default_factory=dict)
     """By feature: its value, and when that ends."""
+    denied: set[str] = field(default_factory=set)
+    """Features that are closed, though everybody has them."""
     owned: set[str] = field(default_factory=set)
     """Prices whose checkout was completed."""
 
@@ -134,6 +136,8 @@ class FakeService(ABC):
         self._kinds = {feature.code: feature.kind for feature in self._catalog.features}
         """Of a feature that nobody declared, as it looks: with a number, it is a limit."""
         self._kinds_are_declared = catalog is not None
+        free = [product for product in self._catalog.products if product.code == self._catalog.default_product]
+        self._everybodys = {code: value for product in free for code, value in product.opens.items() if value}
         self._prices = {price.lookup_key: product for product in self._catalog.products for price in product.prices}
         self._given_now, self._ahead = now, timedelta(0)
         self._users: dict[str, _User] = {}
@@ -158,13 +162,18 @@ class FakeService(ABC):
         self._kinds[feature] = kind
         user = self._user(user_id)
         user.opened[feature] = (value, until)
+        user.denied.discard(feature)
         user.version += 1
 
     def deny(self, user_id: str, feature: str) -> None:
-        """From now on the user may not use the feature. Features never allowed are denied anyway."""
+        """From now on the user may not use the feature, also where the catalog's default product opens it.
+
+        Features never allowed are denied anyway.
+        """
         self._declared(feature)
         user = self._user(user_id)
         user.opened.pop(feature, None)
+        user.denied.add(feature)
         user.version += 1
 
     def passes(self, **by: float) -> None:
@@ -269,13 +278,20 @@ class FakeService(ABC):
 
     def _snapshot(self, user_id: str) -> Snapshot:
         user, now = self._users.get(user_id, _User()), self._now()
-        features = {}
-        for code, kind in self._kinds.items():
-            value, until = user.opened.get(code, (False, None))
-            stretch = Stretch(value, now - timedelta(days=1), until, "granted", "gr_fake")
-            open_ = value and (until is None or now < until)
-            features[code] = SnapshotFeature(kind, (stretch,) if open_ else ())
+        features = {
+            code: SnapshotFeature(kind, tuple(self._stretches(user, code, now))) for code, kind in self._kinds.items()
+        }
         return Snapshot(self._catalog.project, user_id, user.version, self._catalog.version, now, features)
+
+    def _stretches(self, user: _User, feature: str, now: datetime) -> Iterator[Stretch]:
+        """What the test allowed while it lasts and gives as much as everybody has, which is the rest."""
+        (value, until), since = user.opened.get(feature, (False, None)), now - timedelta(days=1)
+        everybodys = 0 if feature in user.denied else self._everybodys.get(feature, 0)
+        if value and value >= everybodys and (until is None or now < until):
+            yield Stretch(value, since, until, "granted", "gr_fake")
+            since = until or datetime.max.replace(tzinfo=UTC)
+        if everybodys and since < datetime.max.replace(tzinfo=UTC):
+            yield Stretch(everybodys, since, None, "default", self._catalog.default_product)
 
     def _check(self, user_id: str, feature: str, at: datetime) -> Check:
         self._asked(feature)
