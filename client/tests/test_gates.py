@@ -65,6 +65,13 @@ def test_a_limit_that_is_used_up_is_told_apart(used: float) -> None:
     assert raised.value.problem()["limit"] == 10
 
 
+def test_who_has_used_up_what_everybody_has_may_buy_more() -> None:
+    """The free plan's user is known to have no more: 402 with the way to upgrade, and the reason `default`."""
+    with pytest.raises(LimitReached) as raised:
+        require(replace(YES, reason="default", source="free", version=0), used=10, upgrade_url="/pricing")
+    assert (raised.value.problem()["reason"], raised.value.upgrade_url) == ("default", "/pricing")
+
+
 @pytest.mark.parametrize("reason", ["outage-deny", "unauthenticated"])
 def test_who_may_have_paid_is_not_told_to_buy(reason: str) -> None:
     """Where Tollhouse was not asked and the policy denies, the answer is 503, not 402."""
