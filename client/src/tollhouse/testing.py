@@ -14,8 +14,8 @@ What is told is seen by the very next check. In place of the stream, each check 
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
@@ -40,9 +40,10 @@ from .answers import (
 )
 from .catalog_file import read_catalog
 from .client import AsyncTollhouse, Tollhouse
+from .fake_user import FakeUser
 from .local_copy import LocalCopy
 from .outage import Policies, last_known_good
-from .snapshots import Snapshot, SnapshotFeature, Stretch
+from .snapshots import Snapshot, SnapshotFeature
 from .wire import encode
 
 _URL = "http://tollhouse.test"
@@ -89,17 +90,6 @@ class OpenedPlanChange:
     cancel_url: str
 
 
-@dataclass(slots=True)
-class _User:
-    version: int = 0
-    opened: dict[str, tuple[Value, datetime | None]] = field(default_factory=dict)
-    """By feature: its value, and when that ends."""
-    denied: set[str] = field(default_factory=set)
-    """Features that are closed, though everybody has them."""
-    owned: set[str] = field(default_factory=set)
-    """Prices whose checkout was completed."""
-
-
 class _Problem(Exception):
     def __init__(self, status: int, code: str, detail: str) -> None:
         self.status, self.code, self.detail = status, code, detail
@@ -136,11 +126,11 @@ class FakeService(ABC):
         self._kinds = {feature.code: feature.kind for feature in self._catalog.features}
         """Of a feature that nobody declared, as it looks: with a number, it is a limit."""
         self._kinds_are_declared = catalog is not None
-        free = [product for product in self._catalog.products if product.code == self._catalog.default_product]
-        self._everybodys = {code: value for product in free for code, value in product.opens.items() if value}
+        default = self._catalog.default_product
+        self._free = next((product for product in self._catalog.products if product.code == default), None)
         self._prices = {price.lookup_key: product for product in self._catalog.products for price in product.prices}
         self._given_now, self._ahead = now, timedelta(0)
-        self._users: dict[str, _User] = {}
+        self._users: dict[str, FakeUser] = {}
         self._statuses: dict[str, CheckoutStatus] = {}
         self._contacts: dict[str, Contact] = {}
         self.checkouts: list[OpenedCheckout] = []
@@ -161,9 +151,7 @@ class FakeService(ABC):
             raise ValueError(f"{feature!r} is a {self._kinds[feature]}: {value!r} is no value of it")
         self._kinds[feature] = kind
         user = self._user(user_id)
-        user.opened[feature] = (value, until)
-        user.denied.discard(feature)
-        user.version += 1
+        user.allow(feature, value, until)
 
     def deny(self, user_id: str, feature: str) -> None:
         """From now on the user may not use the feature, also where the catalog's default product opens it.
@@ -172,9 +160,7 @@ class FakeService(ABC):
         """
         self._declared(feature)
         user = self._user(user_id)
-        user.opened.pop(feature, None)
-        user.denied.add(feature)
-        user.version += 1
+        user.deny(feature)
 
     def passes(self, **by: float) -> None:
         """Time goes on, by what `timedelta` takes: `fake.passes(days=31)`."""
@@ -223,8 +209,8 @@ class FakeService(ABC):
         if known and feature not in known:
             raise ValueError(f"{feature!r} is not declared: {', '.join(known)}")
 
-    def _user(self, user_id: str) -> _User:
-        return self._users.setdefault(user_id, _User())
+    def _user(self, user_id: str) -> FakeUser:
+        return self._users.setdefault(user_id, FakeUser())
 
     def _now(self) -> datetime:
         return self._given_now() + self._ahead
@@ -277,21 +263,12 @@ class FakeService(ABC):
         raise NotImplementedError(f"the fake does not know {request.method} {path}")
 
     def _snapshot(self, user_id: str) -> Snapshot:
-        user, now = self._users.get(user_id, _User()), self._now()
+        user, now = self._users.get(user_id, FakeUser()), self._now()
         features = {
-            code: SnapshotFeature(kind, tuple(self._stretches(user, code, now))) for code, kind in self._kinds.items()
+            code: SnapshotFeature(kind, tuple(user.stretches(code, self._free, now)))
+            for code, kind in self._kinds.items()
         }
         return Snapshot(self._catalog.project, user_id, user.version, self._catalog.version, now, features)
-
-    def _stretches(self, user: _User, feature: str, now: datetime) -> Iterator[Stretch]:
-        """What the test allowed while it lasts and gives as much as everybody has, which is the rest."""
-        (value, until), since = user.opened.get(feature, (False, None)), now - timedelta(days=1)
-        everybodys = 0 if feature in user.denied else self._everybodys.get(feature, 0)
-        if value and value >= everybodys and (until is None or now < until):
-            yield Stretch(value, since, until, "granted", "gr_fake")
-            since = until or datetime.max.replace(tzinfo=UTC)
-        if everybodys and since < datetime.max.replace(tzinfo=UTC):
-            yield Stretch(everybodys, since, None, "default", self._catalog.default_product)
 
     def _check(self, user_id: str, feature: str, at: datetime) -> Check:
         self._asked(feature)
