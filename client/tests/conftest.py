@@ -194,7 +194,7 @@ def examples() -> dict[str, Any]:
     }
     purchase = {"id": "cs_1", "product": "lifetime", "price": "pdf-tool.lifetime.once", "quantity": 1}
     purchase |= {"payment_status": "paid", "purchased_at": at, "refunded": 500, "amount": 19900, "currency": "eur"}
-    grant = {"id": "gr_1", "feature": "pages_per_day", "product": None, "value": 50}
+    grant = {"id": "gr_1", "feature": "pages_per_day", "product": None, "value": 50, "override": False}
     grant |= {"starts_at": at, "ends_at": later, "reason": "sorry"}
     customer = {**entitlements, "subscriptions": [subscription], "purchases": [purchase], "grants": [grant]}
     status = {"id": "chk_1", "user_id": "ada", "price": "pdf-tool.pro.monthly", "quantity": 1, "state": "open"}
@@ -205,7 +205,8 @@ def examples() -> dict[str, Any]:
     explanation |= {"rule": "subscription-active", "sentence": "Active.", "next_change_at": later}
     explanation |= {"policy": {"grace_days": 7, "on_pause": "keep_paid"}, "sources": [source]}
     price = {"lookup_key": "pdf-tool.pro.monthly", "amount": 900, "currency": "eur", "interval": "month"}
-    price |= {"interval_count": 1, "trial_days": 14}
+    price |= {"interval_count": 1, "trial_days": 14, "trial_card": False}
+    price |= {"currency_options": {"usd": 1000}, "tax_behavior": "exclusive"}
     product = {"code": "pro", "name": "PDF Tool Pro", "plan_group": "plan", "lasts_days": None, "prices": [price]}
     product |= {"opens": {"premium_export": True, "pages_per_day": "unlimited"}, "per_seat": ["pages_per_day"]}
     feature = {"code": "pages_per_day", "name": "Pages per day", "kind": "limit", "combine": "max"}

@@ -26,6 +26,25 @@ def test_automatic_tax_comes_to_nothing(shop):
     assert by_hand.automatic_tax.provider == "stripe"
 
 
+def test_a_known_customer_needs_an_address(shop):
+    """Theirs, or the one on the page if it may be kept: else there is nothing to reckon by."""
+    nowhere = shop.customer()
+    with pytest.raises(stripe.InvalidRequestError, match="requires a valid address") as refused:
+        shop.checkout(shop.price(), customer=nowhere.id, **ASKED)
+    assert refused.value.param == "automatic_tax"
+    shop.checkout(shop.price(), customer=nowhere.id, customer_update={"address": "auto"}, **ASKED)
+    at_home = shop.customer(address={"country": "DE"})
+    shop.checkout(shop.price(), customer=at_home.id, **ASKED)
+
+
+def test_a_tax_behavior_is_said_once(shop):
+    """Unspecified it can be told; told, it stays."""
+    price = shop.price()
+    assert shop.api.prices.update(price.id, params={"tax_behavior": "inclusive"}).tax_behavior == "inclusive"
+    with pytest.raises(stripe.InvalidRequestError, match="cannot be changed"):
+        shop.api.prices.update(price.id, params={"tax_behavior": "exclusive"})
+
+
 def test_tax_rates_are_refused(shop):
     """What would have to be computed is not ignored."""
     with pytest.raises(stripe.InvalidRequestError) as refused:

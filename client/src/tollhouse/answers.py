@@ -250,6 +250,12 @@ class Price:
     interval: str | None
     interval_count: int
     trial_days: int | None
+    trial_card: bool = True
+    """Whether the trial asks for a card."""
+    currency_options: Mapping[str, int] = field(default_factory=dict)
+    """What it costs in other currencies, in their minor units."""
+    tax_behavior: str | None = None
+    """`inclusive` or `exclusive` of tax; None: as the Stripe account is set."""
 
 
 @dataclass(frozen=True, slots=True)

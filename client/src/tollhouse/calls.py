@@ -97,13 +97,19 @@ def open_checkout(
     allow_promotion_codes: bool = False,
     email: str | None = None,
     name: str | None = None,
+    currency: str | None = None,
+    coupon: str | None = None,
+    promotion_code: str | None = None,
 ) -> Call[Checkout]:
     """Open Stripe's payment page for a price (its lookup key, `project.product.price`); send the user to `.url`.
 
     Asking again while one is open answers with the same page (`pending`). `.url` is None when the user already owns it,
     and, rarely, when Stripe did not say whether it opened the page (`.outcome` is `opening`): ask again in a moment.
     The user comes back to `success_url` with `checkout_id=chk_…` added to its query: give that to `sync_checkout`.
-    Raises NotFound (`price-not-found`, `price-of-another-project`), Invalid (`url-not-allowed`, `validation-failed`).
+    `currency` is one that the price is sold in. A `coupon` (its id) or `promotion_code` (as people type it) takes
+    something off at once; `allow_promotion_codes` lets people type one on the page: one of the three at most.
+    Raises NotFound (`price-not-found`, `price-of-another-project`, `discount-not-found`), Invalid (`url-not-allowed`,
+    `currency-not-sold`, `discount-conflict`, `validation-failed`), ApiError (`currency-conflict`).
     """
     wish: dict[str, object] = {
         "user_id": known("user_id", user_id),
@@ -113,7 +119,9 @@ def open_checkout(
         "cancel_url": cancel_url,
         "allow_promotion_codes": allow_promotion_codes,
     }
-    optional = {"trial_days": trial_days, "email": email, "name": name}
+    optional: dict[str, object] = {"trial_days": trial_days, "email": email, "name": name, "currency": currency}
+    discount = {"coupon": coupon, "promotion_code": promotion_code}
+    optional["discount"] = {kind: code for kind, code in discount.items() if code is not None} or None
     wish |= {field: value for field, value in optional.items() if value is not None}
     return Call("POST", "/v1/checkouts", Checkout, wish)
 

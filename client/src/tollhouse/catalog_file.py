@@ -52,4 +52,14 @@ def _value(told: Any) -> Value:
 def _price(lookup_key: str, told: Mapping[str, Any]) -> Price:
     interval = told.get("interval")
     count = told.get("interval_count", 1)
-    return Price(lookup_key, told["amount"], told["currency"], interval, count, told.get("trial_days"))
+    return Price(
+        lookup_key,
+        told["amount"],
+        told["currency"],
+        interval,
+        count,
+        told.get("trial_days"),
+        told.get("trial_card", True),
+        told.get("currency_options", {}),
+        told.get("tax_behavior"),
+    )

@@ -15,7 +15,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
@@ -42,6 +42,9 @@ from .catalog_file import read_catalog
 from .client import AsyncTollhouse, Tollhouse
 from .fake_user import FakeUser
 from .local_copy import LocalCopy
+from .opened import OpenedCheckout as OpenedCheckout
+from .opened import OpenedPlanChange as OpenedPlanChange
+from .opened import OpenedPortal as OpenedPortal
 from .outage import Policies, last_known_good
 from .snapshots import Snapshot, SnapshotFeature
 from .wire import encode
@@ -50,44 +53,6 @@ _URL = "http://tollhouse.test"
 _KEY = "tollhouse_fake"
 _AT_ONCE: dict[str, Any] = {"retries": 0, "stream": False, "poll_interval": 0, "snapshot_file": ""}
 """No stream and no file, and each check asks: what the test says is seen at once, and nothing outlives the test."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedCheckout:
-    """What an app asked of `open_checkout`, and the checkout it got."""
-
-    id: str
-    url: str
-    user_id: str
-    price: str
-    quantity: int
-    success_url: str
-    cancel_url: str
-    trial_days: int | None
-    allow_promotion_codes: bool
-    email: str | None
-    name: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedPortal:
-    """What an app asked of `open_portal`."""
-
-    user_id: str
-    return_url: str
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedPlanChange:
-    """What an app asked of `open_checkout` for who has another plan of the group, and the page it got."""
-
-    url: str
-    user_id: str
-    before: str
-    """The price they have."""
-    price: str
-    success_url: str
-    cancel_url: str
 
 
 class _Problem(Exception):
@@ -317,7 +282,7 @@ class FakeService(ABC):
                 return 200, Checkout(status.id, status.url, "pending", status.expires_at)
         checkout_id = f"chk_{len(self._statuses) + 1}"
         url, now = f"{_URL}/pay/{checkout_id}", self._now()
-        optional = {"trial_days": None, "email": None, "name": None}
+        optional = {"trial_days": None, "email": None, "name": None, "currency": None, "discount": None}
         said = {field: str(value) for field, value in wish.items() if field in ("email", "name")}
         if said:
             self._change_contact(user_id, said)

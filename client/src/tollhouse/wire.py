@@ -89,7 +89,7 @@ def _record(shape: type, raw: dict[str, object], where: str) -> Any:
         name = _wire_name(field)
         if name is not None and name in raw:
             values[field.name] = _read(_hints(shape)[field.name], raw[name], f"{where}.{name}")
-        elif field.default is MISSING:
+        elif field.default is MISSING and field.default_factory is MISSING:
             raise Unreadable(f"{where}.{name} is missing")
     return shape(**values)
 

@@ -99,9 +99,12 @@ def test_publishing_registers_makes_and_is_repeatable(world: World, caller: Call
                         "lookup_key": "shop.pro.monthly",
                         "amount": 900,
                         "currency": "eur",
+                        "currency_options": {},
+                        "tax_behavior": None,
                         "interval": "month",
                         "interval_count": 1,
                         "trial_days": None,
+                        "trial_card": True,
                     }
                 ],
             }
@@ -154,7 +157,13 @@ def test_before_a_catalog_there_is_an_empty_one(
     """An app may be deployed before its catalog: it is told that nothing is sold and no feature known, not an error."""
     world.operator.post(PROJECTS, json={"slug": "empty", "name": "Empty"})
     app = caller("empty")
-    assert app.get("/v1/catalog").json() == {"project": "empty", "version": 0, "features": [], "products": []}
+    assert app.get("/v1/catalog").json() == {
+        "project": "empty",
+        "version": 0,
+        "default_product": None,
+        "features": [],
+        "products": [],
+    }
     assert app.get("/v1/customers/ada/entitlements").json()["features"] == {}
     refused(app.get("/v1/customers/ada/entitlements/export"), 404, "feature-not-found")
 

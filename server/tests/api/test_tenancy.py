@@ -76,6 +76,8 @@ PLAIN = frozenset(
             "allow_promotion_codes",
             "email",
             "name",
+            "currency",
+            "discount",
         ),
         *("description", "overlap_hours", "state", "cursor", "limit", "from", "to", "interval", "format"),
     )

@@ -16,8 +16,8 @@ from tollhouse_server.stripe_gateway.parse_billing import (
     MoneyRead,
     changed_since_billed,
     parse_money,
-    prices_of,
 )
+from tollhouse_server.stripe_gateway.price_worth import prices_of
 
 Raw = dict[str, Any]
 
@@ -32,7 +32,7 @@ def at(seconds: int) -> datetime:
 
 def price(id_: str = "price_1", amount: object = PENCE, **recurring: Any) -> Raw:
     every = {"interval": "month", "interval_count": 1, "usage_type": "licensed", **recurring}
-    return {"id": id_, "unit_amount_decimal": amount, "recurring": every}
+    return {"id": id_, "currency": "eur", "unit_amount_decimal": amount, "recurring": every}
 
 
 def subscription(**more: Any) -> Raw:
@@ -118,7 +118,7 @@ def test_a_bill_of_today() -> None:
         (price(interval="week", interval_count=2), Fraction(1800 * 365, 168)),
         (price(usage_type="metered"), None),
         (price(amount=None), None),
-        ({"id": "price_1", "unit_amount_decimal": PENCE, "recurring": None}, None),
+        ({"id": "price_1", "currency": "eur", "unit_amount_decimal": PENCE, "recurring": None}, None),
         (price("price_of_another"), None),
     ],
 )
@@ -190,7 +190,8 @@ def test_changes_that_wait_for_a_bill() -> None:
     def waiting(amount: int, subscription_id: str = "sub_1", **more: Any) -> Raw:
         details = {"subscription": subscription_id, "subscription_item": "si_1"}
         parent = {"subscription_details": details}
-        usual = {"amount": amount, "quantity": 1, "period": {"start": JAN, "end": FEB}, "proration": True}
+        usual = {"amount": amount, "currency": "eur", "quantity": 1, "proration": True}
+        usual |= {"period": {"start": JAN, "end": FEB}}
         return {**usual, "pricing": {"price_details": {"price": "price_1"}}, "parent": parent, **more}
 
     others = waiting(1, "sub_2"), waiting(1, proration=False), waiting(1, parent=None), waiting(1, pricing=None)
@@ -285,4 +286,4 @@ def test_which_prices_must_be_asked_for() -> None:
     """Those that only old bills of subscriptions name."""
     old, foreign = invoice(line(price_id="price_0"), line()), invoice(line(price_id="price_9"), parent=None)
     shown, further = prices_of([subscription()], [old, foreign])
-    assert (set(shown), further) == ({"price_1"}, {"price_0"})
+    assert (set(shown), further) == ({"price_1"}, {("price_0", "eur")})

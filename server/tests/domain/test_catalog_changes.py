@@ -95,6 +95,19 @@ def _(change: Callable[[dict[str, Any]], object], *said: str) -> tuple[Callable[
             "Product pro: purchases, past ones too, last 30 days instead of for ever.",
         ),
         _(
+            lambda d: (d.update(automatic_tax=True), d["products"]["pro"].update(tax_code="txcd_10103001")),
+            "Project: Stripe adds tax to new sales.",
+            "Product pro: tax code none becomes txcd_10103001.",
+        ),
+        _(
+            lambda d: d["products"]["pro"]["prices"]["monthly"].update(
+                currency_options={"usd": 1000}, tax_behavior="inclusive", trial_card=False
+            ),
+            "Price app.pro.monthly: 9.00 EUR every month after a trial of 14 days becomes 9.00 EUR or 10.00 USD "
+            "(inclusive of tax) every month after a trial of 14 days without a card for new customers; those who pay "
+            "it keep theirs.",
+        ),
+        _(
             lambda d: d["products"].update(basic={}),
             "New product basic: basic opens nothing.",
         ),
@@ -134,6 +147,12 @@ def test_a_default_product_that_goes() -> None:
     assert [one for one in said if "policy" in one] == ["Product pro: policy: on dispute keep becomes the project's."]
     del after["default_product"]
     assert differences(parse_catalog(before, 1), parse_catalog(after, 2))[0] == said[1]
+
+
+def test_tax_is_no_longer_added() -> None:
+    """The other way round too."""
+    taxed = parse_catalog({**DOCUMENT, "automatic_tax": True}, 1)
+    assert differences(taxed, parse_catalog(DOCUMENT, 2)) == ["Project: Stripe no longer adds tax to new sales."]
 
 
 def test_a_feature_newly_opened() -> None:

@@ -25,6 +25,7 @@ from tollhouse_server.domain.catalog import (
     Policy,
     Price,
     Product,
+    TaxBehavior,
 )
 from tollhouse_server.domain.catalog_file import parse_catalog
 from tollhouse_server.domain.catalog_schema import json_schema
@@ -37,6 +38,7 @@ project = "pdf-tool"
 name = "PDF Tool"
 default_product = "gift"
 redirect_origins = ["http://127.0.0.1:8903", "https://pdf.example"]
+automatic_tax = true
 
 [policy]
 grace_days = 14
@@ -60,6 +62,7 @@ combine = "sum"
 [products.pro]
 name = "PDF Tool Pro"
 plan_group = "plan"
+tax_code = "txcd_10103001"
 [products.pro.opens]
 premium_export = true
 pages_per_day = 500
@@ -69,6 +72,9 @@ amount = 900
 currency = "eur"
 interval = "month"
 trial_days = 14
+trial_card = false
+currency_options = { usd = 1000, jpy = 1200 }
+tax_behavior = "inclusive"
 [products.pro.prices.quarterly]
 amount = 2400
 currency = "eur"
@@ -124,6 +130,7 @@ def test_everything_is_read() -> None:
         version=7,
         name="PDF Tool",
         default_product="gift",
+        automatic_tax=True,
         redirect_origins=("http://127.0.0.1:8903", "https://pdf.example"),
         policy=Policy(
             timedelta(days=14),
@@ -146,6 +153,7 @@ def test_everything_is_read() -> None:
                 "PDF Tool Pro",
                 {"premium_export": Opens(True), "pages_per_day": Opens(500), "seats": Opens(5, per_seat=True)},
                 "plan",
+                tax_code="txcd_10103001",
             ),
             "lifetime": Product(
                 "lifetime", "PDF Tool Lifetime", {"premium_export": Opens(True), "pages_per_day": Opens("unlimited")}
@@ -162,7 +170,16 @@ def test_everything_is_read() -> None:
         prices={
             price.lookup_key: price
             for price in (
-                Price("pdf-tool.pro.monthly", "pro", Money(900, "eur"), "month", trial_days=14),
+                Price(
+                    "pdf-tool.pro.monthly",
+                    "pro",
+                    Money(900, "eur"),
+                    "month",
+                    trial_days=14,
+                    trial_card=False,
+                    currency_options={"usd": 1000, "jpy": 1200},
+                    tax_behavior=TaxBehavior.INCLUSIVE,
+                ),
                 Price("pdf-tool.pro.quarterly", "pro", Money(2400, "eur"), "month", 3),
                 Price("pdf-tool.lifetime.once", "lifetime", Money(19900, "eur")),
                 Price("pdf-tool.pass.once", "pass", Money(0, "jpy")),
@@ -246,6 +263,19 @@ MISTAKES: list[tuple[tuple[str, ...], object, str, str]] = [
      "needs an interval"),
     (("products", "lifetime", "prices", "once", "interval_count"), 2, "/products/lifetime/prices/once/interval_count",
      "needs an interval"),
+    (("products", "lifetime", "prices", "once", "trial_card"), False, "/products/lifetime/prices/once/trial_card",
+     "needs an interval"),
+    ((*MONTHLY, "trial_card"), "no", "/products/pro/prices/monthly/trial_card", "must be true or false"),
+    ((*MONTHLY, "currency_options"), {"eur": 900}, "/products/pro/prices/monthly/currency_options/eur",
+     "own currency"),
+    ((*MONTHLY, "currency_options"), {"USD": 900}, "/products/pro/prices/monthly/currency_options/USD",
+     'as in "eur", not "USD"'),
+    ((*MONTHLY, "currency_options"), {"usd": -1}, "/products/pro/prices/monthly/currency_options/usd", "from 0"),
+    ((*MONTHLY, "currency_options"), ["usd"], "/products/pro/prices/monthly/currency_options", "must be a table"),
+    ((*MONTHLY, "tax_behavior"), "added", "/products/pro/prices/monthly/tax_behavior",
+     'one of "inclusive", "exclusive"'),
+    ((*PRO, "tax_code"), "software", "/products/pro/tax_code", 'as in "txcd_10103001", not "software"'),
+    (("automatic_tax",), "yes", "/automatic_tax", "must be true or false"),
 ]  # fmt: skip
 
 
@@ -279,6 +309,7 @@ CODES: list[tuple[tuple[str, ...], object, Mistake]] = [
     ((*MONTHLY, "currency"), "EUR", Mistake.BAD_CURRENCY),
     ((*MONTHLY, "interval"), "decade", Mistake.UNKNOWN_CHOICE),
     (("redirect_origins",), ["https://pdf.example/path"], Mistake.BAD_ORIGIN),
+    ((*PRO, "tax_code"), "software", Mistake.BAD_TAX_CODE),
 ]
 
 

@@ -199,7 +199,7 @@ def _check(call: Call, mode: str) -> None:
     if "customer" in given and "customer_email" in given:
         raise StripeError("You may only specify one of these parameters: customer, customer_email.", param="customer")
     if "customer" in given:
-        customers.existing(call.account, given["customer"])
+        _check_address(given, customers.existing(call.account, given["customer"]))
     if mode == "setup" and not {"currency", "allowed_payment_method_types"} & set(given):
         raise StripeError("Missing required param: currency.", code="parameter_missing", param="currency")
     if mode == "subscription" and "customer_creation" in given:
@@ -211,6 +211,17 @@ def _check(call: Call, mode: str) -> None:
         )
     if data.get("trial_period_days") == 0:
         raise StripeError("The minimum number of trial period days is 1.", param="subscription_data[trial_period_days]")
+
+
+def _check_address(given: Json, customer: Json) -> None:
+    known = customer["address"] or given.get("customer_update", {}).get("address") == "auto"
+    if automatic_tax.asked(given) and not known:
+        raise StripeError(
+            "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid address to "
+            "the Customer or set either `customer_update[address]` to 'auto' or `customer_update[shipping]` to "
+            "'auto' to save the address entered in Checkout to the Customer.",
+            param="automatic_tax",
+        )
 
 
 def _expiry(call: Call) -> int:

@@ -1,6 +1,7 @@
 """Prices: /v1/prices."""
 
 from tollhouse_sandbox import currency_options, events, prices
+from tollhouse_sandbox.errors import StripeError
 from tollhouse_sandbox.operations import DATED, Call, Operation, Page, fits, page
 from tollhouse_sandbox.params import (
     anything,
@@ -100,6 +101,9 @@ def _update(call: Call) -> Json:
     if "currency_options" in changes:
         added = currency_options.checked(changes.pop("currency_options") or {}, price["currency"])
         changes["_currency_options"] = {**currency_options.others(price), **added}
+    tax = changes.get("tax_behavior", price["tax_behavior"])
+    if price["tax_behavior"] not in ("unspecified", tax):
+        raise StripeError("The tax behavior of a price cannot be changed once it is specified.", param="tax_behavior")
     before = events.picture(account, price)
     price = account.store.change(price, **changes)
     events.updated(account, "price.updated", price, before)

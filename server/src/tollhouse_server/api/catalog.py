@@ -27,9 +27,14 @@ class PriceInCatalog(Answer):
     lookup_key: str
     amount: int = Field(description="Minor units (cents).")
     currency: str
+    currency_options: dict[str, int] = Field(description="What it costs in other currencies, in their minor units.")
+    tax_behavior: str | None = Field(
+        description="`inclusive` or `exclusive` of tax; null: as the Stripe account is set."
+    )
     interval: str | None = Field(description="day, week, month or year; null for a one-time price.")
     interval_count: int
     trial_days: int | None
+    trial_card: bool = Field(description="Whether a trial asks for a card.")
 
 
 class ProductInCatalog(Answer):
@@ -68,9 +73,12 @@ EXAMPLE_CATALOG: dict[str, Any] = {
                     "lookup_key": "pdf-tool.pro.monthly",
                     "amount": 900,
                     "currency": "eur",
+                    "currency_options": {"usd": 1000},
+                    "tax_behavior": None,
                     "interval": "month",
                     "interval_count": 1,
                     "trial_days": None,
+                    "trial_card": True,
                 }
             ],
         }
@@ -112,9 +120,12 @@ def _product(catalog: Catalog, product: Product) -> ProductInCatalog:
                 lookup_key=price.lookup_key,
                 amount=price.money.amount,
                 currency=price.money.currency,
+                currency_options=dict(price.currency_options),
+                tax_behavior=price.tax_behavior,
                 interval=price.interval,
                 interval_count=price.interval_count,
                 trial_days=price.trial_days,
+                trial_card=price.trial_card,
             )
             for price in catalog.prices.values()
             if price.product == product.code

@@ -8,7 +8,9 @@ from sqlalchemy import Row, select
 
 from ..audit import Cause
 from ..catalogs import Project
-from ..commands.open_checkout import CheckoutConflict, CheckoutRequest, PriceNotFound, PriceOfAnotherProject
+from ..commands.checkout_terms import CurrencyConflict, CurrencyNotSold, Discount, DiscountConflict, DiscountNotFound
+from ..commands.find_offer import PriceNotFound, PriceOfAnotherProject
+from ..commands.open_checkout import CheckoutConflict, CheckoutRequest
 from ..db.engine import Tx
 from ..db.tables import checkout, customer
 from ..domain.errors import Problem, UrlNotAllowed
@@ -46,6 +48,17 @@ class CheckoutNotFound(Problem):
     code = "checkout-not-found"
 
 
+class DiscountWanted(Body):
+    """One of the two. A promotion code may have conditions, which Stripe checks; a coupon has none."""
+
+    coupon: Annotated[Text, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="The coupon's id at Stripe.", examples=["LAUNCH"]
+    )
+    promotion_code: Annotated[Text, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="As people type it.", examples=["SUMMER20"]
+    )
+
+
 class OpenCheckout(Body):
     """What is bought, by whom, and where the person goes afterwards."""
 
@@ -57,7 +70,11 @@ class OpenCheckout(Body):
     trial_days: Annotated[int, Field(ge=0, le=730, strict=True)] | None = Field(
         None, description="Overrides the price's own trial; 0 is none."
     )
-    allow_promotion_codes: bool = False
+    currency: Annotated[str, Field(pattern="^[a-z]{3}$", examples=["usd"])] | None = Field(
+        None, description="One that the price is sold in; null: what the user pays in already, else the price's own."
+    )
+    discount: DiscountWanted | None = Field(None, description="Taken off at once; not with allow_promotion_codes.")
+    allow_promotion_codes: bool = Field(False, description="Lets people type promotion codes on the page.")
     email: Email | None = Field(None, description="Fills in the payment page, and is kept in step at Stripe.")
     name: PersonName | None = Field(None, description="Kept in step at Stripe, for bills.")
 
@@ -146,6 +163,10 @@ EXAMPLE_CHECKOUT = {
             PriceOfAnotherProject,
             CheckoutConflict,
             UrlNotAllowed,
+            CurrencyNotSold,
+            CurrencyConflict,
+            DiscountConflict,
+            DiscountNotFound,
             ValidationFailed,
             StripeRefused,
             StripeUnavailable,
@@ -161,7 +182,9 @@ async def open_checkout(body: OpenCheckout, project: MayCheckout, ctx: Ctx, resp
     portal. Where Stripe does
     not say whether there is a page (202, `opening`), `sync` finds out and asking again goes on: there never are two.
     """
-    opened = await ctx.checkout_desk.open(project, CheckoutRequest(**body.model_dump()), at=ctx.clock.now())
+    discount = Discount(body.discount.coupon, body.discount.promotion_code) if body.discount else None
+    wanted = CheckoutRequest(**body.model_dump(exclude={"discount"}), discount=discount)
+    opened = await ctx.checkout_desk.open(project, wanted, at=ctx.clock.now())
     response.status_code = _STATUS[opened.outcome]
     if opened.id is not None:
         response.headers["Location"] = f"/v1/checkouts/{opened.id}"

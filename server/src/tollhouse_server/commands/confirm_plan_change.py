@@ -36,7 +36,7 @@ async def confirm_plan_change(
     if all(stripe_price_id not in one.stripe_price_ids for one in offers[:MOST_PRODUCTS]):
         return None
     plan = await read_plan(stripe, subscription_id)
-    if plan is None or plan.scheduled or plan.currency != price.money.currency:
+    if plan is None or plan.scheduled or plan.currency not in price.currencies:
         return None
     seats = seats_after(product, quantity, plan.quantity)
     if seats is None:

@@ -17,11 +17,11 @@ from .. import snapshot
 from ..audit import Cause
 from ..catalogs import Project, current_catalog
 from ..db.engine import Database, Tx
-from ..db.tables import checkout, customer, price
-from ..domain.catalog import Catalog, Price, Product
+from ..db.tables import checkout, customer
+from ..domain.catalog import Catalog
 from ..domain.errors import Problem
 from ..domain.evidence import Subscription
-from ..domain.owning import changes_to, group_of, holder
+from ..domain.owning import changes_to, holder
 from ..domain.trials import known_by
 from ..pipeline import Pipeline
 from ..stripe_gateway import StripeClient, StripeRefused, StripeUnavailable
@@ -34,9 +34,11 @@ from ..stripe_gateway.sessions import (
 )
 from ..trial_memory import TrialMemory
 from .change_contact import Contact
+from .checkout_terms import Discount, check_currency, check_discount, currency_for, find_discount
 from .confirm_plan_change import confirm_plan_change
 from .decide_trial import Trial, decide_trial
 from .find_buyer import Buyer, find_buyer
+from .find_offer import Offer, find_offer
 from .note_page import forget, note_page
 from .return_urls import check_url, returning_to
 
@@ -47,23 +49,6 @@ PATIENCE = timedelta(seconds=8)
 """How long Stripe is waited for while a person waits; what it does later is found out later."""
 
 log = structlog.get_logger(__name__)
-
-
-class PriceNotFound(Problem):
-    """The project's catalog sells nothing under this lookup key."""
-
-    status = 404
-    code = "price-not-found"
-
-
-class PriceOfAnotherProject(Problem):
-    """The lookup key begins with the slug of another project than the one whose key was used.
-
-    Use the key of the project that sells it, or one of the prices in this project's GET /v1/catalog.
-    """
-
-    status = 404
-    code = "price-of-another-project"
 
 
 class CheckoutConflict(Problem):
@@ -89,6 +74,9 @@ class CheckoutRequest:
     allow_promotion_codes: bool = False
     email: str | None = None
     name: str | None = None
+    currency: str | None = None
+    """None: that of what the customer pays already, if the price is sold in it, else the price's own."""
+    discount: Discount | None = None
 
 
 Outcome = Literal["new", "pending", "opening", "plan_change", "already_owned"]
@@ -127,11 +115,16 @@ class CheckoutDesk:
         """Raises PriceNotFound, PriceOfAnotherProject, UrlNotAllowed, StripeUnavailable, StripeRefused."""
         async with self.database.transaction(project=owner.id) as tx:
             catalog = await current_catalog(tx, owner)
-            offer = await _offer(tx, owner, catalog, wanted)
+            offer = await find_offer(tx, owner, catalog, wanted.price)
+            check_currency(offer.price, wanted.currency)
+            check_discount(wanted.discount, allow_promotion_codes=wanted.allow_promotion_codes)
             check_url(owner, wanted.success_url, "/success_url")
             check_url(owner, wanted.cancel_url, "/cancel_url")
         contact = Contact(wanted.email, wanted.name)
         buyer = await find_buyer(self.database, self.stripe, owner, wanted.user_id, contact, at=at)
+        if wanted.discount is not None:
+            found = await find_discount(self.stripe, wanted.discount, buyer.stripe_customer_id)
+            wanted = replace(wanted, discount=found)
         decided = await self._intend(owner, catalog, offer, buyer, wanted, at)
         if decided.must_look:
             # Whether a page was paid meanwhile, or the plan changed, Stripe knows before its webhook tells us.
@@ -195,7 +188,7 @@ class CheckoutDesk:
         self,
         owner: Project,
         catalog: Catalog,
-        offer: "_Offer",
+        offer: Offer,
         buyer: Buyer,
         wanted: CheckoutRequest,
         at: datetime,
@@ -213,7 +206,7 @@ class CheckoutDesk:
     async def _change_plan(
         self,
         owner: Project,
-        offer: "_Offer",
+        offer: Offer,
         buyer: Buyer,
         wanted: CheckoutRequest,
         subscription_id: str,
@@ -260,17 +253,6 @@ class CheckoutDesk:
 
 
 @dataclass(frozen=True, slots=True)
-class _Offer:
-    price: Price
-    product: Product
-    stripe_price_id: str
-
-    @property
-    def group(self) -> str:
-        return group_of(self.product)
-
-
-@dataclass(frozen=True, slots=True)
 class _Decided:
     """What a request comes to: a page of its own, a change of the plan that is held, or neither as nothing is left."""
 
@@ -291,34 +273,11 @@ def _opened(row: Row[Any], url: str | None, outcome: Outcome, expires_at: dateti
     return OpenedCheckout(row.id, url, outcome, expires_at, None, days, row.trial_refused)
 
 
-async def _offer(tx: Tx, owner: Project, catalog: Catalog, wanted: CheckoutRequest) -> _Offer:
-    sold = catalog.prices.get(wanted.price)
-    if sold is None:
-        named, dot, _ = wanted.price.partition(".")
-        if dot and named != owner.slug:
-            raise PriceOfAnotherProject(
-                f"{wanted.price[:200]!r} is of project {named[:63]!r}, and the key is of {owner.slug!r}: use that "
-                "project's key, or a price of this one."
-            )
-        known = ", ".join(sorted(catalog.prices)) or "nothing yet"
-        raise PriceNotFound(f"The catalog sells nothing as {wanted.price[:200]!r}; it sells {known}.")
-    row = (
-        await tx.execute(
-            select(price).where(
-                price.c.project_id == owner.id, price.c.lookup_key == wanted.price, price.c.current, price.c.active
-            )
-        )
-    ).one_or_none()
-    if row is None:
-        raise PriceNotFound(f"{wanted.price} was archived in Stripe: publish the catalog again to sell it.")
-    return _Offer(sold, catalog.products[sold.product], row.stripe_price_id)
-
-
 async def _decide(
     tx: Tx,
     owner: Project,
     catalog: Catalog,
-    offer: _Offer,
+    offer: Offer,
     buyer: Buyer,
     wanted: CheckoutRequest,
     memory: TrialMemory,
@@ -351,7 +310,7 @@ async def _decide(
 
 
 async def _new_intent(
-    tx: Tx, owner: Project, offer: _Offer, buyer: Buyer, wanted: CheckoutRequest, trial: Trial, at: datetime
+    tx: Tx, owner: Project, offer: Offer, buyer: Buyer, wanted: CheckoutRequest, trial: Trial, at: datetime
 ) -> Row[Any]:
     checkout_id = f"chk_{secrets.token_urlsafe(18)}"
     recurring = offer.price.interval is not None
@@ -365,7 +324,11 @@ async def _new_intent(
         cancel_url=wanted.cancel_url,
         expires_at=at + LASTS,
         trial_days=trial.days,
+        trial_card=offer.price.trial_card,
+        currency=await currency_for(tx, buyer.customer_id, offer.price, wanted.currency),
+        discount=wanted.discount.at_stripe if wanted.discount else None,
         allow_promotion_codes=wanted.allow_promotion_codes,
+        automatic_tax=offer.automatic_tax,
         project=owner.slug,
         user_id=wanted.user_id,
     )

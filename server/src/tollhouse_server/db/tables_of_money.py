@@ -15,6 +15,7 @@ billing = Table(
     customer_column(),
     Column("billing", Value(Billing), nullable=False),
     Index(None, "customer_id"),
+    info=project_may("SELECT"),
 )
 
 seen_worth = Table(

@@ -61,6 +61,13 @@ class OnTrialAgain(StrEnum):
     ALLOW = "allow"
 
 
+class TaxBehavior(StrEnum):
+    """Whether a price's amount has its tax in it."""
+
+    INCLUSIVE = "inclusive"
+    EXCLUSIVE = "exclusive"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What a project decides for itself. README.md tells each in prose."""
@@ -106,6 +113,17 @@ class Price:
     interval: Interval | None = None
     interval_count: int = 1
     trial_days: int | None = None
+    trial_card: bool = True
+    """Whether a trial asks for a card; where not, and none is given by its end, the subscription is cancelled then."""
+    currency_options: Mapping[str, int] = field(default_factory=dict)
+    """What it costs in other currencies, in their minor units."""
+    tax_behavior: TaxBehavior | None = None
+    """None: as the Stripe account is set."""
+
+    @property
+    def currencies(self) -> tuple[str, ...]:
+        """Those it is sold in, its own first."""
+        return (self.money.currency, *self.currency_options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +147,8 @@ class Product:
     lasts: timedelta | None = None
     policy: Mapping[str, Any] = field(default_factory=dict)
     """The fields of `Policy` that are otherwise for what is bought of this product."""
+    tax_code: str | None = None
+    """What Stripe's tax is reckoned by (`txcd_…`); None: as the Stripe account is set."""
 
     earlier: tuple[Earlier, ...] = ()
     """In order of time. Of several that an instant lies before, the first is the one that counts."""
@@ -155,6 +175,8 @@ class Catalog:
     policy: Policy = field(default_factory=Policy)
     name: str = ""
     """The project's, for people."""
+    automatic_tax: bool = False
+    """Whether Stripe adds tax to what is sold."""
     redirect_origins: tuple[str, ...] = ()
     """Where a checkout or portal may send a customer back to: `https://app.example`, without a path."""
     default_product: str | None = None

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from .catalog import Catalog, Combine, Earlier, Feature, Kind, Opens, Policy, Price, Product
+from .money import Money
 from .time import day
 
 _Entry = TypeVar("_Entry")
@@ -27,6 +28,8 @@ def differences(old: Catalog | None, new: Catalog) -> list[str]:
 def _project(old: Catalog, new: Catalog) -> Iterator[str]:
     if old.name != new.name:
         yield f"Project: the name {old.name} becomes {new.name}."
+    if old.automatic_tax != new.automatic_tax:
+        yield f"Project: Stripe {'adds tax' if new.automatic_tax else 'no longer adds tax'} to new sales."
     for origin in sorted({*new.redirect_origins} - {*old.redirect_origins}):
         yield f"Project: customers may be sent back to {origin}."
     for origin in sorted({*old.redirect_origins} - {*new.redirect_origins}):
@@ -94,6 +97,8 @@ def product_changes(old: Product, new: Product) -> Iterator[str]:
     if old.lasts != new.lasts:
         past = ", past ones too," if new.earlier == old.earlier else ""
         yield f"purchases{past} last {_lasts(new.lasts)} instead of {_lasts(old.lasts)}"
+    if old.tax_code != new.tax_code:
+        yield f"tax code {old.tax_code or 'none'} becomes {new.tax_code or 'none'}"
     for name in dict.fromkeys([*new.policy, *old.policy]):
         was, becomes = (_said(one.policy[name]) if name in one.policy else "the project's" for one in (old, new))
         if was != becomes:
@@ -133,11 +138,14 @@ def _retired(old: Catalog, new: Catalog) -> Iterator[str]:
 
 
 def _price(price: Price) -> str:
+    others = "".join(f" or {Money(amount, currency)}" for currency, amount in price.currency_options.items())
+    costs = f"{price.money}{others}{f' ({price.tax_behavior} of tax)' if price.tax_behavior else ''}"
     if price.interval is None:
-        return f"{price.money} once"
+        return f"{costs} once"
     every = price.interval if price.interval_count == 1 else f"{price.interval_count} {price.interval}s"
-    trial = f" after a trial of {price.trial_days} days" if price.trial_days else ""
-    return f"{price.money} every {every}{trial}"
+    card = "" if price.trial_card else " without a card"
+    trial = f" after a trial of {price.trial_days} days{card}" if price.trial_days else ""
+    return f"{costs} every {every}{trial}"
 
 
 def _price_changes(old: Price, new: Price) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The catalog as people write it (a TOML file, or the same as JSON) made into a `Catalog`, or every mistake at once."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal, cast
@@ -21,6 +22,7 @@ from .catalog import (
     Policy,
     Price,
     Product,
+    TaxBehavior,
 )
 from .document import Table, quoted, what
 from .errors import CatalogInvalid
@@ -39,14 +41,19 @@ LONGEST_POLICY: Final = 365
 LONGEST_ACCESS: Final = 36_500
 """In days, as the two above. A purchase that should last longer is for life."""
 
-CATALOG_KEYS: Final = ("project", "name", "redirect_origins", "default_product", "policy", "features", "products")
+CATALOG_KEYS: Final = (
+    "project", "name", "redirect_origins", "default_product", "automatic_tax", "policy", "features", "products",
+)  # fmt: skip
 POLICY_KEYS: Final = (
     "grace_days", "renewal_leeway_days", "on_pause", "on_full_refund", "on_partial_refund", "on_dispute",
     "on_double", "on_trial_again",
 )  # fmt: skip
 FEATURE_KEYS: Final = ("name", "kind", "combine")
-PRODUCT_KEYS: Final = ("name", "plan_group", "opens", "lasts", "prices", "policy")
-PRICE_KEYS: Final = ("amount", "currency", "interval", "interval_count", "trial_days")
+PRODUCT_KEYS: Final = ("name", "plan_group", "opens", "lasts", "tax_code", "prices", "policy")
+PRICE_KEYS: Final = (
+    "amount", "currency", "currency_options", "interval", "interval_count", "trial_days", "trial_card", "tax_behavior",
+)  # fmt: skip
+TAX_CODE: Final = re.compile(r"txcd_[0-9]{8}")
 
 
 def parse_catalog(document: Mapping[str, object], version: int) -> Catalog:
@@ -68,7 +75,9 @@ def parse_catalog(document: Mapping[str, object], version: int) -> Catalog:
         prices |= sold
     catalog = Catalog(
         project, version, features, products, prices,
-        _policy(_policy_table(top)), top.text("name"), _origins(top), _default(top, products, prices),
+        _policy(_policy_table(top)), top.text("name"),
+        automatic_tax=_flag(top, "automatic_tax", False), redirect_origins=_origins(top),
+        default_product=_default(top, products, prices),
     )  # fmt: skip
     if errors:
         raise CatalogInvalid(f"the catalog has {len(errors)} mistake{'s' * (len(errors) > 1)}", errors=errors)
@@ -143,7 +152,7 @@ def _product(code: str, table: Table, kinds: Mapping[str, Kind | None], *, one_t
         )
     plan_group = table.code("plan_group") if "plan_group" in table else None
     overrides = _overrides(_policy_table(table))
-    return Product(code, table.text("name", code), opens, plan_group, _lasts(table), overrides)
+    return Product(code, table.text("name", code), opens, plan_group, _lasts(table), overrides, _tax_code(table))
 
 
 def _lasts(table: Table) -> timedelta | None:
@@ -168,10 +177,24 @@ def _opens(opens: Table, code: str, value: object, kind: Kind) -> Opens:
     if not isinstance(value, Mapping):
         return Opens(_limit(opens, code))
     table = opens.table(code, ("limit", "per_seat"))
-    per_seat = table.content.get("per_seat", False)
-    if not isinstance(per_seat, bool):
-        table.wrong("per_seat", Mistake.WRONG_TYPE, f"must be true or false, not {what(per_seat)}")
-    return Opens(_limit(table, "limit"), per_seat is True)
+    return Opens(_limit(table, "limit"), _flag(table, "per_seat", False))
+
+
+def _flag(table: Table, key: str, default: bool) -> bool:
+    value = table.content.get(key, default)
+    if not isinstance(value, bool):
+        table.wrong(key, Mistake.WRONG_TYPE, f"must be true or false, not {what(value)}")
+    return value is True
+
+
+def _tax_code(table: Table) -> str | None:
+    if "tax_code" not in table:
+        return None
+    code = table.text("tax_code")
+    if code and not TAX_CODE.fullmatch(code):
+        said = f'must be a tax code of Stripe\'s, as in "txcd_10103001", not {quoted(code)}'
+        table.wrong("tax_code", Mistake.BAD_TAX_CODE, said)
+    return code
 
 
 def _limit(table: Table, key: str) -> int | Literal["unlimited"]:
@@ -197,27 +220,39 @@ def _prices(project: str, product: str, table: Table) -> list[Price]:
 
 def _price(lookup_key: str, product: str, table: Table) -> Price:
     amount = table.whole("amount", None, 0, LARGEST_AMOUNT, "cents (minor units)")
-    money = Money(amount, _currency(table))
+    money = Money(amount, _currency(table, "currency", table.text("currency")))
+    tax = table.choice("tax_behavior", TaxBehavior.EXCLUSIVE) if "tax_behavior" in table else None
+    options = _currency_options(table, money.currency)
     interval = _interval(table)
     if interval is None:
-        for key in ("interval_count", "trial_days"):
+        for key in ("interval_count", "trial_days", "trial_card"):
             if key in table and not table.mistaken:
                 table.wrong(
                     key, Mistake.USELESS, "needs an interval: this is a one-time price, so add one or delete this"
                 )
-        return Price(lookup_key, product, money)
+        return Price(lookup_key, product, money, currency_options=options, tax_behavior=tax)
     count = table.whole("interval_count", 1, 1, LONGEST_INTERVAL[interval], f"{interval}s")
     trial = table.whole("trial_days", None, 1, LONGEST_TRIAL, "days") if "trial_days" in table else None
-    return Price(lookup_key, product, money, interval, count, trial)
+    card = _flag(table, "trial_card", True)
+    return Price(lookup_key, product, money, interval, count, trial, card, options, tax)
 
 
-def _currency(table: Table) -> str:
-    currency = table.text("currency")
+def _currency_options(table: Table, own: str) -> dict[str, int]:
+    written = table.table("currency_options")
+    options = {}
+    for currency in written.content:
+        if _currency(written, currency, currency) == own:
+            written.wrong(currency, Mistake.USELESS, "is the price's own currency, of which amount tells: delete it")
+        options[currency] = written.whole(currency, None, 0, LARGEST_AMOUNT, "cents (minor units)")
+    return options
+
+
+def _currency(table: Table, key: str, currency: str) -> str:
     if len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.islower():
         return currency
     if currency:
         said = f'must be three lower-case letters, as in "eur", not {quoted(currency)}'
-        table.wrong("currency", Mistake.BAD_CURRENCY, said)
+        table.wrong(key, Mistake.BAD_CURRENCY, said)
     return "xxx"
 
 

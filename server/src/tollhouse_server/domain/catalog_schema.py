@@ -5,7 +5,19 @@ It says what a schema can say; `parse_catalog` is the judge, and also knows what
 
 from enum import StrEnum
 
-from .catalog import CODE, UNLIMITED, Combine, Kind, OnDispute, OnDouble, OnPause, OnRefund, OnTrialAgain, Policy
+from .catalog import (
+    CODE,
+    UNLIMITED,
+    Combine,
+    Kind,
+    OnDispute,
+    OnDouble,
+    OnPause,
+    OnRefund,
+    OnTrialAgain,
+    Policy,
+    TaxBehavior,
+)
 from .catalog_file import (
     LARGEST_AMOUNT,
     LARGEST_LIMIT,
@@ -13,6 +25,7 @@ from .catalog_file import (
     LONGEST_INTERVAL,
     LONGEST_POLICY,
     LONGEST_TRIAL,
+    TAX_CODE,
 )
 
 _Schema = dict[str, object]
@@ -34,6 +47,11 @@ def json_schema() -> _Schema:
                     "description": "Where a checkout or portal may send a customer back to.",
                 },
                 "default_product": {**_CODE, "description": "The product that everybody has without buying it."},
+                "automatic_tax": {
+                    "type": "boolean",
+                    "default": False,
+                    "description": "Whether Stripe works out tax and adds it.",
+                },
                 "policy": _policy(),
                 "features": _by_code(_feature()),
                 "products": _by_code(_product()),
@@ -125,6 +143,11 @@ def _product() -> _Schema:
                 "default": "forever",
                 "description": "How long a one-time purchase gives access.",
             },
+            "tax_code": {
+                "type": "string",
+                "pattern": f"^{TAX_CODE.pattern}$",
+                "description": "Stripe's code of what this is to the taxman.",
+            },
             "prices": _by_code(_price()),
             "policy": {**_policy(), "description": "What is otherwise than the project's for what is bought of this."},
         }
@@ -136,9 +159,24 @@ def _price() -> _Schema:
         {
             "amount": _whole(0, LARGEST_AMOUNT, "In minor units: 900 is 9.00 EUR."),
             "currency": {"type": "string", "pattern": "^[a-z]{3}$", "description": "ISO 4217, as in eur."},
+            "currency_options": {
+                "type": "object",
+                "propertyNames": {"pattern": "^[a-z]{3}$"},
+                "additionalProperties": _whole(0, LARGEST_AMOUNT, "In minor units."),
+                "description": "What it costs in other currencies.",
+            },
             "interval": {"enum": [*LONGEST_INTERVAL], "description": "Absent: a one-time price."},
             "interval_count": _whole(1, max(LONGEST_INTERVAL.values()), "Bill every so many intervals.", default=1),
             "trial_days": _whole(1, LONGEST_TRIAL, "Days before the first charge."),
+            "trial_card": {
+                "type": "boolean",
+                "default": True,
+                "description": "Whether a trial asks for a card; without one it ends cancelled.",
+            },
+            "tax_behavior": {
+                "enum": [str(member) for member in TaxBehavior],
+                "description": "Whether the amount has its tax in it; absent: as the Stripe account is set.",
+            },
         },
         "amount",
         "currency",

@@ -31,6 +31,7 @@ class Mistake(StrEnum):
         "There is no such policy, or it cannot be set to this: the detail lists them.",
     )
     BAD_CURRENCY = "bad-currency", 'A currency has three lower-case letters, as in "eur".'
+    BAD_TAX_CODE = "bad-tax-code", "A tax code is one of Stripe's, as in txcd_10103001: look it up there."
     BAD_ORIGIN = "bad-origin", 'An origin has scheme, host and port only, as in "https://app.example".'
     DEFAULT_FOR_MONEY = (
         "default-for-money",

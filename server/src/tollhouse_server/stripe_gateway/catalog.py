@@ -16,6 +16,7 @@ from .catalog_plan import (
     Kind,
     Step,
     feature_key,
+    price_parameters,
     product_id,
     said_of_price,
     said_of_product,
@@ -105,12 +106,11 @@ async def _do(client: stripe.StripeClient, step: Step, features: dict[str, str],
             made = await v1.prices.create_async(_parameters(step))  # type: ignore[arg-type]
             prices[step.name] = made.id
         case _:
-            await v1.prices.update_async(id_, {"active": True})
+            await v1.prices.update_async(id_, price_parameters(step.after))  # type: ignore[arg-type]
 
 
 def _parameters(step: Step) -> Mapping[str, Any]:
-    says = {key: value for key, value in step.after.items() if value is not None}
-    return {**says, "lookup_key": step.name, "transfer_lookup_key": True, "nickname": step.name}
+    return {**price_parameters(step.after), "lookup_key": step.name, "transfer_lookup_key": True, "nickname": step.name}
 
 
 async def _features(client: stripe.StripeClient, keys: Sequence[str]) -> dict[str, FoundFeature]:
@@ -137,7 +137,9 @@ async def _prices(client: stripe.StripeClient, keys: Sequence[str]) -> dict[str,
     """With those that are archived: one may come back."""
     found: dict[str, FoundPrice] = {}
     for some in _some(keys, _KEYS_AT_ONCE):
-        listed = await client.v1.prices.list_async({"lookup_keys": some, "limit": _KEYS_AT_ONCE})
+        listed = await client.v1.prices.list_async(
+            {"lookup_keys": some, "limit": _KEYS_AT_ONCE, "expand": ["data.currency_options"]}
+        )
         found |= {one.lookup_key or "": FoundPrice(one.id, said_of_price(one), one.active) for one in listed.data}
     return found
 

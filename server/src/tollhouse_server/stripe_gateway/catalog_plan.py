@@ -93,7 +93,7 @@ class Step:
                 return f"detached feature {self.name} from product {self.product}"
             case Do.CREATE, Kind.PRICE if self.stripe_id is not None:
                 return f"replaced price {self.name}: whoever has the old one keeps it"
-            case Do.CHANGE, Kind.PRICE:
+            case Do.CHANGE, Kind.PRICE if "active" in self.after:
                 return f"reactivated price {self.name}"
             case Do.ARCHIVE, Kind.PRICE:
                 return f"archived price {self.stripe_id}: it is sold no longer"
@@ -116,16 +116,21 @@ def feature_key(catalog: Catalog, code: str) -> str:
 
 def product_says(product: Product) -> Says:
     """What Stripe's product must say, by Stripe's names."""
-    return {"name": product.name, "active": True}
+    tax = {} if product.tax_code is None else {"tax_code": product.tax_code}
+    return {"name": product.name, "active": True, **tax}
 
 
 def said_of_product(found: stripe.Product) -> Says:
     """The same of the product that is there."""
-    return {"name": found.name, "active": found.active}
+    tax_code = found.tax_code if isinstance(found.tax_code, str) or found.tax_code is None else found.tax_code.id
+    return {"name": found.name, "active": found.active, "tax_code": tax_code}
 
 
 def price_says(price: Price, stripe_product: str) -> Says:
-    """What Stripe's price must say, by Stripe's names. None of it can change: another is another price."""
+    """What Stripe's price must say, by Stripe's names. What of it cannot change is another price.
+
+    What the catalog leaves out (`tax_behavior`, a currency) may be there as somebody else made it.
+    """
     recurring = None
     if price.interval is not None:
         recurring = {"interval": price.interval, "interval_count": price.interval_count}
@@ -134,17 +139,64 @@ def price_says(price: Price, stripe_product: str) -> Says:
         "currency": price.money.currency,
         "unit_amount": price.money.amount,
         "recurring": recurring,
+        "currency_options": dict(price.currency_options),
+        "tax_behavior": price.tax_behavior and str(price.tax_behavior),
     }
 
 
+def price_parameters(says: Says) -> dict[str, Any]:
+    """How Stripe is asked to have a price say this."""
+    asked = {name: value for name, value in says.items() if value not in (None, {})}
+    if "currency_options" in asked:
+        tax = {"tax_behavior": asked["tax_behavior"]} if "tax_behavior" in asked else {}
+        asked["currency_options"] = {
+            currency: {"unit_amount": cost, **tax} for currency, cost in asked["currency_options"].items()
+        }
+    return asked
+
+
 def said_of_price(found: stripe.Price) -> Says:
-    """The same of the price that is there."""
+    """The same of the price that is there, which must show its currency options."""
     recurring = found.recurring
+    options = found.to_dict().get("currency_options") or {}
     return {
         "product": found.product,
         "currency": found.currency,
         "unit_amount": found.unit_amount,
         "recurring": recurring and {"interval": recurring.interval, "interval_count": recurring.interval_count},
+        "currency_options": {
+            currency: option["unit_amount"] for currency, option in options.items() if currency != found.currency
+        },
+        "tax_behavior": found.tax_behavior,
+    }
+
+
+_NEVER_CHANGES = ("product", "currency", "unit_amount", "recurring")
+
+
+def is_another_price(says: Says, wanted: Says) -> bool:
+    """Whether a price that says this cannot be made to say what is wanted: Stripe only lets it be said more."""
+    told: Mapping[str, int | None] = says["currency_options"]
+    costs_otherwise = any(told.get(currency, cost) != cost for currency, cost in wanted["currency_options"].items())
+    taxed_otherwise = wanted["tax_behavior"] not in (None, says["tax_behavior"])
+    return (
+        any(says[name] != wanted[name] for name in _NEVER_CHANGES)
+        or costs_otherwise
+        or (taxed_otherwise and says["tax_behavior"] not in (None, "unspecified"))
+    )
+
+
+def _said_more(says: Says, wanted: Says) -> Says:
+    """What a price that may stay has yet to say."""
+    further = {
+        currency: cost
+        for currency, cost in wanted["currency_options"].items()
+        if currency not in says["currency_options"]
+    }
+    taxed = wanted["tax_behavior"] not in (None, says["tax_behavior"])
+    return {
+        **({"currency_options": further} if further else {}),
+        **({"tax_behavior": wanted["tax_behavior"]} if taxed else {}),
     }
 
 
@@ -198,17 +250,23 @@ def _prices(catalog: Catalog, there: InStripe) -> Iterator[Step]:
         wanted, found = price_says(price, product_id(catalog, price.product)), there.prices.get(price.lookup_key)
         if found is None:
             yield Step(Do.CREATE, Kind.PRICE, price.lookup_key, wanted)
-        elif found.says != wanted:
+        elif is_another_price(found.says, wanted):
             yield Step(Do.CREATE, Kind.PRICE, price.lookup_key, wanted, found.says, found.id)
-        elif not found.active:
-            yield Step(Do.CHANGE, Kind.PRICE, price.lookup_key, {"active": True}, {"active": False}, found.id)
+        else:
+            more = _said_more(found.says, wanted)
+            before = {name: found.says[name] for name in more}
+            if not found.active:
+                more, before = {**more, "active": True}, {**before, "active": False}
+            if more:
+                yield Step(Do.CHANGE, Kind.PRICE, price.lookup_key, more, before, found.id)
 
 
 def _archived(catalog: Catalog, there: InStripe, on_sale: Mapping[str, str]) -> Iterator[Step]:
     kept, replaced = set(), {}
     for price in catalog.prices.values():
         found = there.prices.get(price.lookup_key)
-        if found is not None and found.says == price_says(price, product_id(catalog, price.product)):
+        wanted = price_says(price, product_id(catalog, price.product))
+        if found is not None and not is_another_price(found.says, wanted):
             kept.add(found.id)
         elif found is not None and found.active:
             replaced[found.id] = price.lookup_key

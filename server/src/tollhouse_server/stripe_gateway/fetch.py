@@ -10,7 +10,8 @@ import stripe
 from ..domain.facts import CustomerFacts, PriceFacts
 from .client import StripeRefused, stripe_errors
 from .parse import Raw, UnexpectedShape, fingerprint_of, parse_customer, parse_price
-from .parse_billing import MoneyRead, changed_since_billed, parse_money, prices_of
+from .parse_billing import MoneyRead, changed_since_billed, parse_money
+from .price_worth import costs_in, prices_of
 
 PAGE = 100
 
@@ -89,13 +90,16 @@ _met: dict[str, Raw] = {}
 
 
 async def _prices(client: stripe.StripeClient, subscriptions: list[Row], invoices: list[Row]) -> Mapping[str, Raw]:
-    """Every price that the bills name. What a price costs never changes, so a process asks for each once."""
+    """Every price that the bills name. What one costs in a currency never changes, so a process asks once."""
     shown, further = prices_of(subscriptions, invoices)
-    for price_id in sorted(further - set(_met)):
+    for price_id, currency in sorted(further):
+        if costs_in(_met.get(price_id), currency):
+            continue
         if len(_met) >= _KEPT:
             _met.pop(next(iter(_met)))
-        _met[price_id] = (await client.v1.prices.retrieve_async(price_id)).to_dict()
-    return {price_id: _met[price_id] for price_id in further} | shown
+        read = await client.v1.prices.retrieve_async(price_id, {"expand": ["currency_options"]})
+        _met[price_id] = read.to_dict()
+    return shown | {price_id: _met[price_id] for price_id, _ in further}
 
 
 async def _together(*reads: Awaitable[Any]) -> list[Any]:

@@ -3,39 +3,19 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
 from pydantic import ValidationError
 
-from ..domain.billing import Bill, Billing, Rate, monthly
-from ..domain.catalog import Interval
+from ..domain.billing import Bill, Billing, Rate
 from ..domain.evidence import DisputeStatus, Payment
 from ..domain.metrics import Fact, FactKind
 from ..domain.standing import LOST
 from ..domain.time import from_timestamp
 from .parse import Raw, Shape, UnexpectedShape, payments_of
+from .price_worth import item_of, monthly_worth, price_of, subscription_of
 
 AT_ONCE = 300
 """Seconds within which a bill is paid that nothing held up: a later payment of a card was not the first attempt."""
-
-
-class _Recurring(Shape):
-    interval: Interval
-    interval_count: int
-    usage_type: str
-
-
-class _Price(Shape):
-    id: str
-    unit_amount_decimal: Any = None  # the library makes it a Decimal; None where the price has tiers
-    recurring: _Recurring | None
-
-    def monthly(self, quantity: int) -> Fraction | None:
-        """A quantity's worth a month; None of what is metered, bought once, or priced in tiers."""
-        every = self.recurring
-        if every is None or every.usage_type == "metered" or self.unit_amount_decimal is None:
-            return None
-        return monthly(Fraction(str(self.unit_amount_decimal)) * quantity, every.interval, every.interval_count)
 
 
 class _ItemPrice(Shape):
@@ -196,43 +176,21 @@ def parse_money(read: MoneyRead) -> Money:
     return Money(tuple(billings), tuple(cash))
 
 
-def subscription_of(invoice: Raw) -> str | None:
-    """The subscription that an invoice bills."""
-    details = (invoice["parent"] or {}).get("subscription_details")
-    return details["subscription"] if details else None
-
-
 def changed_since_billed(subscriptions: Sequence[Raw], invoices: Sequence[Raw]) -> bool:
     """Whether some subscription's items are not what its bills say: then changes may wait for the next bill."""
     billed: dict[str, tuple[int, tuple[str | None, int | None] | None]] = {}
     for raw in (line for invoice in invoices for line in invoice["lines"]):
-        details = _item_of(raw)
+        details = item_of(raw)
         if details is not None:
             item, start = details["subscription_item"], raw["period"]["start"]
             if start >= billed.get(item, (0, None))[0] and raw["amount"] >= 0:
-                billed[item] = start, (_price_of(raw), raw.get("quantity"))
+                billed[item] = start, (price_of(raw), raw.get("quantity"))
     return any(
         billed.get(item["id"], (0, None))[1] != (item["price"]["id"], item.get("quantity"))
         for one in subscriptions
         if one["ended_at"] is None
         for item in one["items"]
     )
-
-
-def prices_of(subscriptions: Sequence[Raw], invoices: Sequence[Raw]) -> tuple[dict[str, Raw], set[str]]:
-    """The prices that subscriptions show, by id, and the ids of those that only bills name."""
-    shown = {item["price"]["id"]: item["price"] for one in subscriptions for item in one["items"]}
-    lines = (line for invoice in invoices if subscription_of(invoice) for line in invoice["lines"])
-    return shown, {price for line in lines if _item_of(line) and (price := _price_of(line))} - set(shown)
-
-
-def _item_of(line: Raw) -> Raw | None:
-    return (line["parent"] or {}).get("subscription_item_details")
-
-
-def _price_of(line: Raw) -> str | None:
-    details = (line.get("pricing") or {}).get("price_details")
-    return details["price"] if details else None
 
 
 def _billing(
@@ -243,9 +201,7 @@ def _billing(
     paid: _Paid,
 ) -> Billing:
     items = [_Item.model_validate(item) for item in raw["items"]]
-    worth = (
-        _worth(read, item.price.id, 1 if item.quantity is None else item.quantity) or Fraction(0) for item in items
-    )
+    worth = (monthly_worth(read.prices, item.price.id, item.quantity, shape.currency) or Fraction(0) for item in items)
     paused = shape.status_details.paused if shape.status_details else None
     return Billing(
         subscription=shape.id,
@@ -256,11 +212,6 @@ def _billing(
         trial_start=from_timestamp(shape.trial_start) if shape.trial_start else None,
         paused_at=from_timestamp(paused.transitioned_at) if paused and shape.status == "paused" else None,
     )
-
-
-def _worth(read: MoneyRead, price: str | None, quantity: int) -> Fraction | None:
-    known = read.prices.get(price or "")
-    return _Price.model_validate(known).monthly(quantity) if known else None
 
 
 def _bill(read: MoneyRead, invoice: _Invoice, raw: Raw, money: _Paid) -> Bill:
@@ -299,10 +250,12 @@ def _silent_failure(invoice: _Invoice, tried: Sequence[_Charge], paid: int | Non
 def _rates(read: MoneyRead, invoice: Raw) -> Iterator[Rate]:
     lasting = _lasting_discounts(invoice)
     for raw in invoice["lines"]:
-        details, line = _item_of(raw), _Line.model_validate(raw)
+        details, line = item_of(raw), _Line.model_validate(raw)
         if details is None:
             continue
-        gross = _worth(read, _price_of(raw), 1 if line.quantity is None else line.quantity)
+        gross = monthly_worth(
+            read.prices, price_of(raw), 1 if line.quantity is None else line.quantity, invoice["currency"]
+        )
         if gross is None:
             continue
         sign = -1 if line.amount < 0 else 1
@@ -349,7 +302,7 @@ def _pending(read: MoneyRead, subscription: str) -> Iterator[Rate]:
         if details is None or details["subscription"] != subscription or not raw["proration"]:
             continue
         item = _Pending.model_validate(raw)
-        gross = _worth(read, _price_of(raw), item.quantity)
+        gross = monthly_worth(read.prices, price_of(raw), item.quantity, raw["currency"])
         if gross is not None:
             start, end = from_timestamp(item.period.start), from_timestamp(item.period.end)
             sign = -1 if item.amount < 0 else 1

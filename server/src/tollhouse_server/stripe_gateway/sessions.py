@@ -117,7 +117,11 @@ def checkout_parameters(
     cancel_url: str,
     expires_at: datetime,
     trial_days: int | None,
+    trial_card: bool,
+    currency: str | None,
+    discount: Mapping[str, str] | None,
     allow_promotion_codes: bool,
+    automatic_tax: bool,
     project: str,
     user_id: str,
 ) -> dict[str, Any]:
@@ -134,12 +138,23 @@ def checkout_parameters(
         "expires_at": int(expires_at.timestamp()),
         "metadata": metadata,
     }
+    if currency is not None:
+        parameters["currency"] = currency
+    if discount is not None:
+        parameters["discounts"] = [{**discount}]
     if allow_promotion_codes:
         parameters["allow_promotion_codes"] = True
+    if automatic_tax:
+        # Tax needs an address, and Stripe takes a known customer's from the page only if it may keep it.
+        parameters |= {"automatic_tax": {"enabled": True}, "customer_update": {"address": "auto"}}
     if recurring:
         parameters["subscription_data"] = {"metadata": metadata}
         if trial_days:
             parameters["subscription_data"]["trial_period_days"] = trial_days
+        if trial_days and not trial_card:
+            parameters["payment_method_collection"] = "if_required"
+            ends = {"end_behavior": {"missing_payment_method": "cancel"}}
+            parameters["subscription_data"]["trial_settings"] = ends
     else:
         parameters["payment_intent_data"] = {"metadata": metadata}
     return parameters
