@@ -1,5 +1,6 @@
 """A trial of a plan is had once: by a user, an address and a card, for ever."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import stripe
 from sqlalchemy import text
 
 from tollhouse import Tollhouse
+from tollhouse_server import corrections
 from tollhouse_server.resources import Resources
 from tollhouse_server.testing import World
 
@@ -113,6 +115,29 @@ def test_the_trial_is_ended_instead(world: World, pdf_tool_document: Document) -
     assert [one.amount for one in world.stripe.v1.charges.list().data] == [900]
     assert eve.may("premium_export").reason == "subscription-active"
     assert [(one["action"], one["outcome"]) for one in listed(world)] == [("end-trial", {"done": "trial-ended"})]
+
+
+def test_cut_between_stripes_answer_and_ours(world: World, pdf_tool_document: Document) -> None:
+    """Killed after Stripe ended the trial and before we could say so: the card is charged once, and it is done."""
+    world.publish({**pdf_tool_document, "policy": {"on_trial_again": "end_trial"}})
+    world.customer("ada").buys(TRIAL)
+    world.passes(days=3)
+
+    async def killed(resources: Resources) -> None:
+        """A worker that claims, acts, and dies; its lease runs out."""
+        async with resources.database.transaction() as tx:
+            claim = await corrections.claim(tx, lease=timedelta(0))
+        assert claim is not None
+        await resources.corrector.act(claim)
+
+    with world.together():
+        world.customer("eve").buys(TRIAL)
+        world.sandbox.drain()
+        world.service.work()
+        world.service.run(killed)
+    assert statuses(world) == ["trialing", "active"]
+    assert [one.amount for one in world.stripe.v1.charges.list().data] == [900]
+    assert [(one["state"], one["subscription_status"]) for one in listed(world)] == [("done", "active")]
 
 
 def test_trials_may_be_allowed_again(world: World, pdf_tool_document: Document) -> None:

@@ -52,6 +52,8 @@ VERBS = [
     "migrate",
     "events",
     "replay",
+    "corrections",
+    "correct",
     "backup",
     "restore",
     "webhook events",
@@ -560,6 +562,33 @@ def test_the_doctor_from_a_shell(world: World, of_world: dict[str, str], typed: 
     away = typed(of_world | {"DATABASE_URL": "postgresql://tollhouse@127.0.0.1:9/tollhouse"}, "doctor")
     assert (away.code, away.out) == (2, "") and "It could not look" in away.err
     assert typed({}, "doctor").code == 2
+
+
+@pytest.mark.breaks("two-subscriptions")
+def test_corrections_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -> None:
+    """What was found is listed with its reason; one that was reported is carried out, once."""
+    assert typed(of_world, "corrections").out == "No such corrections.\n"
+    assert typed(of_world, "correct", "--given-up").out == "No correction was given up.\n"
+    prices = {"monthly": {"amount": 900, "currency": "eur", "interval": "month"}}
+    opens: dict[str, object] = {"opens": {"export": True}, "prices": prices}
+    catalog = {"project": "pdf-tool", "name": "PDF Tool", "features": {"export": {}}, "products": {"pro": opens}}
+    ada = world.customer("ada", world.publish({**catalog, "redirect_origins": ["https://app.test"]}))
+    ada.buys("pdf-tool.pro.monthly")
+    world.passes(days=3)
+    ada.gets_subscription("pdf-tool.pro.monthly")
+    [found] = world.operator.get("/v1/admin/corrections").json()["data"]
+    listed = typed(of_world, "corrections", "--state", "reported", "--project", "pdf-tool").out
+    assert f"{found['id']}  pdf-tool  ada  cancel-and-refund  reported" in listed
+    assert f"    {found['reason']}" in listed
+    assert typed(of_world, "corrections", "--state", "done").out == "No such corrections.\n"
+    done = typed(of_world, "correct", found["id"])
+    assert (done.code, done.out) == (0, f"{found['id']} is pending; `tollhouse work` will do it.\n")
+    world.arrive()
+    [one] = world.operator.get("/v1/admin/corrections").json()["data"]
+    assert (one["state"], one["outcome"]["refunded"]) == ("done", [{"amount": 900, "currency": "eur"}])
+    assert "pending or done" in sentence(typed(of_world, "correct", found["id"]))
+    assert "Say which" in sentence(typed(of_world, "correct"))
+    assert "No project nobody is registered" in sentence(typed(of_world, "corrections", "--project", "nobody"))
 
 
 def test_mistakes_are_told_in_a_sentence(of_world: dict[str, str], run: Run, typed: Run, tmp_path: Path) -> None:

@@ -154,14 +154,14 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr | None = Field(
         None,
-        description="What the signing secrets of notification endpoints and the keys that sign snapshots are derived "
-        "from, at least 32 characters. Absent: no endpoint can be registered, nothing is delivered, and no snapshot is "
-        "signed.",
+        description="What the signing secrets of notification endpoints, the keys that sign snapshots and the key of "
+        "the hashes that remember trials are derived from, at least 32 characters. Absent: no endpoint can be "
+        "registered, nothing is delivered, no snapshot is signed, and no trial is remembered.",
     )
     secret_key_previous: SecretStr | None = Field(
         None,
         description="SECRET_KEY before it was replaced; while it is set, messages are signed with its secrets, too, "
-        "and its public key is published.",
+        "its public key is published, and trials are known that were remembered under it.",
     )
     snapshot_valid_seconds: int = Field(
         86_400,
