@@ -199,6 +199,42 @@ def test_what_stripe_refuses_is_given_up_visibly(world: World, cancelling: App) 
     assert ([one["state"] for one in listed(world)], refunded(world)) == (["done"], [9000])
 
 
+@pytest.mark.parametrize(("succeeds", "back"), [(True, [9000]), (False, [])])
+def test_a_debit_that_is_under_way(world: World, cancelling: App, succeeds: bool, back: list[int]) -> None:
+    """The newer one ends at once; what its bank debit brings days later goes back then, and if it fails, nothing."""
+    ada = world.customer("ada")
+    ada.buys(MONTHLY)
+    world.passes(days=3)
+    ada.gets_subscription(YEARLY, "pm_sepaDebit" if succeeds else "pm_sepaDebit_insufficientFunds")
+    [waiting] = listed(world)
+    assert (waiting["state"], waiting["subscription_status"], refunded(world)) == ("pending", "canceled", [])
+    assert "under way" in waiting["error"]
+    world.passes(days=25)
+    world.service.run(due_now)
+    world.arrive()
+    [done] = listed(world)
+    assert (done["state"], done["outcome"]["done"], refunded(world)) == ("done", "cancelled", back)
+
+
+@pytest.mark.breaks("two-subscriptions")
+def test_what_a_customer_brought_along_stays(world: World, cancelling: App) -> None:
+    """A customer who is adopted with two subscriptions had them before: they are reported, whatever the policy."""
+    stamps = {"tollhouse_project": "pdf-tool", "tollhouse_user_id": "ada"}
+    world.hold_webhooks()
+    method = {"payment_method": "pm_card_visa", "invoice_settings": {"default_payment_method": "pm_card_visa"}}
+    adopted: Any = {"metadata": stamps, **method}
+    customer = world.stripe.v1.customers.create(adopted).id
+    for price in (MONTHLY, YEARLY):
+        sold = world.stripe.v1.prices.list({"lookup_keys": [price]}).data[0].id
+        world.stripe.v1.subscriptions.create({"customer": customer, "items": [{"price": sold}]})
+        world.passes(days=3)
+    world.hold_webhooks(False)
+    world.stripe.v1.customers.update(customer, {"name": "Ada"})
+    world.arrive()
+    [found] = listed(world)
+    assert (found["state"], refunded(world)) == ("reported", [])
+
+
 def test_a_person_who_was_faster(world: World, cancelling: App) -> None:
     """What support ended before the worker came to it is left as support left it."""
     ada = world.customer("ada")

@@ -11,7 +11,7 @@ from ..clock import Clock
 from ..corrections import Claim
 from ..db.engine import Database
 from ..stripe_gateway import StripeClient, StripeRefused
-from ..stripe_gateway.ending import cancel_subscription, end_trial, refund_last_payment
+from ..stripe_gateway.ending import PaymentUnderWay, cancel_subscription, end_trial, refund_last_payment
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +42,9 @@ class Corrector:
         try:
             outcome = await self.act(claim)
         except Exception as error:  # whatever it is, it belongs into the row, not into a log alone
-            # What Stripe understood and refused it refuses again: a person must look.
-            hopeless = isinstance(error, StripeRefused) or claim.attempts + 1 >= self.max_attempts
+            # What Stripe understood and refused it refuses again: a person must look. For a bank one waits, for days.
+            tried = claim.attempts + 1 >= self.max_attempts and not isinstance(error, PaymentUnderWay)
+            hopeless = isinstance(error, StripeRefused) or tried
             async with self.database.transaction() as tx:
                 if hopeless:
                     await corrections.give_up(tx, claim, error, self.clock.now())

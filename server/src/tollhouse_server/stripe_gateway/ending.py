@@ -4,6 +4,7 @@ A cancellation takes no idempotency key, so it says whose it is: then a second t
 """
 
 from collections.abc import Awaitable
+from typing import Literal
 
 import stripe
 from stripe import RequestOptions
@@ -16,6 +17,10 @@ from .sessions import once
 
 CORRECTION = "tollhouse_correction"
 """The metadata key of a refund that a correction made."""
+
+
+class PaymentUnderWay(Exception):
+    """A bank debit may still bring money that must then be given back."""
 
 
 async def cancel_subscription(
@@ -69,16 +74,25 @@ async def refund_last_payment(
 ) -> tuple[Money, ...]:
     """Gives back what the subscription's latest paid invoice was paid with: each refund; none where nothing was.
 
-    A refund that this correction made before is told again and not made again. `key` and what is raised as above.
+    A refund that this correction made before is told again and not made again. `key` as above. Raises as above, and
+    PaymentUnderWay.
     """
     with stripe_errors():
-        listed = await client.v1.invoices.list_async(
-            {"subscription": subscription_id, "status": "paid", "limit": 1, "expand": ["data.payments"]}
-        )
-        paid = [one for invoice in listed.data if invoice.payments is not None for one in invoice.payments.data]
-        intents = [one.payment.payment_intent for one in paid if one.status == "paid"]
-        made = [await _refund(client, str(one), correction_id, key) for one in intents if one is not None]
+        for intent in await _intents(client, subscription_id, "open"):
+            if (await client.v1.payment_intents.retrieve_async(intent)).status == "processing":
+                raise PaymentUnderWay(f"{intent} is under way: the bank decides in some days whether it is paid.")
+        paid = await _intents(client, subscription_id, "paid")
+        made = [await _refund(client, intent, correction_id, key) for intent in paid]
     return tuple(one for one in made if one is not None)
+
+
+async def _intents(client: stripe.StripeClient, subscription_id: str, status: Literal["open", "paid"]) -> list[str]:
+    """The payment intents of the subscription's latest invoice of this status that are so themselves."""
+    listed = await client.v1.invoices.list_async(
+        {"subscription": subscription_id, "status": status, "limit": 1, "expand": ["data.payments"]}
+    )
+    payments = [one for invoice in listed.data if invoice.payments is not None for one in invoice.payments.data]
+    return [str(one.payment.payment_intent) for one in payments if one.status == status and one.payment.payment_intent]
 
 
 async def _refund(client: stripe.StripeClient, intent: str, correction_id: str, key: str) -> Money | None:
