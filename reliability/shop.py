@@ -6,6 +6,7 @@ SHOP: dict[str, Any] = {
     "project": "shop",
     "name": "Shop",
     "redirect_origins": ["https://app.test"],
+    "policy": {"on_trial_again": "allow"},  # everybody pays with the same card
     "features": {
         "export": {"name": "Export"},
         "pages": {"name": "Pages per day", "kind": "limit"},

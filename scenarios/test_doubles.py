@@ -209,7 +209,7 @@ def test_a_debit_that_is_under_way(world: World, cancelling: App, succeeds: bool
     [waiting] = listed(world)
     assert (waiting["state"], waiting["subscription_status"], refunded(world)) == ("pending", "canceled", [])
     assert "under way" in waiting["error"]
-    world.passes(days=25)
+    world.passes(days=5)
     world.service.run(due_now)
     world.arrive()
     [done] = listed(world)

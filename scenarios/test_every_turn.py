@@ -19,6 +19,8 @@ from tollhouse_server.testing import World, WorldCustomer
 
 MONTHLY, TRIAL, ONCE = "pdf-tool.pro.monthly", "pdf-tool.pro.trial", "pdf-tool.lifetime.once"
 SEATS = "pdf-tool.team.monthly"
+A_MONTH = timedelta(days=31, hours=2)
+"""Any month and the hour in which its renewal is collected."""
 CLOSED = "no-source"
 
 
@@ -115,8 +117,9 @@ def test_every_turn(world: World, pdf_tool_document: dict[str, Any], dunning: st
 
 
 def with_seats(document: dict[str, Any]) -> dict[str, Any]:
-    """The catalog of the PDF tool, which sells a plan by seats as well."""
+    """The catalog of the PDF tool, which sells a plan by seats as well, and tries out whoever has the same card."""
     document = deepcopy(document)
+    document["policy"] = {"on_trial_again": "allow"}
     document["products"]["team"] = {
         "name": "PDF Tool Team",
         "plan_group": "plan",
@@ -262,7 +265,7 @@ def renewal(ada: WorldCustomer) -> Story:
     ada.buys(MONTHLY)
     yield RUNS
     for _ in range(2):
-        yield timedelta(days=31)
+        yield A_MONTH
         yield RUNS
 
 
@@ -271,7 +274,7 @@ def renewal(ada: WorldCustomer) -> Story:
 def recovered(ada: WorldCustomer, card: str = "pm_card_chargeCustomerFail") -> Story:
     ada.buys(MONTHLY)
     ada.pays_with(card)
-    yield timedelta(days=31)
+    yield A_MONTH
     yield GRACE
     ada.pays_with("pm_card_visa")
     yield timedelta(days=4)
@@ -296,7 +299,7 @@ def paid_late(ada: WorldCustomer) -> Story:
 def exhausted(ada: WorldCustomer, status: str) -> Story:
     ada.buys(MONTHLY)
     ada.card_declines()
-    yield timedelta(days=31)
+    yield A_MONTH
     yield GRACE
     yield timedelta(days=18)
     yield Then(CLOSED, status)
@@ -317,7 +320,7 @@ def downgrade(ada: WorldCustomer) -> Story:
     yield timedelta(days=10)
     ada.changes_plan(MONTHLY)
     yield Then(*RUNS[:2], 500)
-    yield timedelta(days=31)
+    yield A_MONTH
     yield Then(*RUNS[:2], 500)
 
 
@@ -336,10 +339,10 @@ def collection_paused(ada: WorldCustomer) -> Story:
     stripe.update(one.id, {"pause_collection": {"behavior": "void"}})
     ada.world.arrive()
     yield Then("subscription-paused-paid", "active")
-    yield timedelta(days=31)
+    yield A_MONTH
     yield Then(CLOSED, "active")
     stripe.update(one.id, {"pause_collection": ""})
-    yield timedelta(days=31)
+    yield A_MONTH
     yield RUNS
 
 
@@ -359,7 +362,7 @@ def card_changed(ada: WorldCustomer) -> Story:
     ada.buys(MONTHLY)
     ada.in_portal("save", card="pm_card_mastercard")
     yield RUNS
-    yield timedelta(days=31)
+    yield A_MONTH
     yield RUNS
 
 
@@ -373,7 +376,7 @@ def taken_back(ada: WorldCustomer, by: dict[str, Any] | None = None) -> Story:
     yield from _canceled(ada, by)
     ada.resumes()
     yield RUNS
-    yield timedelta(days=31)
+    yield A_MONTH
     yield RUNS
 
 
@@ -382,7 +385,7 @@ def taken_back(ada: WorldCustomer, by: dict[str, Any] | None = None) -> Story:
 def canceled(ada: WorldCustomer, by: dict[str, Any] | None = None) -> Story:
     ada.buys(MONTHLY)
     yield from _canceled(ada, by)
-    yield timedelta(days=31)
+    yield A_MONTH
     yield OVER
 
 
@@ -445,7 +448,7 @@ def period_refunded(ada: WorldCustomer) -> Story:
     ada.buys(MONTHLY)
     ada.refunds()
     yield Then(CLOSED, "active")
-    yield timedelta(days=31)
+    yield A_MONTH
     yield RUNS
 
 
@@ -502,7 +505,7 @@ def stripes_test_clock(ada: WorldCustomer) -> Story:
 def replaced(ada: WorldCustomer) -> Story:
     ada.buys(MONTHLY)
     yield from _canceled(ada, None)
-    yield timedelta(days=31)
+    yield A_MONTH
     ada.buys(SEATS)
     yield Then(*RUNS[:2], 100)
 

@@ -22,6 +22,7 @@ PLANS: dict[str, Any] = {
     "project": "plans",
     "name": "Plans",
     "redirect_origins": ["https://app.test"],
+    "policy": {"on_trial_again": "allow"},  # all who come here pay with the same card
     "features": {"export": {"name": "Export"}},
     "products": {
         "basic": {
