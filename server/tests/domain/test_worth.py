@@ -149,6 +149,17 @@ def test_past_due_counts_in_grace_and_no_longer(case: Case) -> None:
     ]
 
 
+@pytest.mark.parametrize(("products", "until"), [(("basic",), 37), (("basic", "patient"), 50)])
+def test_it_counts_as_long_as_the_product_that_forgives_longest(
+    case: Case, products: tuple[str, ...], until: float
+) -> None:
+    """With a product of 20 days' grace of its own among them, all of the subscription counts until then."""
+    items = tuple(case.make.item(product, 30, 60) for product in products)
+    one = case.make.subscription(status=SubscriptionStatus.PAST_DUE, unpaid_since=case.day(30), items=items)
+    told = case.told(one, case.billing(case.bill(), case.bill(30, None, failed_at=case.day(30.5))))
+    assert told[-1] == (30.5, until, "past_due", 900)
+
+
 @pytest.mark.parametrize("ended", [SubscriptionStatus.CANCELED, SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID])
 def test_a_lost_payment(case: Case, ended: SubscriptionStatus) -> None:
     """However dunning ends, what counted in grace did count; a voided bill is owed no more."""

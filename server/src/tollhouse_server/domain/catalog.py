@@ -187,7 +187,7 @@ class Catalog:
 
     def policy_of(self, product: str | None) -> Policy:
         """By what the purchases of a product are judged; the project's policy where the catalog has never known it."""
-        known = None if product is None else self.products.get(product)
+        known = self.product(product)
         return self.policy if known is None else known.under(self.policy)
 
     def product(self, code: str | None) -> Product | None:
