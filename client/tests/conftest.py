@@ -191,6 +191,7 @@ def examples() -> dict[str, Any]:
         "trial_end": None,
         "billing_issue": False,
         "correction": None,
+        "scheduled_change": None,
     }
     purchase = {"id": "cs_1", "product": "lifetime", "price": "pdf-tool.lifetime.once", "quantity": 1}
     purchase |= {"payment_status": "paid", "purchased_at": at, "refunded": 500, "amount": 19900, "currency": "eur"}

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from .costs import Cost as Cost
+from .costs import CostLine as CostLine
+
 Value: TypeAlias = bool | int | float
 """What a feature is worth: True or False for a switch; a whole number for a limit, `math.inf` where it is unlimited."""
 
@@ -103,6 +106,16 @@ class CheckoutStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduledChange:
+    """The plan that a subscription will have from `at` on."""
+
+    product: str | None
+    price: str | None
+    quantity: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Subscription:
     """A running or past subscription; `status` is Stripe's."""
 
@@ -121,6 +134,8 @@ class Subscription:
     """The last payment failed: ask the user to open the portal."""
     correction: str | None = None
     """Why Tollhouse itself ends it, or its trial: `double` (a second subscription of its plan) or `trial-again`."""
+    scheduled_change: ScheduledChange | None = None
+    """A change of plan that is planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +180,24 @@ class Customer:
     subscriptions: tuple[Subscription, ...]
     purchases: tuple[Purchase, ...]
     grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanChange:
+    """What became of a change of plan, or what it would cost."""
+
+    outcome: str
+    """`preview`, `changed`, `scheduled`, `withdrawn` (what was planned will not be) or `unchanged`."""
+    subscription: str
+    price: str
+    quantity: int
+    at: datetime
+    """When it takes effect."""
+    cost: Cost | None
+    """Of a preview only."""
+    proration_date: datetime | None
+    """Of a preview: give it to the real change, and what was shown is what is charged."""
+    customer: Customer
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from .answers import (
     Entitlements,
     Explanation,
     Metrics,
+    PlanChange,
     Portal,
     Synced,
 )
@@ -165,6 +166,57 @@ def open_portal(user_id: str, *, return_url: str) -> Call[Portal]:
     """
     wish = {"user_id": known("user_id", user_id), "return_url": return_url}
     return Call("POST", "/v1/portal-sessions", Portal, wish)
+
+
+def change_plan(
+    user_id: str,
+    price: str,
+    *,
+    quantity: int | None = None,
+    when: Literal["now", "period_end"] = "now",
+    preview: bool = False,
+    proration_date: datetime | None = None,
+) -> Call[PlanChange]:
+    """Change a subscriber's plan to another price of its plan group, or to another quantity of the same price.
+
+    With `preview=True` nothing changes, and `.cost` says what it would cost; give its `.proration_date` to the real
+    change, and that is charged to the cent. `when="period_end"` plans it for the renewal: asked again it is replaced,
+    and asking for the plan the user has withdraws it. A declined card changes nothing.
+    Raises ApiError with status 402 (`payment-declined`, `authentication-needed`: send the user to the portal) or 409
+    (`no-subscription`, `subscription-not-live`, `subscription-ends`, `several-subscriptions`, `several-items`,
+    `change-in-progress`), NotFound (`customer-not-found`, `price-not-found`), Invalid (`price-not-recurring`,
+    `other-plan-group`, `other-currency`).
+    """
+    wish: dict[str, object] = {"price": price, "when": when, "preview": preview}
+    if quantity is not None:
+        wish["quantity"] = quantity
+    if proration_date is not None:
+        if proration_date.tzinfo is None:
+            raise ValueError("proration_date must be aware: give that of a preview")
+        wish["proration_date"] = proration_date.isoformat()
+    return Call("POST", f"{_customer(user_id)}/plan-change", PlanChange, wish)
+
+
+def cancel(
+    user_id: str, *, when: Literal["now", "period_end"] = "period_end", subscription: str | None = None
+) -> Call[Customer]:
+    """End the user's subscription, with its period or now, which gives nothing back. Twice is no error.
+
+    `subscription` says which (`sub_…`), where there are several. Raises NotFound (`customer-not-found`,
+    `subscription-not-found`), ApiError with status 409 (`no-subscription`, `several-subscriptions`).
+    """
+    wish = {"when": when} if subscription is None else {"when": when, "subscription": subscription}
+    return Call("POST", f"{_customer(user_id)}/cancel", Customer, wish)
+
+
+def resume(user_id: str, *, subscription: str | None = None) -> Call[Customer]:
+    """Let the user's subscription go on: takes back a scheduled end and a planned change, and ends a pause.
+
+    Twice is no error. Raises what `cancel` does, and ApiError with status 409 (`subscription-not-live`) for one that is
+    over.
+    """
+    wish = {} if subscription is None else {"subscription": subscription}
+    return Call("POST", f"{_customer(user_id)}/resume", Customer, wish)
 
 
 def _customer(user_id: str) -> str:

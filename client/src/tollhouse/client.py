@@ -151,6 +151,8 @@ class Tollhouse(Client):
     contact = _blocking(calls.contact)
     change_contact = _blocking(calls.change_contact)
     open_portal = _blocking(calls.open_portal)
+    change_plan = _blocking(calls.change_plan)
+    cancel, resume = _blocking(calls.cancel), _blocking(calls.resume)
 
     def close(self) -> None:
         """End the thread, write the file, close the connections. Checks are answered from what is known, as it ages."""
@@ -316,6 +318,8 @@ class AsyncTollhouse(Client):
     contact = _awaited(calls.contact)
     change_contact = _awaited(calls.change_contact)
     open_portal = _awaited(calls.open_portal)
+    change_plan = _awaited(calls.change_plan)
+    cancel, resume = _awaited(calls.cancel), _awaited(calls.resume)
 
     for _twin in (check, entitlements, start, forget):
         _twin.__doc__ = vars(Tollhouse)[_twin.__name__].__doc__

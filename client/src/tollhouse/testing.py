@@ -34,12 +34,14 @@ from .answers import (
     Feature,
     Metrics,
     MetricsRow,
+    PlanChange,
     Portal,
     Synced,
     Value,
 )
 from .catalog_file import read_catalog
 from .client import AsyncTollhouse, Tollhouse
+from .fake_subscriptions import FakeProblem, FakeSubscriptions
 from .fake_user import FakeUser
 from .local_copy import LocalCopy
 from .opened import OpenedCheckout as OpenedCheckout
@@ -53,11 +55,6 @@ _URL = "http://tollhouse.test"
 _KEY = "tollhouse_fake"
 _AT_ONCE: dict[str, Any] = {"retries": 0, "stream": False, "poll_interval": 0, "snapshot_file": ""}
 """No stream and no file, and each check asks: what the test says is seen at once, and nothing outlives the test."""
-
-
-class _Problem(Exception):
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        self.status, self.code, self.detail = status, code, detail
 
 
 class FakeService(ABC):
@@ -98,6 +95,7 @@ class FakeService(ABC):
         self._users: dict[str, FakeUser] = {}
         self._statuses: dict[str, CheckoutStatus] = {}
         self._contacts: dict[str, Contact] = {}
+        self._subscriptions = FakeSubscriptions(self._catalog, self.allow, self.deny, self._now)
         self.checkouts: list[OpenedCheckout] = []
         self.plan_changes: list[OpenedPlanChange] = []
         self.portals: list[OpenedPortal] = []
@@ -152,6 +150,7 @@ class FakeService(ABC):
         for feature, value in (opens if opens is not None else product.opens if product else {}).items():
             self.allow(status.user_id, feature, value, until=until)
         self._user(status.user_id).owned.add(status.price)
+        self._subscriptions.begin(status.user_id, status.price, status.quantity)
         status = replace(status, state="complete", payment_status="paid", url=None)
         self._statuses[status.id] = status
         return status
@@ -168,6 +167,7 @@ class FakeService(ABC):
         for feature, value in (after.opens if opens is None else opens).items():
             self.allow(asked.user_id, feature, value)
         user.owned = (user.owned - {asked.before}) | {asked.price}
+        self._subscriptions.replace_price(asked.user_id, asked.before, asked.price)
 
     def _declared(self, feature: str) -> None:
         known = [known.code for known in self._catalog.features]
@@ -192,9 +192,10 @@ class FakeService(ABC):
     def _handle(self, request: httpx.Request) -> httpx.Response:
         if not self.reachable:
             raise httpx.ConnectError("the fake is not reachable", request=request)
+        self._subscriptions.turn()
         try:
             status, answer = self._route(request)
-        except _Problem as problem:
+        except FakeProblem as problem:
             body = {"status": problem.status, "code": problem.code, "detail": problem.detail}
             return httpx.Response(problem.status, json=body, headers={"Content-Type": "application/problem+json"})
         return httpx.Response(status, json=encode(answer))
@@ -202,16 +203,8 @@ class FakeService(ABC):
     def _route(self, request: httpx.Request) -> tuple[int, object]:
         path, _, _ = request.url.raw_path.decode().partition("?")
         match request.method, *map(unquote, path.removeprefix("/v1/").split("/")):
-            case ("GET", "customers", user_id) | ("POST", "customers", user_id, "sync"):
-                return 200, self._customer(user_id)
-            case "GET", "customers", user_id, "contact":
-                return 200, self._contact(user_id)
-            case "PUT", "customers", user_id:
-                return 200, self._change_contact(user_id, json.loads(request.content))
-            case "GET", "customers", user_id, "snapshot":
-                return 200, self._snapshot(user_id)
-            case "GET", "customers", user_id, "explain":
-                return 200, self._explanation(user_id, request.url.params)
+            case method, "customers", user_id, *what:
+                return 200, self._route_customer(method, user_id, what, request)
             case "GET", "catalog":
                 return 200, self._catalog
             case "GET", "metrics":
@@ -227,6 +220,22 @@ class FakeService(ABC):
                 return 201, self._open_portal(json.loads(request.content))
         raise NotImplementedError(f"the fake does not know {request.method} {path}")
 
+    def _route_customer(self, method: str, user_id: str, what: list[str], request: httpx.Request) -> object:
+        match method, *what:
+            case ("GET",) | ("POST", "sync"):
+                return self._customer(user_id)
+            case "GET", "contact":
+                return self._contact(user_id)
+            case ("PUT",):
+                return self._change_contact(user_id, json.loads(request.content))
+            case "GET", "snapshot":
+                return self._snapshot(user_id)
+            case "GET", "explain":
+                return self._explanation(user_id, request.url.params)
+            case "POST", ("plan-change" | "cancel" | "resume") as verb:
+                return self._change_subscription(user_id, verb, json.loads(request.content))
+        raise NotImplementedError(f"the fake does not know {method} {what} of a customer")
+
     def _snapshot(self, user_id: str) -> Snapshot:
         user, now = self._users.get(user_id, FakeUser()), self._now()
         features = {
@@ -240,7 +249,7 @@ class FakeService(ABC):
         try:
             return self._snapshot(user_id).check(feature, at)
         except KeyError:
-            raise _Problem(404, "feature-not-found", f"The catalog has no feature {feature!r}.") from None
+            raise FakeProblem(404, "feature-not-found", f"The catalog has no feature {feature!r}.") from None
 
     def _entitlements(self, user_id: str) -> Entitlements:
         snapshot, now = self._snapshot(user_id), self._now()
@@ -248,7 +257,8 @@ class FakeService(ABC):
 
     def _customer(self, user_id: str) -> Customer:
         entitlements = self._entitlements(user_id)
-        return Customer(user_id, entitlements.version, entitlements.checked_at, entitlements, (), (), ())
+        held = self._subscriptions.of(user_id)
+        return Customer(user_id, entitlements.version, entitlements.checked_at, entitlements, held, (), ())
 
     def _explanation(self, user_id: str, query: Mapping[str, str]) -> Explanation:
         at = datetime.fromisoformat(query["at"]) if "at" in query else self._now()
@@ -269,7 +279,7 @@ class FakeService(ABC):
     def _open_checkout(self, wish: dict[str, Any]) -> tuple[int, Checkout]:
         user_id, price = wish["user_id"], wish["price"]
         if self._prices and price not in self._prices:
-            raise _Problem(404, "price-not-found", f"The catalog has no price {price!r}.")
+            raise FakeProblem(404, "price-not-found", f"The catalog has no price {price!r}.")
         if price in self._user(user_id).owned:
             return 200, Checkout(None, None, "already_owned", None)
         if (before := self._plan_beside(user_id, price)) is not None:
@@ -293,12 +303,25 @@ class FakeService(ABC):
         )
         return 201, Checkout(checkout_id, url, "new", expires_at)
 
+    def _change_subscription(self, user_id: str, verb: str, wish: dict[str, Any]) -> PlanChange | Customer:
+        if user_id not in self._users:
+            raise FakeProblem(404, "customer-not-found", f"{user_id!r} never opened a checkout.")
+        user, before = self._users[user_id], self._subscriptions.prices(user_id)
+        done = {}
+        if verb == "plan-change":
+            done = self._subscriptions.change(user_id, wish)
+        else:
+            (self._subscriptions.end if verb == "cancel" else self._subscriptions.resume)(user_id, wish)
+        user.owned = (user.owned - before) | self._subscriptions.prices(user_id)
+        customer = self._customer(user_id)
+        return PlanChange(**done, customer=customer) if done else customer
+
     def _contact(self, user_id: str) -> Contact:
         return self._contacts.get(user_id, Contact(user_id, None, None))
 
     def _change_contact(self, user_id: str, said: Mapping[str, str]) -> Contact:
         if not said:
-            raise _Problem(422, "validation-failed", "Say email, name, or both.")
+            raise FakeProblem(422, "validation-failed", "Say email, name, or both.")
         self._contacts[user_id] = replace(self._contact(user_id), **said)
         return self._contacts[user_id]
 
@@ -316,12 +339,12 @@ class FakeService(ABC):
 
     def _status(self, checkout_id: str) -> CheckoutStatus:
         if checkout_id not in self._statuses:
-            raise _Problem(404, "checkout-not-found", f"There is no checkout {checkout_id!r}.")
+            raise FakeProblem(404, "checkout-not-found", f"There is no checkout {checkout_id!r}.")
         return self._statuses[checkout_id]
 
     def _open_portal(self, wish: dict[str, Any]) -> Portal:
         if wish["user_id"] not in self._users:
-            raise _Problem(404, "customer-not-found", f"{wish['user_id']!r} never opened a checkout.")
+            raise FakeProblem(404, "customer-not-found", f"{wish['user_id']!r} never opened a checkout.")
         self.portals.append(OpenedPortal(**wish))
         return Portal(f"{_URL}/portal/{len(self.portals)}")
 

@@ -24,6 +24,8 @@ def concerning(type_: str, obj: Mapping[str, Any]) -> str | None:
             return _id(obj.get("id"))
         case ["customer", "subscription", _]:
             return _id(obj.get("customer"))
+        case ["subscription_schedule", _]:
+            return _id(obj.get("customer"))
         case ["checkout", "session", "completed" | "async_payment_succeeded" | "async_payment_failed" | "expired"]:
             return _id(obj.get("customer"))
         case ["invoice", "paid" | "payment_succeeded" | "payment_failed" | "payment_action_required"]:

@@ -13,7 +13,16 @@ from .catalogs import products_by_stripe_price
 from .db.engine import Tx
 from .db.tables import correction, customer, grant, project, purchase, snapshot, subscription
 from .domain.entitlements import Entitlement, dump, load, next_change
-from .domain.evidence import Correction, Evidence, Grant, Purchase, PurchaseItem, Subscription, SubscriptionItem
+from .domain.evidence import (
+    Correction,
+    Evidence,
+    Grant,
+    PlannedItem,
+    Purchase,
+    PurchaseItem,
+    Subscription,
+    SubscriptionItem,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +36,7 @@ class Snapshot:
     """None: never."""
 
 
-Item = TypeVar("Item", SubscriptionItem, PurchaseItem)
+Item = TypeVar("Item", SubscriptionItem, PurchaseItem, PlannedItem)
 
 NOTHING = Snapshot(0, 0, ())
 
@@ -50,6 +59,9 @@ async def gather_all(
         rows = await tx.execute(select(*columns).where(table.c.customer_id.in_(customers)).order_by(table.c.id))
         for customer_id, evidence, *kind in rows:
             one = replace(evidence, items=_with_products(evidence.items, known))
+            if isinstance(one, Subscription) and one.scheduled_change is not None:
+                planned = _with_products(one.scheduled_change.items, known)
+                one = replace(one, scheduled_change=replace(one.scheduled_change, items=planned))
             if any(kind):
                 one = replace(one, correction=Correction(*kind))
             found[customer_id][place].append(one)

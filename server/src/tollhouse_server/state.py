@@ -67,6 +67,15 @@ class FeatureAnswer(Answer):
     )
 
 
+class ScheduledChangeState(Answer):
+    """The plan that a subscription will have."""
+
+    product: str | None
+    price: str | None = Field(description="The lookup key.")
+    quantity: int
+    at: Instant
+
+
 class SubscriptionState(Answer):
     id: str
     product: str | None = Field(description="Null for a price that the catalog has never sold.")
@@ -81,6 +90,7 @@ class SubscriptionState(Answer):
     correction: Literal["double", "trial-again"] | None = Field(
         description="Why Tollhouse itself ends it, or its trial: it is a second one of its plan. Null: it does not."
     )
+    scheduled_change: ScheduledChangeState | None = Field(description="A change of plan that is planned.")
 
 
 class PurchaseState(Answer):
@@ -225,7 +235,18 @@ def _subscription(one: Subscription) -> SubscriptionState:
         trial_end=one.trial_end,
         billing_issue=one.status in (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID),
         correction=one.correction,
+        scheduled_change=_scheduled_change(one),
     )
+
+
+def _scheduled_change(one: Subscription) -> ScheduledChangeState | None:
+    """Of several lines the one that is new."""
+    planned = one.scheduled_change
+    if planned is None or not planned.items:
+        return None
+    had = {(item.stripe_price, item.quantity) for item in one.items}
+    new = next((item for item in planned.items if (item.stripe_price, item.quantity) not in had), planned.items[0])
+    return ScheduledChangeState(product=new.product, price=new.lookup_key, quantity=new.quantity, at=planned.at)
 
 
 def _purchase(one: Purchase) -> PurchaseState:

@@ -14,6 +14,7 @@ import structlog
 
 from . import inbox, logs, outbox
 from .audit import anchors, trail
+from .commands.change_subscription import SubscriptionDesk
 from .commands.finish_checkouts import finish_checkouts
 from .commands.open_checkout import CheckoutDesk
 from .db.engine import conninfo
@@ -114,6 +115,7 @@ class Worker:
         resources = self._resources
         desk = CheckoutDesk(resources.database, resources.stripe, self._pipeline)
         await finish_checkouts(desk, at=resources.clock.now())
+        await SubscriptionDesk(desk.database, desk.stripe, desk.pipeline).finish(at=resources.clock.now())
 
     async def _correct(self) -> None:
         while not self._stopping.is_set() and await self._resources.corrector.carry_out_next():

@@ -94,6 +94,7 @@ def test_the_state_object_after_everything(world: World, pdf_tool: Tollhouse, ht
         "trial_end": None,
         "billing_issue": False,
         "correction": None,
+        "scheduled_change": None,
     }
     assert subscribed["features"]["pages_per_day"] == {
         "allowed": True,

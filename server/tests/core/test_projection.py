@@ -27,6 +27,7 @@ ADA = {"customer": "cus_ada"}
         ("customer.subscription.created", ADA, "cus_ada"),
         ("customer.subscription.trial_will_end", ADA, "cus_ada"),
         ("customer.subscription.deleted", {"customer": {"id": "cus_ada", "object": "customer"}}, "cus_ada"),
+        ("subscription_schedule.updated", {"id": "sub_sched_1", "customer": "cus_ada"}, "cus_ada"),
         ("checkout.session.completed", ADA, "cus_ada"),
         ("checkout.session.async_payment_succeeded", ADA, "cus_ada"),
         ("checkout.session.async_payment_failed", ADA, "cus_ada"),

@@ -13,7 +13,7 @@ from tollhouse_server.domain.catalog import OnDispute, OnPause, OnRefund, Policy
 from tollhouse_server.domain.errors import UnknownStatus
 from tollhouse_server.domain.evidence import Correction, DisputeStatus, PaymentStatus, SubscriptionStatus
 from tollhouse_server.domain.rules import Rule
-from tollhouse_server.domain.standing import SUBSCRIPTION_RULES, standing, standing_of_default
+from tollhouse_server.domain.standing import SUBSCRIPTION_RULES, before_change, standing, standing_of_default
 from tollhouse_server.domain.time import Period
 
 NEVER = object()
@@ -267,6 +267,7 @@ def test_a_sentence_has_no_gaps(make: SimpleNamespace) -> None:
     judged += [standing(make.grant(**row[1]), Policy()) for row in GRANTS]
     judged.append(standing_of_default(make.catalog().products["basic"]))
     judged.append(standing(make.purchase(), Policy(), timedelta(days=7), after=day(3)))
+    judged.append(before_change(standing(make.subscription(), Policy()), make.day(30)))
     assert all("{" not in one.sentence and "None" not in one.sentence for one in judged)
     of_explanations = {Rule.NO_SOURCE, Rule.NOT_YET, Rule.OPENS_OTHER_FEATURES, Rule.PRODUCT_UNKNOWN}
     assert {one.rule for one in judged} == set(Rule) - of_explanations - {Rule.VALUE_DOES_NOT_FIT}

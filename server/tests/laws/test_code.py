@@ -68,6 +68,7 @@ def test_a_projects_call_is_kept_to_its_project() -> None:
     in_commands = {name for name in everywhere if name.startswith("commands/")}
     assert in_commands == {
         "commands/carry_out_corrections.py",
+        "commands/change_subscription.py",
         "commands/finish_checkouts.py",
         "commands/plan_catalog.py",
         "commands/import_customers.py",  # an operator's; a customer of another project's is left alone

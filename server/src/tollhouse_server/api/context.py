@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from ..cache import Cache
 from ..clock import Clock
+from ..commands.change_subscription import SubscriptionDesk
 from ..commands.open_checkout import CheckoutDesk
 from ..db.change_feed import ChangeFeed
 from ..db.engine import Database
@@ -47,6 +48,10 @@ class Context:
     @property
     def checkout_desk(self) -> CheckoutDesk:
         return CheckoutDesk(self.database, self.stripe, self.pipeline)
+
+    @property
+    def subscription_desk(self) -> SubscriptionDesk:
+        return SubscriptionDesk(self.database, self.stripe, self.pipeline)
 
 
 async def _context(request: Request) -> Context:  # async: FastAPI runs the others in a thread

@@ -76,6 +76,7 @@ EXAMPLE_CUSTOMER = {
             "trial_end": None,
             "billing_issue": False,
             "correction": None,
+            "scheduled_change": None,
         }
     ],
     "purchases": [],

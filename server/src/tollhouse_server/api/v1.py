@@ -20,6 +20,7 @@ from . import (
     entitlements,
     metrics,
     notifications,
+    plan_changes,
     portal_sessions,
     snapshots,
     stream,
@@ -35,6 +36,7 @@ routes.include_router(stream.router)
 routes.include_router(customers.router)
 routes.include_router(contacts.router)
 routes.include_router(checkouts.router)
+routes.include_router(plan_changes.router)
 routes.include_router(portal_sessions.router)
 routes.include_router(catalog.router)
 routes.include_router(notifications.of_project)

@@ -29,6 +29,7 @@ from .columns import Instant, Json, Value, customer_column, project_column, uuid
 from .isolation import project_may
 from .metadata import metadata as metadata
 from .tables_of_buying import checkout as checkout
+from .tables_of_buying import plan_change as plan_change
 from .tables_of_buying import portal_configuration as portal_configuration
 from .tables_of_corrections import correction as correction
 from .tables_of_corrections import trial_use as trial_use

@@ -46,3 +46,25 @@ portal_configuration = Table(
     UniqueConstraint("project_id", "group"),
     info=project_may("SELECT", "INSERT", "UPDATE (stripe_configuration_id, features)"),
 )
+
+plan_change = Table(
+    "plan_change",
+    metadata,
+    Column("id", Text, primary_key=True),
+    project_column(),
+    customer_column(),
+    Column("subscription_id", Text, nullable=False),
+    Column("verb", Text, nullable=False),  # domain/changing.py
+    Column("wanted", Json),  # the line that a change of plan leads to
+    # Everything Stripe is asked with: a request that is tried again must be the same to the letter.
+    Column("request", Json, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("error", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("settled_at", Instant),
+    CheckConstraint("state IN ('opening', 'done', 'refused')", name="state"),
+    CheckConstraint("(state = 'opening') = (settled_at IS NULL)", name="settled_has_time"),
+    Index(None, "customer_id"),
+    Index("plan_change_opening_idx", "customer_id", unique=True, postgresql_where=text("state = 'opening'")),
+    info=project_may("SELECT", "INSERT", "UPDATE (state, error, settled_at)"),
+)

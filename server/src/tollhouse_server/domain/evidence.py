@@ -97,6 +97,24 @@ class SubscriptionItem:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedItem:
+    """One line that a subscription will have; its fields mean what those of a SubscriptionItem do."""
+
+    stripe_price: str
+    product: str | None
+    lookup_key: str | None
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledChange:
+    """The next change that a subscription schedule makes by itself: from `at` on the subscription has these lines."""
+
+    at: datetime
+    items: tuple[PlannedItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Subscription:
     """A Stripe subscription as last read. `id` is Stripe's (`sub_…`)."""
 
@@ -118,6 +136,9 @@ class Subscription:
     ended_at: datetime | None = None
     correction: Correction | None = None
     """Why we have it ended; Stripe does not know, see snapshot.gather."""
+    schedule: str | None = None
+    """The Stripe subscription schedule (`sub_sched_…`) that manages it."""
+    scheduled_change: ScheduledChange | None = None
 
     @property
     def period_start(self) -> datetime:

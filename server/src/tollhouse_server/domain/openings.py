@@ -6,11 +6,21 @@ from datetime import datetime
 from typing import Literal
 
 from .catalog import Catalog, Earlier, Feature, Policy, Product, Value
-from .evidence import Evidence, Grant, Purchase, PurchaseItem, Source, Subscription, SubscriptionItem, begun
+from .evidence import (
+    Evidence,
+    Grant,
+    PlannedItem,
+    Purchase,
+    PurchaseItem,
+    Source,
+    Subscription,
+    SubscriptionItem,
+    begun,
+)
 from .merging import closed, fits, for_quantity
 from .rules import Rule
 from .stacking import Passes
-from .standing import Standing, standing, standing_of_default
+from .standing import Standing, after_change, before_change, standing, standing_of_default
 from .time import day
 
 SourceKind = Literal["subscription", "purchase", "grant", "default"]
@@ -64,13 +74,30 @@ def _lines(catalog: Catalog, source: Source, policy: Policy, feature: Feature, p
         else:
             yield _of_product(catalog, source, policy, feature, product_code=source.product)
         return
+    planned = source.scheduled_change if isinstance(source, Subscription) else None
+    kept = {(item.stripe_price, item.quantity) for item in (planned.items if planned else ())}
     items: Sequence[SubscriptionItem | PurchaseItem] = source.items
     for place, item in enumerate(items):
-        yield _of_product(
-            catalog, source, policy, feature,
-            product_code=item.product, stripe_price=item.stripe_price, quantity=item.quantity,
-            stands=passes.get((source.id, place)) if isinstance(source, Purchase) else None,
-        )  # fmt: skip
+        stands = passes.get((source.id, place)) if isinstance(source, Purchase) else None
+        opening = _of_item(catalog, source, policy, feature, item, stands)
+        if planned and (item.stripe_price, item.quantity) not in kept:
+            opening = replace(opening, standing=before_change(opening.standing, planned.at))
+        yield opening
+    had = {(item.stripe_price, item.quantity) for item in source.items}
+    for new in planned.items if planned else ():
+        if planned and (new.stripe_price, new.quantity) not in had:
+            opening = _of_item(catalog, source, policy, feature, new)
+            yield replace(opening, standing=after_change(opening.standing, planned.at))
+
+
+def _of_item(
+    catalog: Catalog, source: Source, policy: Policy, feature: Feature,
+    item: SubscriptionItem | PurchaseItem | PlannedItem, stands: Standing | None = None,
+) -> Opening:  # fmt: skip
+    return _of_product(
+        catalog, source, policy, feature,
+        product_code=item.product, stripe_price=item.stripe_price, quantity=item.quantity, stands=stands,
+    )  # fmt: skip
 
 
 def _of_feature(grant: Grant, policy: Policy, feature: Feature) -> Opening:

@@ -21,6 +21,7 @@ class Rule(StrEnum):
         "Active: the period ends on {period_end}; access lasts {until}, so that a renewal has time to arrive.",
     )
     SUBSCRIPTION_ENDS = "subscription-ends", "Active but set to end: access lasts {until}."
+    SUBSCRIPTION_CHANGES = "subscription-changes", "Active, and set to change: this lasts {until}, then the new plan."
     SUBSCRIPTION_PAST_DUE_GRACE = (
         "subscription-past-due-grace",
         "Payment failed on {unpaid}; access is kept in grace {until}.",

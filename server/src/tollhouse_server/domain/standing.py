@@ -5,7 +5,7 @@ or a dispute ends is what that payment paid for, never another source of the sam
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -170,6 +170,18 @@ def _after_payment(base: Standing, payment: Payment | None, policy: Policy) -> S
     return base
 
 
+def before_change(base: Standing, at: datetime) -> Standing:
+    """How a line stands that a scheduled change takes away at `at`: until exactly then."""
+    return _cut(base, at, Rule.SUBSCRIPTION_CHANGES)
+
+
+def after_change(base: Standing, at: datetime) -> Standing:
+    """How a line stands that a scheduled change brings at `at`: from then on, as long as the subscription counts."""
+    if base.period is None or base.period.start >= at:
+        return base
+    return replace(base, period=Period.maybe(at, base.period.end))
+
+
 def _lasting(start: datetime, end: datetime | None, rule: Rule, **said: str) -> Standing:
     return Standing(Period.maybe(start, end), rule, rule.sentence.format(since=day(start), until=until(end), **said))
 
@@ -182,5 +194,5 @@ def _cut(base: Standing, ended: datetime, rule: Rule) -> Standing:
     """`base` ended at `ended` by `rule`; unchanged where it had ended before that anyway."""
     if base.period is None or (base.period.end is not None and base.period.end <= ended):
         return base
-    said = rule.sentence.format(since=day(base.period.start), ended=day(ended))
+    said = rule.sentence.format(since=day(base.period.start), ended=day(ended), until=until(ended))
     return Standing(Period.maybe(base.period.start, ended), rule, said)

@@ -45,9 +45,11 @@ class StripeRefused(Problem):
     status = 422
     code = "upstream-refused"
 
-    def __init__(self, message: str, stripe_code: str | None) -> None:
+    def __init__(self, message: str, stripe_code: str | None, *, declined: bool = False) -> None:
+        """`declined`: it was the bank that refused, or there is no card."""
         super().__init__(f"Stripe refused: {message}")
         self.stripe_code = stripe_code
+        self.declined = declined
 
 
 def open_client(secret_key: str, api_base: str) -> stripe.StripeClient:
@@ -78,7 +80,8 @@ def stripe_errors() -> Iterator[None]:
         stripe.AuthenticationError,
         stripe.PermissionError,
     ) as refused:
-        raise StripeRefused(refused.user_message or str(refused), refused.code) from refused
+        declined = isinstance(refused, stripe.CardError)
+        raise StripeRefused(refused.user_message or str(refused), refused.code, declined=declined) from refused
     except stripe.StripeError as failed:
         log.warning("Stripe does not answer", error=str(failed), stripe_request_id=failed.request_id)
         sent = not isinstance(failed.__cause__, _NEVER_SENT)

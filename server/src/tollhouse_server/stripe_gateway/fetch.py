@@ -141,7 +141,9 @@ async def fetch_prices(client: stripe.StripeClient, product_id: str) -> list[Pri
 
 
 async def _subscriptions(client: stripe.StripeClient, customer_id: str) -> list[Row]:
-    listed = client.v1.subscriptions.list_async({"customer": customer_id, "status": "all", "limit": PAGE})
+    listed = client.v1.subscriptions.list_async(
+        {"customer": customer_id, "status": "all", "limit": PAGE, "expand": ["data.schedule"]}
+    )
     return [await _with_whole(one, "items") for one in await _objects(listed)]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from ..domain.evidence import (
     DisputeStatus,
@@ -19,21 +19,15 @@ from ..domain.evidence import (
 from ..domain.facts import CheckoutFacts, CustomerFacts, GivenBack, PriceFacts
 from ..domain.money import Money
 from ..domain.time import from_timestamp
+from .parse_schedule import schedule_id, scheduled_change
+from .shapes import Raw as Raw
+from .shapes import Shape as Shape
+from .shapes import UnexpectedShape as UnexpectedShape
 
 PROJECT = "tollhouse_project"
 USER = "tollhouse_user_id"
 CHECKOUT = "tollhouse_checkout"
 """Metadata keys that Tollhouse stamps on what it makes in Stripe."""
-
-
-class UnexpectedShape(Exception):
-    """Stripe sent an object that lacks what the pinned API version promises."""
-
-
-class Shape(BaseModel):
-    """What of an object is needed, strictly typed; fields that are not needed may be anything."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
 class _Price(Shape):
@@ -177,9 +171,6 @@ class _Customer(Shape):
     metadata: dict[str, str] = Field(default_factory=dict)
 
 
-Raw = Mapping[str, Any]
-"""A Stripe object as plain dictionaries, its lists already paged to the end."""
-
 STANDING_REFUNDS = ("succeeded", "pending", "requires_action")
 """The statuses of a refund that takes money off its charge; a failed or canceled one takes none."""
 
@@ -237,7 +228,7 @@ def parse_listed_subscription(raw: Raw) -> Subscription:
 def as_listed(held: Subscription) -> Subscription:
     """What a list can say of the subscription: the payments of its periods are told by invoices and charges alone."""
     items = tuple(replace(item, product=None) for item in held.items)
-    return replace(held, items=items, paid_through=None, unpaid_since=None, payment=None)
+    return replace(held, items=items, paid_through=None, unpaid_since=None, payment=None, scheduled_change=None)
 
 
 def parse_price(raw: Raw) -> PriceFacts:
@@ -313,6 +304,8 @@ def _subscription(raw: Raw, invoices: Sequence[Raw], payments: Mapping[str, tupl
         unpaid_since=from_timestamp(min(owed)) if owed else None,
         payment=_payment_of_period(paid, payments) if paid_through and from_timestamp(paid_through) > turned else None,
         ended_at=from_timestamp(shape.ended_at) if shape.ended_at else None,
+        schedule=schedule_id(raw.get("schedule")),
+        scheduled_change=scheduled_change(raw.get("schedule")),
     )
 
 

@@ -18,6 +18,7 @@ from tollhouse_sandbox.testing import RunningSandbox
 from ..api.protocol import SERVED
 from ..app import build_app
 from ..catalogs import project_by_slug
+from ..commands.change_subscription import SubscriptionDesk
 from ..commands.finish_checkouts import finish_checkouts
 from ..commands.open_checkout import CheckoutDesk
 from ..reconcile import Asked, Kind, Trigger
@@ -103,6 +104,8 @@ class RunningService:
                 pass
             desk = CheckoutDesk(resources.database, resources.stripe, resources.pipeline)
             await finish_checkouts(desk, at=resources.clock.now())
+            changes = SubscriptionDesk(resources.database, resources.stripe, resources.pipeline)
+            await changes.finish(at=resources.clock.now())
             while await resources.courier.deliver_due():
                 pass
             return done
