@@ -5,11 +5,10 @@ not including, its end. What is computed at one instant answers for every later 
 """
 
 from bisect import bisect_left, insort
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from itertools import pairwise
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -123,11 +122,9 @@ def _stretches(feature: Feature, opened: Iterable[Opening]) -> Iterator[Entitlem
     """Goes through time once, edge by edge; between two edges nothing changes."""
     counting = _Counting(feature)
     begun, said = LAST, None
-    for edge, ending, beginning in _edges(opened):
-        for opening in ending:
-            counting.drop(opening)
-        for opening in beginning:
-            counting.add(opening)
+    for edge, at_once in groupby(_edges(opened), key=_INSTANT):
+        for _, change, opening in at_once:
+            change(counting, opening)
         following = counting.says()
         if following == said:
             continue
@@ -138,21 +135,8 @@ def _stretches(feature: Feature, opened: Iterable[Opening]) -> Iterator[Entitlem
         yield Entitlement(feature.code, said[0], Period(begun), said[1])
 
 
-def _edges(opened: Iterable[Opening]) -> Iterator[tuple[datetime, list[Opening], list[Opening]]]:
-    """Every instant at which something begins or ends to count, in order of time, with what ends and what begins."""
-    edges: dict[datetime, tuple[list[Opening], list[Opening]]] = defaultdict(lambda: ([], []))
-    for opening in opened:
-        if (period := opening.standing.period) is not None:
-            edges[period.start][1].append(opening)
-            if period.end is not None:
-                edges[period.end][0].append(opening)
-    for edge in sorted(edges):
-        yield edge, *edges[edge]
-
-
 class _Counting:
-    """What counts at an instant, in the order in which it is told: of the others the one that gives most comes first,
-    of overrides the one given last comes last, and decides alone."""
+    """What counts at an instant, in order: the source that gives most comes first; the override given last, last."""
 
     def __init__(self, feature: Feature) -> None:
         self._feature = feature
@@ -190,7 +174,19 @@ class _Counting:
 
 
 _Counted = tuple[tuple[Any, ...], Value, Reason]
-_PLACE = itemgetter(0)
+_PLACE = _INSTANT = itemgetter(0)
+_Edge = tuple[datetime, Callable[[_Counting, Opening], None], Opening]
+
+
+def _edges(opened: Iterable[Opening]) -> list[_Edge]:
+    """When each begins to count and when it ends, in order of time."""
+    edges: list[_Edge] = []
+    for opening in opened:
+        if (period := opening.standing.period) is not None:
+            edges.append((period.start, _Counting.add, opening))
+            if period.end is not None:
+                edges.append((period.end, _Counting.drop, opening))
+    return sorted(edges, key=_INSTANT)
 
 
 def dump(entitlements: Iterable[Entitlement]) -> list[dict[str, object]]:
