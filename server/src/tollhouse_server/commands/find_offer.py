@@ -48,8 +48,8 @@ async def find_offer(tx: Tx, owner: Project, catalog: Catalog, lookup_key: str) 
         named, dot, _ = lookup_key.partition(".")
         if dot and named != owner.slug:
             raise PriceOfAnotherProject(
-                f"{lookup_key[:200]!r} is of project {named[:63]!r}, and the key is of {owner.slug!r}: use that "
-                "project's key, or a price of this one."
+                f"{lookup_key[:200]!r} is no price of project {owner.slug!r}, whose key was used: use the key of the "
+                "project that it is of, or a price of this one."
             )
         known = ", ".join(sorted(catalog.prices)) or "nothing yet"
         raise PriceNotFound(f"The catalog sells nothing as {lookup_key[:200]!r}; it sells {known}.")
