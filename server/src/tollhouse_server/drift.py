@@ -63,6 +63,7 @@ async def compare(tx: Tx, owner: Owner, facts: CustomerFacts, before: Picture, a
         tuple(one for one in after.evidence.subscriptions if one.id not in left),
         tuple(one for one in after.evidence.purchases if one.id not in left),
         after.evidence.grants,
+        after.evidence.bundled,
     )
     return Found(
         owner,

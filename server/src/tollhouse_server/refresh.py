@@ -5,10 +5,11 @@ from datetime import datetime
 
 from sqlalchemy import select, update
 
-from . import audit, logs, outbox, recurring, snapshot
+from . import audit, bundles, logs, outbox, recurring, snapshot
 from .catalogs import as_told, current_catalog, project_by_id
 from .db.engine import Change, Tx, after_commit, announce
 from .db.tables import customer
+from .domain.bundles import brought, projects_brought
 from .domain.changes import diff
 from .domain.entitlements import compute, dump
 from .snapshot import Snapshot
@@ -25,12 +26,26 @@ class Refresh:
     async def __call__(self, tx: Tx, customer_id: uuid.UUID, why: audit.Cause, *, at: datetime) -> Snapshot:
         """What the customer may do now. A change gets the next version, an audit entry and a message to the app.
 
-        All in this transaction.
+        So does what it brings, through bundles, the user of the same id in other projects. All in this transaction.
         """
+        logs.bind(customer_id=str(customer_id))
+        after, waiting = await self._one(tx, customer_id, why, at)
+        while waiting:
+            there = await bundles.next_of(tx, {one.project for one in waiting})
+            here = [one for one in waiting if one.project == there]
+            by = ", ".join(sorted({one.by for one in here}))
+            [brought_to] = {await bundles.write(tx, one) for one in here}
+            cause = audit.Cause(why.actor, f"{why.cause}: bundled by {by}")
+            _, further = await self._one(tx, brought_to, cause, at)
+            waiting = [one for one in waiting if one.project != there] + further
+        return after
+
+    async def _one(
+        self, tx: Tx, customer_id: uuid.UUID, why: audit.Cause, at: datetime
+    ) -> tuple[Snapshot, list[bundles.Brought]]:
         owner = (
             await tx.execute(select(customer).where(customer.c.id == customer_id).with_for_update(key_share=True))
         ).one()
-        logs.bind(customer_id=str(customer_id))
         project = await project_by_id(tx, owner.project_id)
         catalog = await current_catalog(tx, project)
         before = await snapshot.read(tx, owner.project_id, owner.user_id)
@@ -63,4 +78,7 @@ class Refresh:
             REFRESHES.labels(actor, "changed" if changes else "unchanged").inc()
 
         after_commit(tx, tell)
-        return after
+        # Only a catalog that bundles brings anything, and only a publish can have taken that away.
+        if before.catalog_version == catalog.version and not projects_brought(catalog):
+            return after, []
+        return after, await bundles.changes(tx, owner, project.slug, brought(catalog, evidence))

@@ -11,9 +11,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from .catalogs import products_by_stripe_price
 from .db.engine import Tx
-from .db.tables import correction, customer, grant, project, purchase, snapshot, subscription
+from .db.tables import bundled, correction, customer, grant, project, purchase, snapshot, subscription
 from .domain.entitlements import Entitlement, dump, load, next_change
 from .domain.evidence import (
+    Bundled,
     Correction,
     Evidence,
     Grant,
@@ -42,7 +43,7 @@ NOTHING = Snapshot(0, 0, ())
 
 
 async def gather(tx: Tx, customer_id: uuid.UUID, project_id: uuid.UUID) -> Evidence:
-    """All evidence of the customer, each price led back to its product."""
+    """All evidence of the customer, each price led back to its product, with what other projects' bundles bring."""
     known = await products_by_stripe_price(tx, project_id)
     return (await gather_all(tx, [customer_id], known))[customer_id]
 
@@ -67,7 +68,15 @@ async def gather_all(
             found[customer_id][place].append(one)
     for row_of_grant in await tx.execute(select(grant).where(grant.c.customer_id.in_(customers)).order_by(grant.c.id)):
         found[row_of_grant.customer_id][2].append(as_grant(row_of_grant))
-    return {one: Evidence(tuple(subs), tuple(bought), tuple(given)) for one, (subs, bought, given) in found.items()}
+    brought: dict[uuid.UUID, tuple[Bundled, ...]] = {}
+    for of_bundle in await tx.execute(
+        select(bundled).where(bundled.c.customer_id.in_(customers)).order_by(bundled.c.source_customer_id)
+    ):
+        brought[of_bundle.customer_id] = (*brought.get(of_bundle.customer_id, ()), *of_bundle.lines)
+    return {
+        one: Evidence(tuple(subs), tuple(bought), tuple(given), bundled=brought.get(one, ()))
+        for one, (subs, bought, given) in found.items()
+    }
 
 
 def _corrected() -> ScalarSelect[Any]:

@@ -15,11 +15,11 @@ from sqlalchemy import Row, select, update
 from .. import audit
 from ..audit import Cause
 from ..catalogs import Project
+from ..customers import ensure_customer
 from ..db.engine import Database, Tx
 from ..db.tables import customer
 from ..stripe_gateway import StripeClient
 from ..stripe_gateway.sessions import update_customer
-from .give_grant import ensure_customer
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from ..catalogs import Project, products_by_stripe_price
 from ..db.engine import Tx
-from ..db.tables import grant, purchase, subscription
+from ..db.tables import bundled, grant, purchase, subscription
 from ..domain.catalog import Catalog
 from ..domain.catalog_changes import product_changes
 from ..domain.errors import Problem
-from ..domain.evidence import Purchase, Source, begun
+from ..domain.evidence import Bundled, Purchase, Source, begun
 from ..domain.kept_openings import changed, gives_less, holds, kept_through, lessened, shortened
 from ..snapshot import as_grant
 
@@ -85,7 +85,9 @@ def _said(old: Catalog, new: Catalog, code: str) -> Iterator[str]:
         yield from product_changes(old.products[code], after)
 
 
-async def _lines(tx: Tx, owner: Project, codes: set[str]) -> AsyncIterator[tuple[uuid.UUID, Source, str, int]]:
+async def _lines(
+    tx: Tx, owner: Project, codes: set[str]
+) -> AsyncIterator[tuple[uuid.UUID, Source | Bundled, str, int]]:
     """Each line of anybody's evidence that is of one of the products, with its quantity."""
     sold = {id_: code for id_, (code, _) in (await products_by_stripe_price(tx, owner.id)).items() if code in codes}
     for table in (subscription, purchase):
@@ -95,6 +97,10 @@ async def _lines(tx: Tx, owner: Project, codes: set[str]) -> AsyncIterator[tuple
                     yield row.customer_id, row.evidence, sold[item.stripe_price], item.quantity
     for row in await tx.execute(select(grant).where(grant.c.project_id == owner.id, grant.c.product.in_(codes))):
         yield row.customer_id, as_grant(row), row.product, 1
+    for row in await tx.execute(select(bundled.c.customer_id, bundled.c.lines).where(bundled.c.project_id == owner.id)):
+        for line in row.lines:
+            if line.product in codes:
+                yield row.customer_id, line, line.product, line.quantity
 
 
 def _with_prices(table: Table, project_id: uuid.UUID, prices: list[str]) -> Select[Any]:

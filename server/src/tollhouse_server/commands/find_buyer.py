@@ -9,12 +9,12 @@ from sqlalchemy import select, update
 from .. import audit
 from ..audit import Cause
 from ..catalogs import Project
+from ..customers import ensure_customer
 from ..db.engine import Database
 from ..db.tables import customer
 from ..stripe_gateway import StripeClient
 from ..stripe_gateway.sessions import create_customer
 from .change_contact import Contact, contact_of, tell_stripe
-from .give_grant import ensure_customer
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,17 @@
 """Gives a customer access that nobody paid for."""
 
 import secrets
-import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import insert
 
 from .. import audit
 from ..catalogs import Project, current_catalog
+from ..customers import ensure_customer
 from ..db.engine import Tx
-from ..db.tables import customer, grant
+from ..db.tables import grant
 from ..domain.giving import GrantRequest, checked_value
 from ..refresh import Refresh
 
@@ -47,14 +46,3 @@ TOLD = ("id", "feature", "value", "product", "starts_at", "ends_at", "reason", "
 def told(given: Mapping[str, Any]) -> dict[str, Any]:
     """What the audit trail is told of a grant."""
     return {name: one.isoformat() if isinstance(one, datetime) else one for name, one in given.items()}
-
-
-async def ensure_customer(tx: Tx, owner: Project, user_id: str) -> uuid.UUID:
-    """Our customer for the app's user, made once however many ask at the same time."""
-    await tx.execute(
-        upsert(customer).values(id=uuid.uuid4(), project_id=owner.id, user_id=user_id).on_conflict_do_nothing()
-    )
-    found: uuid.UUID = (
-        await tx.execute(select(customer.c.id).where(customer.c.project_id == owner.id, customer.c.user_id == user_id))
-    ).scalar_one()
-    return found

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 
 from .. import audit
 from ..catalogs import Project, products_by_stripe_price
+from ..customers import ensure_customer
 from ..db.engine import Database, Tx
 from ..db.tables import customer, project, snapshot
 from ..domain.adoption import AccountCustomer, Held, Judged, Linking, judge
@@ -27,7 +28,6 @@ from ..stripe_gateway.lists import (
     list_subscriptions,
 )
 from ..stripe_gateway.sessions import stamp_customer
-from .give_grant import ensure_customer
 
 AT_ONCE = 8
 """Customers read beside each other; how fast Stripe is asked the client's pace decides."""

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from .. import audit
 from ..catalogs import Project, current_catalog
+from ..customers import ensure_customer
 from ..db.engine import Database, Tx
 from ..db.tables import customer, grant
 from ..domain.adoption import PastOutcome, PastPayment, ends_at, judge_payment
@@ -18,7 +19,7 @@ from ..domain.giving import GrantRequest
 from ..refresh import Refresh
 from ..stripe_gateway import StripeClient
 from ..stripe_gateway.past_payments import read_payment
-from .give_grant import ensure_customer, give_grant
+from .give_grant import give_grant
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from ..domain.mistakes import Mistake
 from ..stripe_gateway import StripeClient
 from ..stripe_gateway.catalog import read_catalog
 from ..stripe_gateway.catalog_plan import InStripe, Step, steps
+from .check_bundles import check_bundles
 from .existing_customers import Undecided, undecided
 
 BATCH = 500
@@ -166,6 +167,7 @@ async def prepare(
             before = await current_catalog(tx, owner) if version else None
             published = await document_of(tx, owner)
             on_sale = await _on_sale_at_stripe(tx, owner)
+        await check_bundles(tx, draft)
         if before is not None and owner is not None and existing is None:
             asked = await undecided(tx, owner, before, draft, at)
     there = await read_catalog(stripe, draft)

@@ -17,6 +17,7 @@ from ..domain.errors import Problem
 from ..domain.kept_openings import Existing, dump
 from ..stripe_gateway import StripeClient
 from ..stripe_gateway.catalog import StripePrice, apply_steps, archive_prices
+from .check_bundles import check_bundles
 from .configure_portal import reconfigure_portals
 from .existing_customers import question
 from .plan_catalog import prepare
@@ -84,6 +85,7 @@ async def publish_catalog(
         locked = await project_by_slug(tx, owner.slug, lock=True)
         if locked is None or locked.catalog_version != prepared.version:
             raise CatalogConflict("Somebody else published a catalog of this project meanwhile: publish again.")
+        await check_bundles(tx, prepared.after)  # as other catalogs are by now
         sold_before = await _sold(tx, owner)
         await _write_prices(tx, owner, prepared.after, prices)
         if not prepared.same:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from ..domain.evidence import Purchase, Subscription
+from ..domain.evidence import Bundled, Purchase, Subscription
 from .columns import Instant, Json, Value, customer_column, project_column, uuid_key
 from .isolation import project_may
 from .metadata import metadata as metadata
@@ -168,6 +168,19 @@ grant = Table(
     CheckConstraint("feature IS NOT NULL OR NOT override", name="override_of_feature"),
     Index(None, "customer_id"),
     Index(None, "project_id", "created_at"),
+    info=project_may("SELECT"),
+)
+
+bundled = Table(
+    "bundled",
+    metadata,
+    # What a customer of another project brings this one through bundles, as that project judged it (bundles.py).
+    project_column(),
+    Column("customer_id", Uuid, ForeignKey("customer.id"), primary_key=True),
+    Column("source_customer_id", Uuid, ForeignKey("customer.id"), primary_key=True),
+    Column("lines", Value(tuple[Bundled, ...]), nullable=False),
+    Index(None, "source_customer_id"),
+    Index(None, "project_id"),
     info=project_may("SELECT"),
 )
 

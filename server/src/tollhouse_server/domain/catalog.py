@@ -133,6 +133,7 @@ class Earlier:
     before: datetime
     opens: Mapping[str, Opens]
     lasts: timedelta | None = None
+    bundles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,8 @@ class Product:
     tax_code: str | None = None
     """What Stripe's tax is reckoned by (`txcd_…`); None: as the Stripe account is set."""
 
+    bundles: tuple[str, ...] = ()
+    """Products of other projects, as `project.product`, that whoever has this one has under the same user id."""
     earlier: tuple[Earlier, ...] = ()
     """In order of time. Of several that an instant lies before, the first is the one that counts."""
 

@@ -85,7 +85,9 @@ def _feature_changes(old: Feature, new: Feature) -> Iterator[str]:
 
 def _product(product: Product) -> str:
     opens = ", ".join(f"{code} {_opens(opens)}" for code, opens in product.opens.items())
-    return f"{product.name} opens {opens or 'nothing'}" + ", with a policy of its own" * bool(product.policy)
+    brings = f" and brings {', '.join(product.bundles)}" if product.bundles else ""
+    own = ", with a policy of its own" * bool(product.policy)
+    return f"{product.name} opens {opens or 'nothing'}{brings}{own}"
 
 
 def product_changes(old: Product, new: Product) -> Iterator[str]:
@@ -111,6 +113,8 @@ def product_changes(old: Product, new: Product) -> Iterator[str]:
             yield f"no longer opens {code}"
         elif before is not None and after is not None and before != after:
             yield f"{code} {_opens(before)} becomes {_opens(after)}"
+    yield from (f"now brings {one}" for one in new.bundles if one not in old.bundles)
+    yield from (f"no longer brings {one}" for one in old.bundles if one not in new.bundles)
     yield from _kept(old.earlier, new.earlier)
 
 
@@ -124,7 +128,7 @@ def _kept(old: tuple[Earlier, ...], new: tuple[Earlier, ...]) -> Iterator[str]:
 
 
 def _given(one: Earlier) -> str:
-    opens = ", ".join(f"{code} {_opens(opens)}" for code, opens in one.opens.items()) or "nothing"
+    opens = ", ".join([*(f"{code} {_opens(opens)}" for code, opens in one.opens.items()), *one.bundles]) or "nothing"
     return opens if one.lasts is None else f"{opens}, for {_lasts(one.lasts)}"
 
 

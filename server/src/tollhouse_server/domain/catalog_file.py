@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, Literal, cast
 
@@ -49,7 +50,7 @@ POLICY_KEYS: Final = (
     "on_double", "on_trial_again",
 )  # fmt: skip
 FEATURE_KEYS: Final = ("name", "kind", "combine")
-PRODUCT_KEYS: Final = ("name", "plan_group", "opens", "lasts", "tax_code", "prices", "policy")
+PRODUCT_KEYS: Final = ("name", "plan_group", "opens", "lasts", "bundles", "tax_code", "prices", "policy")
 PRICE_KEYS: Final = (
     "amount", "currency", "currency_options", "interval", "interval_count", "trial_days", "trial_card", "tax_behavior",
 )  # fmt: skip
@@ -71,7 +72,8 @@ def parse_catalog(document: Mapping[str, object], version: int) -> Catalog:
     for code, table in top.entries("products", PRODUCT_KEYS):
         sold = {price.lookup_key: price for price in _prices(project, code, table)}
         one_time = any(price.interval is None for price in sold.values())
-        products[code] = _product(code, table, kinds, one_time=one_time)
+        product = _product(code, table, kinds, one_time=one_time)
+        products[code] = replace(product, bundles=_bundles(project, table))
         prices |= sold
     catalog = Catalog(
         project, version, features, products, prices,
@@ -153,6 +155,23 @@ def _product(code: str, table: Table, kinds: Mapping[str, Kind | None], *, one_t
     plan_group = table.code("plan_group") if "plan_group" in table else None
     overrides = _overrides(_policy_table(table))
     return Product(code, table.text("name", code), opens, plan_group, _lasts(table), overrides, _tax_code(table))
+
+
+def _bundles(project: str, table: Table) -> tuple[str, ...]:
+    listed = table.positions("bundles")
+    for position, reference in listed.content.items():
+        codes = reference.split(".") if isinstance(reference, str) else []
+        if len(codes) != 2 or not all(map(CODE.fullmatch, codes)):
+            listed.wrong(
+                position,
+                Mistake.BAD_BUNDLE,
+                f'must be a product of another project, as in "pdf-tool.pro", not {what(reference)}',
+            )
+        elif codes[0] == project:
+            listed.wrong(
+                position, Mistake.BUNDLE_CYCLE, "is of this project: let this product open what that one opens"
+            )
+    return tuple(map(str, listed.content.values()))
 
 
 def _lasts(table: Table) -> timedelta | None:

@@ -148,6 +148,11 @@ def _product() -> _Schema:
                 "pattern": f"^{TAX_CODE.pattern}$",
                 "description": "Stripe's code of what this is to the taxman.",
             },
+            "bundles": {
+                "type": "array",
+                "items": {"type": "string", "pattern": rf"^{CODE.pattern}\.{CODE.pattern}$"},
+                "description": "Products of other projects, as project.product, that it brings the same user id.",
+            },
             "prices": _by_code(_price()),
             "policy": {**_policy(), "description": "What is otherwise than the project's for what is bought of this."},
         }

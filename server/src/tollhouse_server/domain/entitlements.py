@@ -13,9 +13,9 @@ from operator import itemgetter
 from typing import Any
 
 from .catalog import Catalog, Feature, Policy, Value
-from .evidence import Evidence
+from .evidence import Evidence, SourceKind
 from .merging import closed, merge, weight
-from .openings import Opening, SourceKind, openings
+from .openings import Opening, openings
 from .rules import Rule
 from .stacking import stacked
 from .time import EVER, LAST, Period, boundaries, written

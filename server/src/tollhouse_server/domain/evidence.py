@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Self
+from typing import Literal, Self
 
 from .catalog import Value
 from .errors import UnknownStatus
 from .money import Money
+from .rules import Rule
+from .time import Period
 
 
 class _Status(StrEnum):
@@ -199,11 +201,42 @@ class Grant:
             raise ValueError("only an override closes, and it is of a feature")
 
 
+SourceKind = Literal["subscription", "purchase", "grant", "default"]
+"""`default` is the product that everybody has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundled:
+    """A product that a source of another project's brings the user of the same id, judged by that project.
+
+    It is all that this project learns of the other: no price, no amount, no reason of a grant.
+    """
+
+    project: str
+    """The slug of the project in which the source is."""
+    via: str
+    """The product there."""
+    product: str
+    """The product that it brings here."""
+    kind: SourceKind
+    source_id: str
+    quantity: int
+    begun: datetime
+    period: Period | None
+    """From when until when it counts; None: never."""
+    rule: Rule
+    sentence: str
+    owned: bool
+    """Whether it excludes buying the product again: a live subscription, or a purchase for life or on its way."""
+
+
 Source = Subscription | Purchase | Grant
 
 
-def begun(source: Source) -> datetime:
+def begun(source: Source | Bundled) -> datetime:
     """When the customer got it: what decides between a product's opening of today and an earlier one."""
+    if isinstance(source, Bundled):
+        return source.begun
     if isinstance(source, Subscription):
         return source.started_at
     return source.since if isinstance(source, Purchase) else source.starts_at
@@ -216,7 +249,9 @@ class Evidence:
     subscriptions: tuple[Subscription, ...] = ()
     purchases: tuple[Purchase, ...] = ()
     grants: tuple[Grant, ...] = ()
+    bundled: tuple[Bundled, ...] = ()
 
     @property
     def sources(self) -> tuple[Source, ...]:
+        """The customer's own."""
         return (*self.subscriptions, *self.purchases, *self.grants)

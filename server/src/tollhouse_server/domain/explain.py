@@ -10,9 +10,9 @@ from typing import Final
 
 from .catalog import Catalog, Feature, Policy, Value
 from .entitlements import Answer, answer, compute, next_change
-from .evidence import Evidence
+from .evidence import Evidence, SourceKind
 from .merging import merge
-from .openings import Opening, SourceKind, openings
+from .openings import Opening, openings
 from .rules import Rule
 from .stacking import stacked
 from .standing import Standing

@@ -12,7 +12,7 @@ from math import inf
 from typing import Any, Final
 
 from .catalog import UNLIMITED, Catalog, Earlier, Feature, Opens, Policy, Product
-from .evidence import Source, Subscription
+from .evidence import Bundled, Source, Subscription
 from .merging import fits, for_quantity
 from .owning import OVER
 from .standing import standing
@@ -47,7 +47,7 @@ def changed(old: Catalog, new: Catalog) -> Iterator[tuple[Product, Product | Non
 
 
 def _alike(one: Product, other: Product) -> bool:
-    return (one.opens, one.lasts) == (other.opens, other.lasts)
+    return (one.opens, one.lasts, set(one.bundles)) == (other.opens, other.lasts, set(other.bundles))
 
 
 def _through(
@@ -61,7 +61,7 @@ def _through(
         if existing is Existing.MOVE:
             earlier = ()
         elif existing is Existing.KEEP:
-            earlier = (*earlier, Earlier(at, old.opens, old.lasts))
+            earlier = (*earlier, Earlier(at, old.opens, old.lasts, old.bundles))
         # From the last on: one that goes from before another hands its customers on to that.
         while existing is None and earlier and not gives_less(earlier[-1], new, features):
             earlier = earlier[:-1]
@@ -74,7 +74,7 @@ def _retired(old: Catalog, product: Product, existing: Existing | None, at: date
         if existing is Existing.MOVE:
             earlier = ()
         elif existing is Existing.KEEP:
-            earlier = (*earlier, Earlier(at, product.opens, product.lasts))
+            earlier = (*earlier, Earlier(at, product.opens, product.lasts, product.bundles))
     return Product(product.code, product.name, {}, product.plan_group, earlier=earlier)
 
 
@@ -93,7 +93,9 @@ def gives_less(before: Product | Earlier, after: Product | Earlier | None, featu
 def lessened(
     before: Product | Earlier, after: Product | Earlier | None, features: Mapping[str, Feature], quantity: int
 ) -> bool:
-    """Whether so many of `after` open less of some feature than so many of `before`."""
+    """Whether so many of `after` open less of some feature than so many of `before`, or bring less elsewhere."""
+    if not {*before.bundles} <= ({*after.bundles} if after is not None else set()):
+        return True
     given: Mapping[str, Opens] = {} if after is None else after.opens
     for code, opens in before.opens.items():
         feature = features.get(code)
@@ -110,11 +112,13 @@ def shortened(before: Product | Earlier, after: Product | Earlier | None) -> boo
     return after is not None and _longest(after.lasts) < _longest(before.lasts)
 
 
-def holds(source: Source, given: Product | Earlier, policy: Policy, at: datetime) -> bool:
+def holds(source: Source | Bundled, given: Product | Earlier, policy: Policy, at: datetime) -> bool:
     """Whether somebody has a source of `given` at `at`: it opens it now or will, or Stripe may still bill for it."""
     if isinstance(source, Subscription):
         return source.status not in OVER
-    period = standing(source, policy, given.lasts).period
+    if isinstance(source, Bundled) and source.owned:
+        return True
+    period = source.period if isinstance(source, Bundled) else standing(source, policy, given.lasts).period
     return period is not None and (period.end is None or at < period.end)
 
 
@@ -159,6 +163,7 @@ def _dump(one: Earlier) -> dict[str, Any]:
         "before": written(one.before),
         "opens": {code: {"value": opens.value, "per_seat": opens.per_seat} for code, opens in one.opens.items()},
         "lasts_days": None if one.lasts is None else one.lasts.days,
+        "bundles": list(one.bundles),
     }
 
 
@@ -168,4 +173,5 @@ def _load(entry: Mapping[str, Any]) -> Earlier:
         datetime.fromisoformat(entry["before"]),
         {code: Opens(opens["value"], opens["per_seat"]) for code, opens in entry["opens"].items()},
         None if days is None else timedelta(days=days),
+        tuple(entry["bundles"]),
     )

@@ -37,6 +37,9 @@ class Mistake(StrEnum):
         "default-for-money",
         "Everybody has the default product without buying it: delete its price, or make the amount 0.",
     )
+    BAD_BUNDLE = "bad-bundle", 'A bundle names a product of another project, as in "other-project.product".'
+    UNKNOWN_PROJECT = "unknown-project", "No project is registered under this slug: publish its catalog first."
+    BUNDLE_CYCLE = "bundle-cycle", "What it bundles leads back to this project: bundles go one way only."
     OTHER_PROJECT = "other-project", "It is of another project: name the one that is meant, or publish it there."
 
     # Of a catalog and of a grant

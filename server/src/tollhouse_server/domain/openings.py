@@ -3,16 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
 
 from .catalog import Catalog, Earlier, Feature, Policy, Product, Value
 from .evidence import (
+    Bundled,
     Evidence,
     Grant,
     PlannedItem,
     Purchase,
     PurchaseItem,
     Source,
+    SourceKind,
     Subscription,
     SubscriptionItem,
     begun,
@@ -22,9 +23,6 @@ from .rules import Rule
 from .stacking import Passes
 from .standing import Standing, after_change, before_change, standing, standing_of_default
 from .time import day
-
-SourceKind = Literal["subscription", "purchase", "grant", "default"]
-"""`default` is the product that everybody has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,8 @@ def openings(
     """
     for source in evidence.sources:
         yield from _lines(catalog, source, policy, feature, passes)
+    for line in evidence.bundled:
+        yield _of_bundle(catalog, line, feature)
     if catalog.default_product is not None:
         yield _of_everybody(catalog.products[catalog.default_product], feature)
 
@@ -119,12 +119,25 @@ def _of_product(
     product, given = catalog.product(product_code), catalog.given(product_code, begun(source))
     value = _value(given, feature, quantity)
     if product is None or given is None or not value:
-        nothing = _opens_nothing(Rule.PRODUCT_UNKNOWN if given is None else Rule.OPENS_OTHER_FEATURES)
-        return Opening(kind_of(source), source.id, product_code, stripe_price, value, nothing)
+        return Opening(kind_of(source), source.id, product_code, stripe_price, value, _no_standing(given))
     applied = product.under(policy)
     stands = _by(given, stands or standing(source, applied, given.lasts))
     judged_by = None if isinstance(source, Grant) else applied
     return Opening(kind_of(source), source.id, product_code, stripe_price, value, stands, judged_by)
+
+
+def _of_bundle(catalog: Catalog, line: Bundled, feature: Feature) -> Opening:
+    given = catalog.given(line.product, line.begun)
+    value = _value(given, feature, line.quantity)
+    if given is None or not value:
+        return Opening(line.kind, line.source_id, line.product, None, value, _no_standing(given))
+    through = f"{line.sentence} Through {line.via} of {line.project}."
+    stands = _by(given, Standing(line.period, line.rule, through))
+    return Opening(line.kind, line.source_id, line.product, None, value, stands)
+
+
+def _no_standing(given: Product | Earlier | None) -> Standing:
+    return _opens_nothing(Rule.PRODUCT_UNKNOWN if given is None else Rule.OPENS_OTHER_FEATURES)
 
 
 def _value(given: Product | Earlier | None, feature: Feature, quantity: int) -> Value:

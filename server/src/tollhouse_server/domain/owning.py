@@ -8,7 +8,7 @@ everybody has is nobody's own: it holds nothing.
 from datetime import datetime
 
 from .catalog import Catalog, Price, Product
-from .evidence import Evidence, Purchase, Subscription, SubscriptionStatus
+from .evidence import Bundled, Evidence, Purchase, Subscription, SubscriptionStatus
 from .standing import standing
 
 OVER = frozenset({SubscriptionStatus.CANCELED, SubscriptionStatus.INCOMPLETE_EXPIRED})
@@ -20,11 +20,14 @@ def group_of(product: Product) -> str:
     return f"group {product.plan_group}" if product.plan_group else f"product {product.code}"
 
 
-def holder(catalog: Catalog, evidence: Evidence, wanted: Product, at: datetime) -> Subscription | Purchase | None:
-    """The subscription or purchase that makes buying `wanted` at `at` a second payment for the same; None: go ahead."""
-    found: tuple[Subscription | Purchase, ...] = (
+def holder(
+    catalog: Catalog, evidence: Evidence, wanted: Product, at: datetime
+) -> Subscription | Purchase | Bundled | None:
+    """What makes buying `wanted` at `at` a second payment for the same, also what a bundle brings; None: go ahead."""
+    found: tuple[Subscription | Purchase | Bundled, ...] = (
         *_live(catalog, evidence, wanted),
         *_kept(catalog, evidence, wanted, at),
+        *_brought(catalog, evidence, wanted, at),
     )
     return found[0] if found else None
 
@@ -37,7 +40,8 @@ def changes_to(catalog: Catalog, evidence: Evidence, wanted: Price, at: datetime
     """
     product = catalog.products[wanted.product]
     live = _live(catalog, evidence, product)
-    if wanted.interval is None or len(live) != 1 or _kept(catalog, evidence, product, at):
+    otherwise = _kept(catalog, evidence, product, at) or _brought(catalog, evidence, product, at)
+    if wanted.interval is None or len(live) != 1 or otherwise:
         return None
     [one] = live
     ends = one.cancel_at is not None or one.cancel_at_period_end
@@ -80,6 +84,18 @@ def _kept(catalog: Catalog, evidence: Evidence, wanted: Product, at: datetime) -
         if bought and (purchase.settling or _counts_for_life(catalog, purchase, bought, at)):
             found.append(purchase)
     return found
+
+
+def _brought(catalog: Catalog, evidence: Evidence, wanted: Product, at: datetime) -> list[Bundled]:
+    """By another project's subscription that may still be billed, or its purchase for life or on its way."""
+    rivals = _rivals(catalog, wanted)
+    return [
+        line
+        for line in evidence.bundled
+        if line.owned
+        and line.product in rivals
+        and (line.kind == "subscription" or line.period is None or at in line.period)
+    ]
 
 
 def _rivals(catalog: Catalog, wanted: Product) -> dict[str | None, Product]:
