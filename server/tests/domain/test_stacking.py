@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tollhouse_server.domain.catalog import Catalog, Feature, Kind, Opens, Policy, Product
+from tollhouse_server.domain.catalog import Catalog, Earlier, Feature, Kind, Opens, Policy, Product
 from tollhouse_server.domain.entitlements import answer, compute
 from tollhouse_server.domain.evidence import DisputeStatus, Evidence, PaymentStatus
 from tollhouse_server.domain.rules import Rule
@@ -119,3 +119,14 @@ def test_seats_run_side_by_side(make: SimpleNamespace, first: int, then: int) ->
     computed = compute(catalog, Evidence(purchases=bought), Policy(), make.day(0))
     values = [answer(computed, catalog.features["seats"], make.day(day)).value for day in (0, 10, 30, 40)]
     assert values == [first, max(first, then), then, 0]
+
+
+def test_passes_of_an_earlier_opening_do_not_delay_those_of_today(make: SimpleNamespace) -> None:
+    """What somebody was let keep may give less than today's: bought later, today's counts from its own purchase."""
+    month = timedelta(days=30)
+    earlier = Earlier(make.day(5), {"pages": Opens(100)}, month)
+    product = Product("month", "A month", {"pages": Opens(500)}, lasts=month, earlier=(earlier,))
+    catalog = Catalog("app", 1, {"pages": Feature("pages", "Pages", Kind.LIMIT)}, {"month": product}, {})
+    bought = (make.purchase("month"), make.purchase("month", id="cs_2", since=make.day(10)))
+    computed = compute(catalog, Evidence(purchases=bought), Policy(), make.day(0))
+    assert [answer(computed, catalog.features["pages"], make.day(day)).value for day in (0, 10, 40)] == [100, 500, 0]

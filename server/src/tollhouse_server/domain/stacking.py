@@ -25,7 +25,8 @@ def stacked(catalog: Catalog, purchases: Iterable[Purchase], policy: Policy) -> 
         product, given = catalog.product(item.product), catalog.given(item.product, purchase.since)
         if product is None or given is None or given.lasts is None or _per_seat(given):
             continue
-        row = product.code
+        # The passes of an earlier opening may give more than today's, or less: they make a row of their own.
+        row = product.code, given.before if isinstance(given, Earlier) else None
         stands = standing(purchase, product.under(policy), given.lasts, item.quantity, after=ends.get(row))
         passes[purchase.id, place] = stands
         if stands.period is not None and stands.period.end is not None:
