@@ -167,14 +167,6 @@ def _plans(planned: ScheduledChange, stripe_price: str, quantity: int) -> bool:
     return any((item.stripe_price, item.quantity) == (stripe_price, quantity) for item in planned.items)
 
 
-def replaced(line: Line, new: PlannedItem) -> tuple[PlannedItem, ...]:
-    """The subscription's lines after the change, the others as they are."""
-    return tuple(
-        new if item is line.item else PlannedItem(item.stripe_price, item.product, item.lookup_key, item.quantity)
-        for item in line.subscription.items
-    )
-
-
 def subscription_to_end(evidence: Evidence, named: str | None) -> Subscription:
     """The subscription that is to end or to go on: the one of that id, else the only one that runs."""
     if named is not None:
@@ -232,5 +224,5 @@ def came_about(verb: Verb, subscription: Subscription, wanted: PlannedItem | Non
             return subscription.status in OVER
         case Verb.CANCEL_LATER:
             return subscription.status in OVER or scheduled_end(subscription) is not None
-        case Verb.RESUME:
+        case _:  # RESUME
             return subscription.status in OVER or verb_of_resumption(subscription) is None
