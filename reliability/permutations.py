@@ -134,7 +134,7 @@ class PermutedWorld:
     net: bool
     figures: Figures
     catalog: Catalog
-    known: dict[str, tuple[str, str]]
+    known: dict[str, tuple[str, str | None]]
     people: list[Customer] = field(default_factory=list)
     streams: dict[str, list[Json]] = field(default_factory=lambda: defaultdict(list))
     """Stripe customer → all of its events."""

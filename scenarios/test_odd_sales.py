@@ -1,5 +1,6 @@
 """Sales that did not take the usual way: nothing paid for is ever lost from sight."""
 
+from math import inf
 from typing import Any
 
 from tollhouse import Tollhouse
@@ -36,6 +37,73 @@ def test_a_price_the_catalog_does_not_know(world: World, pdf_tool: Tollhouse) ->
     sources = pdf_tool.explain("ada", "premium_export").sources
     assert {source.rule for source in sources if source.id == made.id} == {"product-unknown"}
     assert ada.may("premium_export").reason == "purchase-paid"
+
+
+def test_a_price_made_in_the_dashboard_is_mapped(
+    world: World, pdf_tool: Tollhouse, pdf_tool_document: dict[str, Any]
+) -> None:
+    """Sold on an unknown price, nothing opens and it is listed; counted by a product, its holder is let in, audited.
+
+    Taken out again it opens nothing; nothing of it was changed at Stripe.
+    """
+    ada, admin = world.customer("ada"), "/v1/admin/projects/pdf-tool"
+    pdf_tool.open_checkout(
+        "ada", "pdf-tool.pro.yearly", success_url="https://app.test/", cancel_url="https://app.test/"
+    )
+    ada.pays_with("pm_card_visa")
+    product = world.stripe.v1.products.create({"name": "PDF Tool Pro (2023)"})
+    price = world.stripe.v1.prices.create(
+        {"product": product.id, "currency": "eur", "unit_amount": 700, "recurring": {"interval": "month"}}
+    )
+    world.stripe.v1.subscriptions.create({"customer": ada.stripe_id, "items": [{"price": price.id}]})
+    world.arrive()
+    assert not ada.may("premium_export")
+    [listed] = world.operator.get(f"{admin}/unmapped-prices").json()["data"]
+    assert (listed["price"], listed["product"], listed["amount"]) == (price.id, "PDF Tool Pro (2023)", 700)
+    assert (listed["customers"], listed["users"], listed["lookup_key"]) == (1, ["ada"], None)
+
+    pro = pdf_tool_document["products"]["pro"] | {"stripe_prices": [price.id]}
+    counting = pdf_tool_document | {"products": pdf_tool_document["products"] | {"pro": pro}}
+    planned = world.operator.post(f"{admin}/catalog/plan", json=counting).json()
+    assert planned["stripe"] == [] and planned["changes"] == [f"Product pro: whoever has Stripe's {price.id} holds it."]
+    gained = ["gain pages_per_day: 500", "gain premium_export"]
+    assert [one["says"] for one in planned["blast_radius"]["effects"]] == gained
+    world.publish(counting)
+    world.arrive()
+    assert ada.may("premium_export").reason == "subscription-active"
+    [shown] = ada.state().subscriptions
+    assert (shown.product, shown.price) == ("pro", None)
+    audited = world.operator.get("/v1/admin/audit", params={"project": "pdf-tool", "user_id": "ada"}).json()["data"]
+    assert ("entitlements.changed", "catalog version 2") in [(one["action"], one["cause"]) for one in audited]
+    assert world.operator.get(f"{admin}/unmapped-prices").json()["data"] == []
+    assert world.stripe.v1.prices.retrieve(price.id).active
+
+    world.publish(pdf_tool_document)
+    world.arrive()
+    assert not ada.may("premium_export")
+    assert world.operator.get(f"{admin}/unmapped-prices").json()["data"] == [listed]
+
+
+def test_an_old_price_counts_as_another_product(
+    world: World, pdf_tool: Tollhouse, pdf_tool_document: dict[str, Any]
+) -> None:
+    """A price that the catalog sold once may count as another product; no longer listed, it counts as its own again."""
+    ada = world.customer("ada")
+    ada.buys("pdf-tool.pro.monthly")
+    [old] = world.stripe.v1.prices.list({"lookup_keys": ["pdf-tool.pro.monthly"]}).data
+    pro, lifetime = pdf_tool_document["products"]["pro"], pdf_tool_document["products"]["lifetime"]
+    monthly = pro["prices"]["monthly"] | {"amount": 1_200}
+    dearer = pdf_tool_document["products"] | {"pro": pro | {"prices": pro["prices"] | {"monthly": monthly}}}
+    world.publish(pdf_tool_document | {"products": dearer})
+    world.arrive()
+    assert ada.may("pages_per_day").value == 500
+    world.publish(pdf_tool_document | {"products": dearer | {"lifetime": lifetime | {"stripe_prices": [old.id]}}})
+    world.arrive()
+    assert ada.may("pages_per_day").value == inf
+    assert ada.state().subscriptions[0].product == "lifetime"
+    world.publish(pdf_tool_document | {"products": dearer})
+    world.arrive()
+    assert ada.may("pages_per_day").value == 500
 
 
 def test_a_replaced_price_keeps_its_customers(

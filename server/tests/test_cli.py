@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -65,6 +66,7 @@ VERBS = [
     "metrics",
     "catalog plan",
     "catalog apply",
+    "catalog unmapped",
     "catalog schema",
     "grants give",
     "grants revoke",
@@ -302,6 +304,27 @@ def test_a_catalog_is_changed_from_a_shell(
     agreed = typed(of_world, "catalog", "apply", "shop.toml", "--yes")
     assert agreed.code == 0 and "unit_amount: 1000 → 1100" in agreed.out
     assert agreed.out.endswith("shop, catalog version 3: published.\n")
+
+
+def test_unmapped_prices_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -> None:
+    """Who holds a price that no product counts is listed, warned of by the doctor and measured."""
+    app = world.publish(tomllib.loads(CATALOG.replace("pdf-tool", "odd")))
+    known = typed(of_world, "catalog", "unmapped", "--project", "odd")
+    assert (known.code, known.out) == (0, "Every price that a customer holds is known.\n")
+    ada = world.customer("ada", app)
+    app.open_checkout("ada", "odd.pro.monthly", success_url="https://app.test/", cancel_url="https://app.test/")
+    ada.pays_with("pm_card_visa")
+    costs: dict[str, Any] = {"currency": "eur", "unit_amount": 700, "recurring": {"interval": "month"}}
+    price = world.stripe.v1.prices.create({"product_data": {"name": "By hand"}, **costs})
+    world.stripe.v1.subscriptions.create({"customer": ada.stripe_id, "items": [{"price": price.id}]})
+    world.arrive()
+    head, row = typed(of_world, "catalog", "unmapped").out.splitlines()
+    assert head.split()[:3] == ["PROJECT", "PRICE", "CUSTOMERS"]
+    assert row.startswith(f"odd      {price.id}  1") and "By hand, 7.00 EUR every month" in row and row.endswith("ada")
+    told = {one["name"]: one for one in json.loads(typed(of_world, "doctor", "--json").out)["checks"]}
+    assert told["prices-unmapped"]["examples"] == [f"odd {price.id}, 1 customers"]
+    measured = httpx.get(f"{world.service.url}/metrics").text
+    assert "tollhouse_unmapped_prices 1.0" in measured and "tollhouse_unmapped_price_customers 1.0" in measured
 
 
 def test_a_person_is_asked_before_a_catalog_changes(world: World, of_world: dict[str, str], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The catalogs that were published: each version is written once and never changes, so a process may keep it."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,12 +92,16 @@ async def document_of(tx: Tx, owner: Project) -> dict[str, Any] | None:
     return document
 
 
-async def products_by_stripe_price(tx: Tx, project_id: uuid.UUID) -> dict[str, tuple[str, str]]:
-    """Stripe price id → (product code, lookup key), for every price the project has ever sold."""
+KnownPrices = Mapping[str, tuple[str, str | None]]
+"""Stripe price id → product code, and the lookup key where it has one."""
+
+
+async def products_by_stripe_price(tx: Tx, project_id: uuid.UUID) -> dict[str, tuple[str, str | None]]:
+    """Every price that the project has ever sold, or that its catalog counts as a product's."""
     rows = await tx.execute(
         select(price.c.stripe_price_id, price.c.product, price.c.lookup_key).where(price.c.project_id == project_id)
     )
-    return {row.stripe_price_id: (row.product, row.lookup_key) for row in rows}
+    return {row.stripe_price_id: (row.product, row.lookup_key or None) for row in rows}
 
 
 async def _load(tx: Tx, owner: Project) -> Catalog:

@@ -136,7 +136,8 @@ class Priced:
 async def write_prices(tx: Tx, product_id: str, facts: Sequence[PriceFacts]) -> list[Priced]:
     """Marks the catalogs' prices of a Stripe product as Stripe has them; one for each project that has such prices."""
     active = [one.id for one in facts if one.active]
-    of_product = price.c.stripe_product_id == product_id
+    # What is neither sold nor for sale is left so: who has it keeps it, and the catalog says what it counts as.
+    of_product = and_(price.c.stripe_product_id == product_id, or_(price.c.current, price.c.active))
     # Locked and in one order, so that two reads of one product do not wait for each other.
     found = select(price).where(of_product).order_by(price.c.stripe_price_id).with_for_update(key_share=True)
     rows = (await tx.execute(found)).all()

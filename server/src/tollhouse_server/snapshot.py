@@ -1,7 +1,7 @@
 """What one customer may do, as stored: gathered from evidence, read in one row, kept current by refresh."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Row, ScalarSelect, and_, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
-from .catalogs import products_by_stripe_price
+from .catalogs import KnownPrices, products_by_stripe_price
 from .db.engine import Tx
 from .db.tables import bundled, correction, customer, grant, project, purchase, snapshot, subscription
 from .domain.entitlements import Entitlement, dump, load, next_change
@@ -48,9 +48,7 @@ async def gather(tx: Tx, customer_id: uuid.UUID, project_id: uuid.UUID) -> Evide
     return (await gather_all(tx, [customer_id], known))[customer_id]
 
 
-async def gather_all(
-    tx: Tx, customers: Sequence[uuid.UUID], known: Mapping[str, tuple[str, str]]
-) -> dict[uuid.UUID, Evidence]:
+async def gather_all(tx: Tx, customers: Sequence[uuid.UUID], known: KnownPrices) -> dict[uuid.UUID, Evidence]:
     """The same of several customers of one project in as many queries; `known` are its `products_by_stripe_price`."""
     found: dict[uuid.UUID, tuple[list[Subscription], list[Purchase], list[Grant]]] = {
         one: ([], [], []) for one in customers
@@ -59,12 +57,7 @@ async def gather_all(
         columns = [table.c.customer_id, table.c.evidence, *([_corrected()] if table is subscription else ())]
         rows = await tx.execute(select(*columns).where(table.c.customer_id.in_(customers)).order_by(table.c.id))
         for customer_id, evidence, *kind in rows:
-            one = replace(evidence, items=_with_products(evidence.items, known))
-            if isinstance(one, Subscription) and one.scheduled_change is not None:
-                planned = _with_products(one.scheduled_change.items, known)
-                one = replace(one, scheduled_change=replace(one.scheduled_change, items=planned))
-            if any(kind):
-                one = replace(one, correction=Correction(*kind))
+            one = replace(evidence, correction=Correction(*kind)) if any(kind) else evidence
             found[customer_id][place].append(one)
     for row_of_grant in await tx.execute(select(grant).where(grant.c.customer_id.in_(customers)).order_by(grant.c.id)):
         found[row_of_grant.customer_id][2].append(as_grant(row_of_grant))
@@ -74,7 +67,7 @@ async def gather_all(
     ):
         brought[of_bundle.customer_id] = (*brought.get(of_bundle.customer_id, ()), *of_bundle.lines)
     return {
-        one: Evidence(tuple(subs), tuple(bought), tuple(given), bundled=brought.get(one, ()))
+        one: with_products(Evidence(tuple(subs), tuple(bought), tuple(given), bundled=brought.get(one, ())), known)
         for one, (subs, bought, given) in found.items()
     }
 
@@ -85,11 +78,28 @@ def _corrected() -> ScalarSelect[Any]:
     return select(func.min(correction.c.kind)).where(*mine).scalar_subquery()
 
 
-def _with_products(items: Sequence[Item], known: Mapping[str, tuple[str, str]]) -> tuple[Item, ...]:
+def with_products(evidence: Evidence, known: KnownPrices) -> Evidence:
+    """The evidence with each price led back to its product."""
+    return replace(
+        evidence,
+        subscriptions=tuple(_subscription(one, known) for one in evidence.subscriptions),
+        purchases=tuple(replace(one, items=_with_products(one.items, known)) for one in evidence.purchases),
+    )
+
+
+def _subscription(one: Subscription, known: KnownPrices) -> Subscription:
+    """Its scheduled change too."""
+    change = one.scheduled_change
+    if change is not None:
+        change = replace(change, items=_with_products(change.items, known))
+    return replace(one, items=_with_products(one.items, known), scheduled_change=change)
+
+
+def _with_products(items: Sequence[Item], known: KnownPrices) -> tuple[Item, ...]:
     return tuple(_with_product(item, known) for item in items)
 
 
-def _with_product(item: Item, known: Mapping[str, tuple[str, str]]) -> Item:
+def _with_product(item: Item, known: KnownPrices) -> Item:
     product, lookup_key = known.get(item.stripe_price, (None, item.lookup_key))
     return replace(item, product=product, lookup_key=lookup_key)
 

@@ -195,6 +195,16 @@ DRIFT_FOUND = Gauge(
     ["kind", "state"],
     multiprocess_mode=_LATEST,
 )
+UNMAPPED_PRICES = Gauge(
+    "tollhouse_unmapped_prices",
+    "Stripe prices that customers hold and no product of their project's catalog counts: they open nothing.",
+    multiprocess_mode=_LATEST,
+)
+UNMAPPED_PRICE_CUSTOMERS = Gauge(
+    "tollhouse_unmapped_price_customers",
+    "Customers who hold such a price.",
+    multiprocess_mode=_LATEST,
+)
 RECONCILIATION_AGE_SECONDS = Gauge(
     "tollhouse_reconciliation_age_seconds",
     "How long ago the last whole reconciliation of the kind finished well; +Inf where none has yet.",

@@ -171,3 +171,22 @@ def test_a_wrong_catalog_has_no_plan(world: World, refused: Refused) -> None:
         "catalog-invalid",
         "/project",
     )
+
+
+def test_stripe_prices_that_cannot_count(world: World, refused: Refused) -> None:
+    """Unknown at Stripe, sold by the catalog as well, or another project's: each with its code, and nothing is done."""
+
+    def counting(slug: str, *prices: object) -> dict[str, Any]:
+        wanted = document(slug)
+        wanted["products"]["pro"]["stripe_prices"] = list(prices)
+        return wanted
+
+    assert world.operator.put(path("counts"), json=document("counts")).is_success
+    [sold] = world.stripe.v1.prices.list({"lookup_keys": ["counts.pro.once"]}).data
+    where = "/products/pro/stripe_prices"
+    wrong = world.operator.put(path("counts"), json=counting("counts", "price_none", sold.id))
+    told = refused(wrong, 422, "catalog-invalid", f"{where}/0", f"{where}/1")
+    assert [one["code"] for one in told["errors"]] == ["unknown-stripe-price", "stripe-price-twice"]
+    others = world.operator.put(path("others"), json=counting("others", sold.id))
+    assert sold.id in refused(others, 409, "stripe-price-taken")["detail"]
+    refused(world.operator.get("/v1/admin/projects/others"), 404, "not-found")

@@ -108,6 +108,11 @@ def _(change: Callable[[dict[str, Any]], object], *said: str) -> tuple[Callable[
             "it keep theirs.",
         ),
         _(
+            lambda d: d["products"]["pro"].update(stripe_prices=["price_1Old", "price_2Old"]),
+            "Product pro: whoever has Stripe's price_1Old holds it.",
+            "Product pro: whoever has Stripe's price_2Old holds it.",
+        ),
+        _(
             lambda d: d["products"].update(basic={}),
             "New product basic: basic opens nothing.",
         ),
@@ -153,6 +158,14 @@ def test_tax_is_no_longer_added() -> None:
     """The other way round too."""
     taxed = parse_catalog({**DOCUMENT, "automatic_tax": True}, 1)
     assert differences(taxed, parse_catalog(DOCUMENT, 2)) == ["Project: Stripe no longer adds tax to new sales."]
+
+
+def test_a_stripe_price_counts_no_longer() -> None:
+    """Who holds it loses what the product opens, and the publish says so."""
+    before = copy.deepcopy(DOCUMENT)
+    before["products"]["pro"]["stripe_prices"] = ["price_1Old"]
+    said = ["Product pro: whoever has Stripe's price_1Old holds it no longer."]
+    assert differences(parse_catalog(before, 1), parse_catalog(DOCUMENT, 2)) == said
 
 
 def test_a_feature_newly_opened() -> None:

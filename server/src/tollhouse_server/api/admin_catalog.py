@@ -1,5 +1,6 @@
-"""Operators: what publishing a catalog would do."""
+"""Operators: what publishing a catalog would do, and what customers hold that no catalog knows."""
 
+from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends
@@ -8,12 +9,15 @@ from pydantic import Field
 from ..commands.plan_catalog import plan_catalog
 from ..domain.changes import ChangeKind
 from ..domain.kept_openings import Existing
-from .admin_projects import CATALOG_REFUSALS, OPERATORS, CatalogDocument, ExistingInQuery, SlugInPath
+from ..stripe_gateway import StripeRefused, StripeUnavailable
+from ..stripe_gateway.catalog import PriceShown, show_prices
+from ..unmapped_prices import Unmapped, unmapped
+from .admin_projects import CATALOG_REFUSALS, OPERATORS, CatalogDocument, ExistingInQuery, NamedProject, SlugInPath
 from .authentication import require_operator
 from .context import Ctx
 from .entitlements import example
-from .problems import MalformedJson, UnsupportedMediaType, documented
-from .types import Answer, FeatureValue
+from .problems import MalformedJson, NotFound, UnsupportedMediaType, documented
+from .types import Answer, FeatureValue, Instant
 
 router = APIRouter(prefix="/admin/projects", tags=["Operators: projects"], dependencies=[Depends(require_operator)])
 
@@ -122,3 +126,59 @@ async def plan(slug: SlugInPath, document: CatalogDocument, ctx: Ctx, existing: 
     """Reads Stripe and computes each customer under both catalogs; changes nothing. A large project takes a while."""
     planned = await plan_catalog(ctx.database, ctx.stripe, document, at=ctx.clock.now(), slug=slug, existing=existing)
     return CatalogPlan(**planned.as_json())
+
+
+class UnmappedPrice(Answer):
+    price: str = Field(description="Stripe's id, for `stripe_prices` of a product in the catalog.")
+    product: str | None = Field(description="What Stripe calls what it sells; null where Stripe knows it no more.")
+    amount: int | None = Field(description="Minor units (cents).")
+    currency: str | None
+    interval: str | None = Field(description="day, week, month or year; null for a one-time price.")
+    interval_count: int | None
+    lookup_key: str | None
+    since: Instant = Field(description="When the first of these customers began.")
+    customers: int
+    users: list[str] = Field(description="A few of them.")
+
+
+class UnmappedPrices(Answer):
+    data: list[UnmappedPrice] = Field(description="At most 100, those that most customers hold first.")
+
+
+EXAMPLE_UNMAPPED: dict[str, Any] = {
+    "data": [
+        {
+            "price": "price_1QxOld",
+            "product": "PDF Tool Pro (2023)",
+            "amount": 700,
+            "currency": "eur",
+            "interval": "month",
+            "interval_count": 1,
+            "lookup_key": None,
+            "since": "2025-03-01T10:00:00Z",
+            "customers": 12,
+            "users": ["ada", "grace"],
+        }
+    ]
+}
+
+
+@router.get(
+    "/{slug}/unmapped-prices",
+    name="list_unmapped_prices",
+    summary="What do customers hold that the catalog does not know?",
+    responses={**example(EXAMPLE_UNMAPPED), **documented(*OPERATORS, NotFound, StripeRefused, StripeUnavailable)},
+)
+async def list_unmapped(project: NamedProject, ctx: Ctx) -> UnmappedPrices:
+    """Subscriptions and purchases on these prices open nothing until a product's `stripe_prices` names them."""
+    async with ctx.database.transaction() as tx:
+        found = await unmapped(tx, project.id)
+    shown = await show_prices(ctx.stripe, [one.price for one in found])
+    return UnmappedPrices(data=[_unmapped(one, shown.get(one.price)) for one in found])
+
+
+def _unmapped(one: Unmapped, at_stripe: PriceShown | None) -> UnmappedPrice:
+    told = dict.fromkeys(PriceShown.__slots__) if at_stripe is None else asdict(at_stripe)
+    told.pop("id")
+    held = {"price": one.price, "since": one.since, "customers": one.customers, "users": list(one.users)}
+    return UnmappedPrice(**told, **held)

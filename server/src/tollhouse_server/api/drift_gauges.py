@@ -1,4 +1,4 @@
-"""The gauges of reconciliation, read from the database, so that every replica tells the same."""
+"""The gauges of reconciliation and of unmapped prices, read from the database: every replica tells the same."""
 
 import math
 from datetime import datetime
@@ -15,9 +15,12 @@ from ..telemetry import (
     PAID_BUT_LOCKED_OUT_MINUTES,
     PAID_BUT_LOCKED_OUT_USERS,
     RECONCILIATION_AGE_SECONDS,
+    UNMAPPED_PRICE_CUSTOMERS,
+    UNMAPPED_PRICES,
     UNPAID_BUT_ALLOWED_MINUTES,
     UNPAID_BUT_ALLOWED_USERS,
 )
+from ..unmapped_prices import how_many
 
 _TOLLS = (
     PAID_BUT_LOCKED_OUT_USERS,
@@ -32,7 +35,8 @@ def gauges() -> list[Gauge]:
     """Each of them with its labels: NaN while the database is away."""
     tolls = [gauge.labels(said) for gauge in _TOLLS for said in _SAID.values()]
     found = [DRIFT_FOUND.labels(kind, state) for kind in Kind for state in ("open", "closed")]
-    return [*tolls, *found, *(RECONCILIATION_AGE_SECONDS.labels(kind) for kind in Kind)]
+    unmapped = [UNMAPPED_PRICES, UNMAPPED_PRICE_CUSTOMERS]
+    return [*tolls, *found, *unmapped, *(RECONCILIATION_AGE_SECONDS.labels(kind) for kind in Kind)]
 
 
 async def measure(tx: Tx, at: datetime) -> None:
@@ -45,6 +49,9 @@ async def measure(tx: Tx, at: datetime) -> None:
         UNPAID_BUT_ALLOWED_USERS.labels(said).set(let_in.users)
         UNPAID_BUT_ALLOWED_MINUTES.labels(said).set(let_in.minutes)
     found = await drift.found_lately(tx, at)
+    prices, customers = await how_many(tx)
+    UNMAPPED_PRICES.set(prices)
+    UNMAPPED_PRICE_CUSTOMERS.set(customers)
     finished = await last_finished(tx)
     for kind in Kind:
         for state in ("open", "closed"):

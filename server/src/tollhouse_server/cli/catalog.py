@@ -17,8 +17,11 @@ from ..commands.publish_catalog import publish_catalog
 from ..domain.catalog_schema import json_schema
 from ..domain.errors import CatalogInvalid
 from ..domain.kept_openings import Existing
+from ..domain.money import Money
+from ..stripe_gateway.catalog import PriceShown, show_prices
+from ..unmapped_prices import unmapped
 from .catalog_text import show_plan
-from .common import acting_operator, err, fail, out, ready_settings, with_resources
+from .common import acting_operator, err, fail, find_project, out, print_table, ready_settings, with_resources
 from .toml_lines import line_of
 
 if TYPE_CHECKING:
@@ -174,6 +177,40 @@ def _mistakes_with_lines(source: Source) -> Iterator[None]:
 
 def _dotted(pointer: str) -> str:
     return ".".join(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]) or "the catalog"
+
+
+@app.command("unmapped")
+def list_unmapped(
+    project: Annotated[str | None, typer.Option(help="Of this project alone; of all if absent.")] = None,
+) -> None:
+    """List the Stripe prices that customers hold and no product counts: name them in a product's `stripe_prices`."""
+
+    async def run(resources: "Resources") -> None:
+        async with resources.database.transaction() as tx:
+            owner = await find_project(tx, project) if project else None
+            found = await unmapped(tx, owner.id if owner else None)
+        if not found:
+            out.print("Every price that a customer holds is known.")
+            return
+        shown = await show_prices(resources.stripe, [one.price for one in found])
+        print_table(
+            ("PROJECT", "PRICE", "CUSTOMERS", "SINCE", "IS", "USERS"),
+            [
+                (one.project, one.price, str(one.customers), f"{one.since:%Y-%m-%d}", _shown(shown.get(one.price)),
+                 ", ".join(one.users))
+                for one in found
+            ],
+        )  # fmt: skip
+
+    with_resources(ready_settings(), run)
+
+
+def _shown(one: PriceShown | None) -> str:
+    if one is None:
+        return "gone at Stripe"
+    amount = "by quantity" if one.amount is None else str(Money(one.amount, one.currency))
+    count = f"{one.interval_count} {one.interval}s" if one.interval_count > 1 else one.interval
+    return f"{one.product}, {amount} {f'every {count}' if one.interval else 'once'}"
 
 
 @app.command("schema")

@@ -5,7 +5,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
@@ -30,6 +30,7 @@ from ..stripe_gateway import StripeClient
 from ..stripe_gateway.catalog import read_catalog
 from ..stripe_gateway.catalog_plan import InStripe, Step, steps
 from .check_bundles import check_bundles
+from .counted_prices import known_then
 from .existing_customers import Undecided, undecided
 
 BATCH = 500
@@ -171,6 +172,7 @@ async def prepare(
         if before is not None and owner is not None and existing is None:
             asked = await undecided(tx, owner, before, draft, at)
     there = await read_catalog(stripe, draft)
+    _refuse_counted(draft, there)
     async with database.transaction() as tx:
         await _refuse_others(tx, owner, there)
     same = json.dumps(published) == json.dumps(document)
@@ -208,15 +210,34 @@ async def _on_sale_at_stripe(tx: Tx, owner: Project) -> dict[str, str]:
     return {row.stripe_price_id: row.lookup_key for row in rows}
 
 
+def _refuse_counted(draft: Catalog, there: InStripe) -> None:
+    """What `stripe_prices` names must be there, and must not be sold by the catalog as well."""
+    sold = {found.id for found in there.prices.values()}
+    errors = []
+    for product in draft.products.values():
+        for place, price_id in enumerate(product.stripe_prices):
+            if price_id not in there.counted:
+                mistake, detail = Mistake.UNKNOWN_STRIPE_PRICE, f"Stripe knows no price {price_id}"
+            elif price_id in sold:
+                mistake, detail = Mistake.STRIPE_PRICE_TWICE, "has a lookup key of this catalog: delete it here"
+            else:
+                continue
+            pointer = f"/products/{product.code}/stripe_prices/{place}"
+            errors.append({"pointer": pointer, "code": str(mistake), "detail": detail})
+    if errors:
+        raise CatalogInvalid("The catalog counts Stripe prices that it cannot.", errors=errors)
+
+
 async def _refuse_others(tx: Tx, owner: Project | None, there: InStripe) -> None:
-    ids = [found.id for found in there.prices.values()]
+    ids = [found.id for found in (*there.prices.values(), *there.counted.values())]
     taken = select(price.c.stripe_price_id).where(price.c.stripe_price_id.in_(ids))
     if owner is not None:
         taken = taken.where(price.c.project_id != owner.id)
     others = set(await tx.scalars(taken))
     keys = [key for key, found in there.prices.items() if found.id in others]
+    keys += [price_id for price_id in there.counted if price_id in others]
     if keys:
-        raise StripePriceTaken(f"Another project's catalog has the Stripe price of {', '.join(keys)}.")
+        raise StripePriceTaken(f"Another project's catalog has the Stripe price {', '.join(keys)}.")
 
 
 async def _radius(database: Database, prepared: Prepared, at: datetime, tell: Tell) -> BlastRadius:
@@ -237,21 +258,19 @@ async def _radius(database: Database, prepared: Prepared, at: datetime, tell: Te
             known = await products_by_stripe_price(tx, owner.id)
             evidence = await snapshot.gather_all(tx, batch, known)
             paid = await _paid(tx, batch, at)
+            then = await known_then(tx, owner, before, prepared.after, known)
         if not batch:
             return radius
         # In a thread: of a large project it takes a while, and whoever else is served must not wait for it.
-        await asyncio.to_thread(_count, radius, before, prepared.after, evidence, paid, at)
+        changed = {one: snapshot.with_products(held, then) for one, held in evidence.items()}
+        await asyncio.to_thread(_count, radius, (before, evidence), (prepared.after, changed), paid, at)
         last = batch[-1]
 
 
 def _may_matter(before: Catalog, after: Catalog) -> bool:
-    """Whether the catalogs differ in anything that access is computed from."""
-    return (before.features, before.products, before.retired, before.policy) != (
-        after.features,
-        after.products,
-        after.retired,
-        after.policy,
-    )
+    """Whether the catalogs differ in anything but what they are called, what it costs, and where people are led."""
+    plain: dict[str, Any] = {"version": 0, "name": "", "redirect_origins": (), "prices": {}}
+    return replace(before, **plain) != replace(after, **plain)
 
 
 async def _batch(tx: Tx, project_id: uuid.UUID, last: uuid.UUID | None) -> Sequence[uuid.UUID]:
@@ -278,12 +297,12 @@ async def _paid(tx: Tx, batch: Sequence[uuid.UUID], at: datetime) -> dict[uuid.U
 
 def _count(
     radius: BlastRadius,
-    before: Catalog,
-    after: Catalog,
-    evidence: Mapping[uuid.UUID, Evidence],
+    now: tuple[Catalog, Mapping[uuid.UUID, Evidence]],
+    then: tuple[Catalog, Mapping[uuid.UUID, Evidence]],
     paid: Mapping[uuid.UUID, Mapping[str, Fraction]],
     at: datetime,
 ) -> None:
-    for customer_id, held in evidence.items():
-        then, now = (compute(catalog, held, catalog.policy, at) for catalog in (after, before))
-        radius.add(now, then, at, paid.get(customer_id, {}))
+    """Each catalog with the evidence as it leads prices back to products."""
+    for customer_id in now[1]:
+        before, after = (compute(catalog, held[customer_id], catalog.policy, at) for catalog, held in (now, then))
+        radius.add(before, after, at, paid.get(customer_id, {}))

@@ -19,6 +19,7 @@ from ..stripe_gateway import StripeClient
 from ..stripe_gateway.catalog import StripePrice, apply_steps, archive_prices
 from .check_bundles import check_bundles
 from .configure_portal import reconfigure_portals
+from .counted_prices import write_counted
 from .existing_customers import question
 from .plan_catalog import prepare
 from .register_project import describe_project, register_project
@@ -88,6 +89,7 @@ async def publish_catalog(
         await check_bundles(tx, prepared.after)  # as other catalogs are by now
         sold_before = await _sold(tx, owner)
         await _write_prices(tx, owner, prepared.after, prices)
+        await write_counted(tx, owner, prepared.before, prepared.after, prepared.there.counted)
         if not prepared.same:
             await _write_version(tx, owner, document, dump(prepared.after), why, at)
         if (sold := await _sold(tx, owner)) != sold_before:

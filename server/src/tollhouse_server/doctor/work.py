@@ -1,5 +1,6 @@
 """Whether the work is done: what waits too long, what was given up, what time has overtaken."""
 
+from ..unmapped_prices import HELD
 from .checks import Check, Severity, rows
 
 WORK = (
@@ -100,6 +101,17 @@ WORK = (
             SELECT s.id || ' (' || s.status || ')' FROM subscription s JOIN customer c ON c.id = s.customer_id
             WHERE s.status NOT IN ('canceled', 'incomplete_expired') AND c.stripe_customer_id IS NULL
         """),
+    ),
+    Check(
+        "prices-unmapped",
+        Severity.WARNING,
+        "Customers hold a Stripe price that no product of their project's catalog counts: it opens nothing for them.",
+        "`tollhouse catalog unmapped` lists them: name each in `stripe_prices` of the product that it stands for.",
+        "unmapped-prices",
+        rows(f"""
+            SELECT p.slug || ' ' || u.price || ', ' || count(DISTINCT u.customer_id) || ' customers'
+            FROM ({HELD}) u JOIN project p ON p.id = u.project_id GROUP BY p.slug, u.price
+        """),  # noqa: S608 - written in this service
     ),
     Check(
         "checkouts-half-open",

@@ -150,6 +150,8 @@ class Product:
     """The fields of `Policy` that are otherwise for what is bought of this product."""
     tax_code: str | None = None
     """What Stripe's tax is reckoned by (`txcd_…`); None: as the Stripe account is set."""
+    stripe_prices: tuple[str, ...] = ()
+    """Stripe prices (`price_…`) that count as this product though the catalog does not sell them."""
 
     bundles: tuple[str, ...] = ()
     """Products of other projects, as `project.product`, that whoever has this one has under the same user id."""

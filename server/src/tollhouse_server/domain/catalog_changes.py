@@ -105,6 +105,10 @@ def product_changes(old: Product, new: Product) -> Iterator[str]:
         was, becomes = (_said(one.policy[name]) if name in one.policy else "the project's" for one in (old, new))
         if was != becomes:
             yield f"policy: {name.replace('_', ' ')} {was} becomes {becomes}"
+    for price_id in sorted({*new.stripe_prices} - {*old.stripe_prices}):
+        yield f"whoever has Stripe's {price_id} holds it"
+    for price_id in sorted({*old.stripe_prices} - {*new.stripe_prices}):
+        yield f"whoever has Stripe's {price_id} holds it no longer"
     for code in dict.fromkeys([*new.opens, *old.opens]):
         before, after = old.opens.get(code), new.opens.get(code)
         if before is None and after is not None:

@@ -37,6 +37,8 @@ LARGEST_AMOUNT: Final = 99_999_999
 """The largest charge Stripe makes in most currencies, in minor units."""
 LARGEST_LIMIT: Final = 2**53 - 1
 """The largest whole number that every JSON reader keeps exactly."""
+_STRIPE_PRICE: Final = re.compile(r"[A-Za-z0-9_]{1,255}")
+"""Old accounts have prices that began as plans, under ids of their own."""
 LONGEST_TRIAL: Final = 730
 LONGEST_POLICY: Final = 365
 LONGEST_ACCESS: Final = 36_500
@@ -50,7 +52,7 @@ POLICY_KEYS: Final = (
     "on_double", "on_trial_again",
 )  # fmt: skip
 FEATURE_KEYS: Final = ("name", "kind", "combine")
-PRODUCT_KEYS: Final = ("name", "plan_group", "opens", "lasts", "bundles", "tax_code", "prices", "policy")
+PRODUCT_KEYS: Final = ("name", "plan_group", "opens", "lasts", "bundles", "tax_code", "prices", "stripe_prices", "policy")
 PRICE_KEYS: Final = (
     "amount", "currency", "currency_options", "interval", "interval_count", "trial_days", "trial_card", "tax_behavior",
 )  # fmt: skip
@@ -69,11 +71,13 @@ def parse_catalog(document: Mapping[str, object], version: int) -> Catalog:
         kinds[code] = None if table.mistaken else features[code].kind
     products: dict[str, Product] = {}
     prices: dict[str, Price] = {}
+    counted: set[str] = set()
     for code, table in top.entries("products", PRODUCT_KEYS):
         sold = {price.lookup_key: price for price in _prices(project, code, table)}
-        one_time = any(price.interval is None for price in sold.values())
+        adopted = _stripe_prices(table, counted)
+        one_time = bool(adopted) or any(price.interval is None for price in sold.values())
         product = _product(code, table, kinds, one_time=one_time)
-        products[code] = replace(product, bundles=_bundles(project, table))
+        products[code] = replace(product, stripe_prices=adopted, bundles=_bundles(project, table))
         prices |= sold
     catalog = Catalog(
         project, version, features, products, prices,
@@ -172,6 +176,20 @@ def _bundles(project: str, table: Table) -> tuple[str, ...]:
                 position, Mistake.BUNDLE_CYCLE, "is of this project: let this product open what that one opens"
             )
     return tuple(map(str, listed.content.values()))
+
+
+def _stripe_prices(product: Table, counted: set[str]) -> tuple[str, ...]:
+    """Enters them in `counted`, so that none counts as two products."""
+    listed = product.positions("stripe_prices")
+    for position, price_id in listed.content.items():
+        if not isinstance(price_id, str) or not _STRIPE_PRICE.fullmatch(price_id):
+            detail = f'must be the id of a Stripe price, "price_…", not {what(price_id)}'
+            listed.wrong(position, Mistake.WRONG_TYPE, detail)
+        elif price_id in counted:
+            listed.wrong(position, Mistake.STRIPE_PRICE_TWICE, "is listed already: it counts as one product")
+        else:
+            counted.add(price_id)
+    return tuple(str(price_id) for price_id in listed.content.values())
 
 
 def _lasts(table: Table) -> timedelta | None:

@@ -155,6 +155,11 @@ def _product() -> _Schema:
             },
             "prices": _by_code(_price()),
             "policy": {**_policy(), "description": "What is otherwise than the project's for what is bought of this."},
+            "stripe_prices": {
+                "type": "array",
+                "items": {"type": "string", "pattern": "^[A-Za-z0-9_]{1,255}$"},
+                "description": "Stripe prices that count as this product and are not sold by this catalog.",
+            },
         }
     )
 

@@ -42,6 +42,15 @@ class Mistake(StrEnum):
     BUNDLE_CYCLE = "bundle-cycle", "What it bundles leads back to this project: bundles go one way only."
     OTHER_PROJECT = "other-project", "It is of another project: name the one that is meant, or publish it there."
 
+    UNKNOWN_STRIPE_PRICE = (
+        "unknown-stripe-price",
+        "Stripe knows no price of this id, in the mode of STRIPE_SECRET_KEY: look for a typing mistake.",
+    )
+    STRIPE_PRICE_TWICE = (
+        "stripe-price-twice",
+        "A Stripe price counts as one product: take it out of the other, or out of stripe_prices if it is sold here.",
+    )
+
     # Of a catalog and of a grant
     LIMIT_BELOW_ZERO = "limit-below-zero", 'A limit is a whole number from 0 on, or "unlimited": 0 is closed.'
     UNKNOWN_FEATURE = "unknown-feature", "The catalog has no such feature: declare it, or look for a typing mistake."

@@ -44,6 +44,7 @@ async def read_catalog(client: stripe.StripeClient, catalog: Catalog) -> InStrip
             features=await _features(client, [feature_key(catalog, code) for code in catalog.features]),
             products=await _products(client, [product_id(catalog, code) for code in catalog.products]),
             prices=await _prices(client, list(catalog.prices)),
+            counted=await _counted(client, [id_ for one in catalog.products.values() for id_ in one.stripe_prices]),
         )
 
 
@@ -113,6 +114,38 @@ def _parameters(step: Step) -> Mapping[str, Any]:
     return {**price_parameters(step.after), "lookup_key": step.name, "transfer_lookup_key": True, "nickname": step.name}
 
 
+@dataclass(frozen=True, slots=True)
+class PriceShown:
+    """A Stripe price for people: what it costs, and what Stripe calls what is sold."""
+
+    id: str
+    product: str
+    amount: int | None
+    """Minor units; None where it depends on the quantity (tiers)."""
+    currency: str
+    interval: str | None
+    interval_count: int
+    lookup_key: str | None
+
+
+async def show_prices(client: stripe.StripeClient, ids: Iterable[str]) -> dict[str, PriceShown]:
+    """By id; without those that Stripe does not know. Raises StripeUnavailable, StripeRefused."""
+    shown = {}
+    with stripe_errors():
+        for id_ in ids:
+            try:
+                one = (await client.v1.prices.retrieve_async(id_, {"expand": ["product"]})).to_dict()
+            except stripe.InvalidRequestError as missing:
+                if missing.code != "resource_missing":
+                    raise
+                continue
+            each = one["recurring"] or {"interval": None, "interval_count": 1}
+            name = one["product"].get("name", one["product"]["id"])  # a deleted one says nothing else
+            money = one["unit_amount"], one["currency"]
+            shown[id_] = PriceShown(id_, name, *money, each["interval"], each["interval_count"], one["lookup_key"])
+    return shown
+
+
 async def _features(client: stripe.StripeClient, keys: Sequence[str]) -> dict[str, FoundFeature]:
     found = {}
     for key in keys:
@@ -140,8 +173,23 @@ async def _prices(client: stripe.StripeClient, keys: Sequence[str]) -> dict[str,
         listed = await client.v1.prices.list_async(
             {"lookup_keys": some, "limit": _KEYS_AT_ONCE, "expand": ["data.currency_options"]}
         )
-        found |= {one.lookup_key or "": FoundPrice(one.id, said_of_price(one), one.active) for one in listed.data}
+        found |= {one.lookup_key or "": _found(one) for one in listed.data}
     return found
+
+
+async def _counted(client: stripe.StripeClient, ids: Sequence[str]) -> dict[str, FoundPrice]:
+    found = {}
+    for id_ in ids:
+        try:
+            found[id_] = _found(await client.v1.prices.retrieve_async(id_, {"expand": ["currency_options"]}))
+        except stripe.InvalidRequestError as missing:
+            if missing.code != "resource_missing":
+                raise
+    return found
+
+
+def _found(price: stripe.Price) -> FoundPrice:
+    return FoundPrice(price.id, said_of_price(price), price.active, price.lookup_key)
 
 
 def _some(all_: Sequence[str], most: int) -> Iterator[list[str]]:

@@ -40,6 +40,7 @@ class FoundPrice:
     id: str
     says: Says
     active: bool
+    lookup_key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class InStripe:
     products: Mapping[str, FoundProduct]
     prices: Mapping[str, FoundPrice]
     """The holder of each lookup key."""
+    counted: Mapping[str, FoundPrice]
+    """By id, those that the catalog counts as its products' and does not sell."""
 
 
 class Do(StrEnum):
