@@ -66,6 +66,7 @@ VERBS = [
     "metrics",
     "catalog plan",
     "catalog apply",
+    "catalog pull",
     "catalog unmapped",
     "catalog schema",
     "grants give",
@@ -304,6 +305,37 @@ def test_a_catalog_is_changed_from_a_shell(
     agreed = typed(of_world, "catalog", "apply", "shop.toml", "--yes")
     assert agreed.code == 0 and "unit_amount: 1000 → 1100" in agreed.out
     assert agreed.out.endswith("shop, catalog version 3: published.\n")
+
+
+def test_a_catalog_is_pulled_from_a_shell(world: World, of_world: dict[str, str], typed: Run, tmp_path: Path) -> None:
+    """Of an account that sells already a file is written that can be planned and applied; then it is what is pulled."""
+    feature = world.stripe.v1.entitlements.features.create({"lookup_key": "old_export", "name": "Export"})
+    product = world.stripe.v1.products.create({"name": "Old Pro"})
+    world.stripe.v1.products.features.create(product.id, {"entitlement_feature": feature.id})
+    costs: dict[str, Any] = {"product": product.id, "currency": "eur", "unit_amount": 700}
+    monthly = world.stripe.v1.prices.create({**costs, "recurring": {"interval": "month"}, "lookup_key": "old_monthly"})
+    once = world.stripe.v1.prices.create(costs)
+    pulled = typed(of_world, "catalog", "pull", "--project", "pulled", "--out", "pulled.toml")
+    assert (pulled.code, pulled.out) == (0, "")
+    text = (tmp_path / "pulled.toml").read_text()
+    document = tomllib.loads(text)
+    assert document["products"]["old-pro"] == {
+        "name": "Old Pro",
+        "opens": {"old_export": True},
+        "prices": {
+            "old_monthly": {"amount": 700, "currency": "eur", "interval": "month"},
+            "once": {"amount": 700, "currency": "eur"},
+        },
+        "stripe_prices": [monthly.id, once.id],
+    }
+    assert f"# Code made up: {once.id} has no lookup key." in text
+    assert "is there already" in sentence(typed(of_world, "catalog", "pull", "--out", "pulled.toml"))
+    assert "A slug has" in sentence(typed(of_world, "catalog", "pull", "--project", "Not A Slug"))
+
+    document["products"] = {"old-pro": document["products"]["old-pro"]}
+    assert world.operator.put("/v1/admin/projects/pulled/catalog", json=document).is_success
+    again = typed(of_world, "catalog", "pull", "--project", "pulled")
+    assert again.code == 0 and tomllib.loads(again.out) == document and "#" not in again.out
 
 
 def test_unmapped_prices_from_a_shell(world: World, of_world: dict[str, str], typed: Run) -> None:

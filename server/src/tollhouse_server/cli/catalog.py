@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from ..catalogs import document_of, project_by_slug
 from ..commands.plan_catalog import Plan, Tell, plan_catalog
 from ..commands.publish_catalog import publish_catalog
+from ..domain.account_catalog import catalog_of
+from ..domain.catalog import CODE
 from ..domain.catalog_schema import json_schema
+from ..domain.catalog_toml import catalog_toml
 from ..domain.errors import CatalogInvalid
 from ..domain.kept_openings import Existing
 from ..domain.money import Money
+from ..stripe_gateway.account import read_account
 from ..stripe_gateway.catalog import PriceShown, show_prices
 from ..unmapped_prices import unmapped
 from .catalog_text import show_plan
@@ -177,6 +182,36 @@ def _mistakes_with_lines(source: Source) -> Iterator[None]:
 
 def _dotted(pointer: str) -> str:
     return ".".join(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]) or "the catalog"
+
+
+@app.command("pull")
+def pull(
+    project: Annotated[str, typer.Option(help="The project's slug.")] = "app",
+    to: Annotated[Path | None, typer.Option("--out", help="Write it to this file, which must not exist yet.")] = None,
+) -> None:
+    """Write a catalog file: the project's published catalog, or else what the Stripe account sells.
+
+    Of an account, comments say what had to be guessed.
+    """
+    if to is not None and to.exists():
+        fail(f"{to} is there already: name another file.")
+    if not CODE.fullmatch(project):
+        fail("A slug has 1 to 63 lower-case letters, digits, - and _, and begins with a letter or digit.")
+
+    async def run(resources: "Resources") -> str:
+        async with resources.database.transaction() as tx:
+            owner = await project_by_slug(tx, project)
+            published = await document_of(tx, owner) if owner else None
+        if published is not None:
+            return catalog_toml(published)
+        pulled = catalog_of(project, await read_account(resources.stripe))
+        return catalog_toml(pulled.document, pulled.comments)
+
+    written = with_resources(ready_settings(), run)
+    if to is None:
+        sys.stdout.write(written)
+    else:
+        to.write_text(written, encoding="utf-8")
 
 
 @app.command("unmapped")
