@@ -90,6 +90,13 @@ def _product(product: Product) -> str:
     return f"{product.name} opens {opens or 'nothing'}{brings}{own}"
 
 
+def _counted(old: Product, new: Product) -> Iterator[str]:
+    for price_id in sorted({*new.stripe_prices} - {*old.stripe_prices}):
+        yield f"whoever has Stripe's {price_id} holds it"
+    for price_id in sorted({*old.stripe_prices} - {*new.stripe_prices}):
+        yield f"whoever has Stripe's {price_id} holds it no longer"
+
+
 def product_changes(old: Product, new: Product) -> Iterator[str]:
     """What is otherwise of a product, each as the end of a sentence."""
     if old.name != new.name:
@@ -105,10 +112,7 @@ def product_changes(old: Product, new: Product) -> Iterator[str]:
         was, becomes = (_said(one.policy[name]) if name in one.policy else "the project's" for one in (old, new))
         if was != becomes:
             yield f"policy: {name.replace('_', ' ')} {was} becomes {becomes}"
-    for price_id in sorted({*new.stripe_prices} - {*old.stripe_prices}):
-        yield f"whoever has Stripe's {price_id} holds it"
-    for price_id in sorted({*old.stripe_prices} - {*new.stripe_prices}):
-        yield f"whoever has Stripe's {price_id} holds it no longer"
+    yield from _counted(old, new)
     for code in dict.fromkeys([*new.opens, *old.opens]):
         before, after = old.opens.get(code), new.opens.get(code)
         if before is None and after is not None:

@@ -52,7 +52,9 @@ POLICY_KEYS: Final = (
     "on_double", "on_trial_again",
 )  # fmt: skip
 FEATURE_KEYS: Final = ("name", "kind", "combine")
-PRODUCT_KEYS: Final = ("name", "plan_group", "opens", "lasts", "bundles", "tax_code", "prices", "stripe_prices", "policy")
+PRODUCT_KEYS: Final = (
+    "name", "plan_group", "opens", "lasts", "bundles", "tax_code", "prices", "stripe_prices", "policy",
+)  # fmt: skip
 PRICE_KEYS: Final = (
     "amount", "currency", "currency_options", "interval", "interval_count", "trial_days", "trial_card", "tax_behavior",
 )  # fmt: skip
