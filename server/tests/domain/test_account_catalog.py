@@ -60,6 +60,15 @@ def test_a_document_is_read_back_as_it_was_written(top: dict[str, Any], products
     assert tomllib.loads(catalog_toml({**top, "products": products})) == {**told, "products": sold}
 
 
+def test_a_price_without_a_key_is_called_what_such_prices_are_called() -> None:
+    """By how often it is paid, with a number where that is taken."""
+    prices = [
+        AccountPrice(f"price_{n}", None, True, 100, "eur", each) for n, each in enumerate(["month", "month", None])
+    ]
+    [product] = catalog_of("app", [AccountProduct("prod_1", "Pro", True, tuple(prices))]).document["products"].values()
+    assert list(product["prices"]) == ["monthly", "monthly-2", "once"]
+
+
 def test_a_pulled_file_says_what_was_guessed() -> None:
     """Codes that were made up, products that open nothing, prices that cannot be sold: each is said where it stands."""
     products = [

@@ -37,7 +37,7 @@ class Effect:
                 return f"lose {self.feature}: {self.before}"
             case ChangeKind.VALUE:
                 return f"{self.feature} {self.before} → {self.after}"
-            case ChangeKind.VALID_UNTIL:
+            case _:
                 return f"{self.feature} as now, until another time"
 
     @property
