@@ -239,6 +239,30 @@ class ExplainedSource:
     rule: str
     sentence: str
     stripe_ids: tuple[str, ...]
+    event_ids: tuple[str, ...] = ()
+    """Stripe's latest events that name it, newest first."""
+    policy: Mapping[str, object] | None = None
+    """By which it was judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What was answered at an instant in the past."""
+
+    allowed: bool
+    value: Value
+    valid_until: datetime | None
+    rule: str
+    source: str | None
+    version: int | None
+    changed_at: datetime
+    """When that began to be so."""
+    audit_id: int
+    actor: str
+    cause: str
+    """What made it so: of Stripe, its event ids."""
+    differs: bool
+    """Whether what is known now says otherwise for that instant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +280,8 @@ class Explanation:
     policy: Mapping[str, object]
     """The project's policy as it was applied."""
     sources: tuple[ExplainedSource, ...]
+    served: Served | None = None
+    """Of an instant in the past: what was served then."""
 
     def __bool__(self) -> bool:
         return self.allowed

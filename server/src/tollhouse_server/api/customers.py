@@ -1,17 +1,19 @@
 """The state of a customer, and why it is so."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from .. import snapshot
+from .. import history, snapshot
 from ..audit import Cause
 from ..catalogs import Project, as_told, current_catalog
 from ..db.engine import Tx
 from ..domain.catalog import Policy
 from ..domain.explain import Explanation, explain
+from ..history import Served
 from ..state import CustomerState, customer_state
 from ..stripe_gateway import StripeRefused, StripeUnavailable
 from .authentication import InsufficientScope, MayCheck, MayCheckout, Unauthenticated
@@ -44,6 +46,24 @@ class SourceState(Answer):
     rule: str
     sentence: str
     stripe_ids: list[str]
+    event_ids: list[str] = Field([], description="Stripe's latest events that name it, newest first.")
+    policy: PolicyState | None = Field(None, description="By which it was judged; null where none has a say.")
+
+
+class ServedState(Answer):
+    """What was answered at an instant in the past, as the audit trail has it."""
+
+    allowed: bool
+    value: FeatureValue
+    valid_until: Instant | None
+    rule: str
+    source: str | None
+    version: int | None = Field(description="Null where the database was restored since.")
+    changed_at: Instant = Field(description="When that began to be so.")
+    audit_id: int
+    actor: str
+    cause: str = Field(description="What made it so: of `stripe`, its event ids.")
+    differs: bool = Field(description="Whether what is known now says otherwise for that instant.")
 
 
 class ExplanationState(Answer):
@@ -59,6 +79,9 @@ class ExplanationState(Answer):
     next_change_at: Instant | None
     policy: PolicyState
     sources: list[SourceState]
+    served: ServedState | None = Field(
+        None, description="Of an instant in the past: what was served then. Null: nothing had ever changed until then."
+    )
 
 
 EXAMPLE_CUSTOMER = {
@@ -111,8 +134,11 @@ EXAMPLE_EXPLANATION = {
             "rule": "subscription-active",
             "sentence": "Active: the period ends on 22 Dec 2026.",
             "stripe_ids": ["sub_1SXaBcDeFgHiJk", "price_1SXaBc"],
+            "event_ids": ["evt_1SXaBc"],
+            "policy": None,
         }
     ],
+    "served": None,
 }
 
 
@@ -173,13 +199,23 @@ async def explain_feature(
     ctx: Ctx,
     at: Annotated[Instant | None, Query(description="At which instant; now if absent.")] = None,
 ) -> ExplanationState:
-    """Every source that was considered, the rule by which it counts or not, and when that next changes."""
+    """Every source that was considered, the rule by which it counts or not, and when that next changes.
+
+    Of an instant in the past also what was served then, which later news of Stripe's does not change.
+    """
+    now = ctx.clock.now()
     async with ctx.database.transaction(project=project.id) as tx:
         catalog = await current_catalog(tx, project)
         known = find_feature(catalog, feature)
-        return explanation_state(
-            explain(catalog, await snapshot.evidence_of(tx, project.id, user_id), known, at or ctx.clock.now())
-        )
+        explained = explain(catalog, await snapshot.evidence_of(tx, project.id, user_id), known, at or now)
+        was = await history.served(tx, project.id, user_id, known, at) if at is not None and at < now else None
+        stripe_customer_id = await snapshot.stripe_customer_of(tx, project.id, user_id)
+    events: dict[str, list[str]] = {}
+    if stripe_customer_id is not None:
+        ids = [source.id for source in explained.sources if source.stripe_ids]
+        async with ctx.database.transaction() as tx:  # the inbox is of no project
+            events = await history.events_about(tx, stripe_customer_id, ids)
+    return explanation_state(explained, was, events)
 
 
 async def read_state(tx: Tx, project: Project, user_id: str, *, at: datetime) -> CustomerState:
@@ -191,7 +227,24 @@ async def read_state(tx: Tx, project: Project, user_id: str, *, at: datetime) ->
     return customer_state(user_id, stored.version, catalog, entitlements, evidence, at)
 
 
-def explanation_state(explained: Explanation) -> ExplanationState:
+def _served(was: Served, explained: Explanation) -> ServedState:
+    said = was.answer
+    return ServedState(
+        allowed=said.allowed,
+        value=said.value,
+        valid_until=said.valid_until,
+        rule=said.reason,
+        source=said.source,
+        version=was.version,
+        changed_at=was.changed_at,
+        audit_id=was.audit_id,
+        actor=was.actor,
+        cause=was.cause,
+        differs=(said.allowed, said.value) != (explained.allowed, explained.value),
+    )
+
+
+def explanation_state(explained: Explanation, was: Served | None, events: Mapping[str, list[str]]) -> ExplanationState:
     return ExplanationState(
         feature=explained.feature,
         at=explained.at,
@@ -214,9 +267,12 @@ def explanation_state(explained: Explanation) -> ExplanationState:
                 rule=source.rule,
                 sentence=source.sentence,
                 stripe_ids=list(source.stripe_ids),
+                event_ids=events.get(source.id, []),
+                policy=_policy(source.policy) if source.policy else None,
             )
             for source in explained.sources
         ],
+        served=_served(was, explained) if was else None,
     )
 
 

@@ -6,6 +6,7 @@ from . import (
     admin_audit,
     admin_catalog,
     admin_corrections,
+    admin_customers,
     admin_events,
     admin_grants,
     admin_kept_openings,
@@ -47,6 +48,7 @@ routes.include_router(admin_catalog.router)
 routes.include_router(admin_kept_openings.router)
 routes.include_router(admin_keys.router)
 routes.include_router(admin_grants.router)
+routes.include_router(admin_customers.router)
 routes.include_router(admin_events.router)
 routes.include_router(admin_corrections.router)
 routes.include_router(admin_audit.router)

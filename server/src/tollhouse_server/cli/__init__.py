@@ -51,6 +51,10 @@ VERBS = {
         "access",
         "Explain why a feature is open or closed: every source considered, and the rule by which it counts or not.",
     ),
+    "timeline": (
+        "access",
+        "Tell what happened to a user, newest first: checkouts, money, Stripe's events, changes and their causes.",
+    ),
     "backup": (
         "backup",
         "Back up the whole database to a file, while everything runs: PostgreSQL's custom format, read back at once.",
