@@ -202,9 +202,10 @@ def examples() -> dict[str, Any]:
     status |= {"payment_status": "unpaid", "url": "https://pay.test/chk_1", "created_at": at, "expires_at": later}
     source = {"kind": "subscription", "id": "sub_1", "products": ["pro"], "counts": True, "value": True, "from": at}
     source |= {"until": later, "rule": "subscription-active", "sentence": "Active.", "stripe_ids": ["sub_1", "in_1"]}
+    source |= {"event_ids": ["evt_1"], "policy": {"grace_days": 7}}
     explanation = {"feature": "premium_export", "at": at, "allowed": True, "value": True, "valid_until": later}
     explanation |= {"rule": "subscription-active", "sentence": "Active.", "next_change_at": later}
-    explanation |= {"policy": {"grace_days": 7, "on_pause": "keep_paid"}, "sources": [source]}
+    explanation |= {"policy": {"grace_days": 7, "on_pause": "keep_paid"}, "sources": [source], "served": None}
     price = {"lookup_key": "pdf-tool.pro.monthly", "amount": 900, "currency": "eur", "interval": "month"}
     price |= {"interval_count": 1, "trial_days": 14, "trial_card": False}
     price |= {"currency_options": {"usd": 1000}, "tax_behavior": "exclusive"}

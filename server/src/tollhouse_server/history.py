@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +12,7 @@ from .db.engine import Tx
 from .db.tables import audit, customer, inbox
 from .domain.catalog import Feature
 from .domain.entitlements import Answer, answer, load
+from .domain.explain import Explanation
 
 EVENTS_OF_A_SOURCE = 5
 
@@ -53,14 +53,16 @@ async def served(tx: Tx, project_id: uuid.UUID, user_id: str, feature: Feature, 
     return Served(verdict, version, row.at, row.id, row.actor, row.cause)
 
 
-async def events_about(tx: Tx, stripe_customer_id: str, source_ids: Iterable[str]) -> dict[str, list[str]]:
-    """Stripe's latest events (`evt_…`) that name each source, newest first. For a transaction of no project."""
+async def events_about(tx: Tx, project_id: uuid.UUID, user_id: str, explained: Explanation) -> dict[str, list[str]]:
+    """By source: Stripe's latest events (`evt_…`) that name it, newest first."""
+    mine = and_(customer.c.project_id == project_id, customer.c.user_id == user_id)
+    subject = await tx.scalar(select(customer.c.stripe_customer_id).where(mine))
     found: dict[str, list[str]] = {}
-    for source_id in source_ids:
-        # Claimed: what was worked on; the index is of those.
+    for source_id in (source.id for source in explained.sources if source.stripe_ids and subject):
         about = select(inbox.c.event_id).where(
-            inbox.c.subject == stripe_customer_id,
-            inbox.c.claimed_at.is_not(None),
+            inbox.c.project_id == project_id,
+            inbox.c.subject == subject,
+            inbox.c.claimed_at.is_not(None),  # what was worked on: the index is of those
             func.strpos(inbox.c.body, f'"{source_id}"') > 0,
         )
         latest = about.order_by(inbox.c.occurred_at.desc(), inbox.c.id.desc()).limit(EVENTS_OF_A_SOURCE)

@@ -39,12 +39,12 @@ EXAMPLE_HAPPENING: dict[str, Any] = {
 
 
 @router.get(
-    "/{project}/{user_id}/timeline",
+    "/{slug}/{user_id}/timeline",
     summary="What happened to a customer",
     responses={**example({"data": [EXAMPLE_HAPPENING], "next_cursor": None}), **documented(*OPERATORS, NotFound)},
 )
 async def read_timeline(
-    project: Slug,
+    slug: Slug,
     user_id: UserIdInPath,
     ctx: Ctx,
     cursor: Annotated[Text | None, Query(pattern=history.CURSOR, description="From the page before.")] = None,
@@ -53,7 +53,7 @@ async def read_timeline(
     """Newest first: checkouts, money, Stripe's events, grants, every change of what they may do, with its cause, and
     what their app was told. A user who never became a customer has no story; that is no error."""
     async with ctx.database.transaction() as tx:
-        owner = await find_project(tx, project)
+        owner = await find_project(tx, slug)
         found = await history.story(tx, owner.id, user_id, cursor=cursor, limit=limit + 1)
     return Timeline(
         data=[Happening.model_validate(one) for one in found[:limit]],

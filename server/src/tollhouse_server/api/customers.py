@@ -209,12 +209,7 @@ async def explain_feature(
         known = find_feature(catalog, feature)
         explained = explain(catalog, await snapshot.evidence_of(tx, project.id, user_id), known, at or now)
         was = await history.served(tx, project.id, user_id, known, at) if at is not None and at < now else None
-        stripe_customer_id = await snapshot.stripe_customer_of(tx, project.id, user_id)
-    events: dict[str, list[str]] = {}
-    if stripe_customer_id is not None:
-        ids = [source.id for source in explained.sources if source.stripe_ids]
-        async with ctx.database.transaction() as tx:  # the inbox is of no project
-            events = await history.events_about(tx, stripe_customer_id, ids)
+        events = await history.events_about(tx, project.id, user_id, explained)
     return explanation_state(explained, was, events)
 
 

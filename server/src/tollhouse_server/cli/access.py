@@ -57,9 +57,7 @@ def why(project: ProjectArgument, user: UserArgument, feature: FeatureArgument, 
             explained = explain(catalog, await snapshot.evidence_of(tx, owner.id, user), known, instant or now)
             past = instant is not None and instant < now
             was = await history.served(tx, owner.id, user, known, instant) if past and instant else None
-            stripe_customer_id = await snapshot.stripe_customer_of(tx, owner.id, user)
-            ids = [source.id for source in explained.sources if source.stripe_ids]
-            events = await history.events_about(tx, stripe_customer_id, ids) if stripe_customer_id else {}
+            events = await history.events_about(tx, owner.id, user, explained)
         return explained, was, events
 
     explained, was, events = with_records(ready_settings(), run)
