@@ -240,7 +240,7 @@ class ExplainedSource:
     sentence: str
     stripe_ids: tuple[str, ...]
     event_ids: tuple[str, ...] = ()
-    """Stripe's latest events that name it, newest first."""
+    """Stripe's events that last changed what it gives, newest first."""
     policy: Mapping[str, object] | None = None
     """By which it was judged."""
 

@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import and_, exists, func, select, text
 
 from .db.engine import Tx
-from .db.tables import audit, customer, inbox
+from .db.tables import audit, customer
 from .domain.catalog import Feature
 from .domain.entitlements import Answer, answer, load
 from .domain.explain import Explanation
 
-EVENTS_OF_A_SOURCE = 5
+CHANGES_OF_A_SOURCE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +54,19 @@ async def served(tx: Tx, project_id: uuid.UUID, user_id: str, feature: Feature, 
 
 
 async def events_about(tx: Tx, project_id: uuid.UUID, user_id: str, explained: Explanation) -> dict[str, list[str]]:
-    """By source: Stripe's latest events (`evt_…`) that name it, newest first."""
+    """By source: Stripe's events (`evt_…`) that last changed what it gives, newest first, as the audit trail has it."""
     mine = and_(customer.c.project_id == project_id, customer.c.user_id == user_id)
-    subject = await tx.scalar(select(customer.c.stripe_customer_id).where(mine))
     found: dict[str, list[str]] = {}
-    for source_id in (source.id for source in explained.sources if source.stripe_ids and subject):
-        about = select(inbox.c.event_id).where(
-            inbox.c.project_id == project_id,
-            inbox.c.subject == subject,
-            inbox.c.claimed_at.is_not(None),  # what was worked on: the index is of those
-            func.strpos(inbox.c.body, f'"{source_id}"') > 0,
+    for source_id in (source.id for source in explained.sources if source.stripe_ids):
+        names = func.strpos(func.concat(audit.c.before, audit.c.after), f'"{source_id}"') > 0
+        causes = (
+            select(audit.c.cause)
+            .select_from(audit.join(customer, customer.c.id == audit.c.customer_id))
+            .where(mine, audit.c.action == "entitlements.changed", audit.c.actor == "stripe", names)
+            .order_by(audit.c.id.desc())
+            .limit(CHANGES_OF_A_SOURCE)
         )
-        latest = about.order_by(inbox.c.occurred_at.desc(), inbox.c.id.desc()).limit(EVENTS_OF_A_SOURCE)
-        found[source_id] = list(await tx.scalars(latest))
+        found[source_id] = [event for cause in await tx.scalars(causes) for event in cause.split(", ")]
     return found
 
 

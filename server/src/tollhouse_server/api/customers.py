@@ -46,7 +46,7 @@ class SourceState(Answer):
     rule: str
     sentence: str
     stripe_ids: list[str]
-    event_ids: list[str] = Field([], description="Stripe's latest events that name it, newest first.")
+    event_ids: list[str] = Field([], description="Stripe's events that last changed what it gives.")
     policy: PolicyState | None = Field(None, description="By which it was judged; null where none has a say.")
 
 

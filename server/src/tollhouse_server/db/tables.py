@@ -237,7 +237,6 @@ inbox = Table(
     Index("inbox_pending_subject_idx", "subject", postgresql_where=text("next_attempt_at IS NOT NULL")),
     Index("inbox_claimed_idx", "subject", "claimed_at", postgresql_where=text("claimed_at IS NOT NULL")),
     Index("inbox_buried_idx", "id", postgresql_where=text("state = 'buried'")),
-    info=project_may("SELECT"),
 )
 
 notification_endpoint = Table(
