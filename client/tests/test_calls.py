@@ -269,7 +269,7 @@ def test_both_clients_have_the_same_calls() -> None:
         assert blocking.__doc__ == awaited.__doc__ is not None
         assert inspect.iscoroutinefunction(awaited)
     signature = "(self, /, user_id: str, feature: str, *, at: datetime.datetime | None = None)"
-    assert str(inspect.signature(Tollhouse.explain)) == f"{signature} -> tollhouse.answers.Explanation"
+    assert str(inspect.signature(Tollhouse.explain)) == f"{signature} -> tollhouse.explanations.Explanation"
 
 
 def test_rate_limited_without_retries(service: Any, connect: Any) -> None:

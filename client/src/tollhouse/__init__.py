@@ -19,8 +19,6 @@ from .answers import (
     CostLine,
     Customer,
     Entitlements,
-    ExplainedSource,
-    Explanation,
     Feature,
     Freshness,
     Grant,
@@ -32,7 +30,6 @@ from .answers import (
     Product,
     Purchase,
     ScheduledChange,
-    Served,
     Subscription,
     Synced,
     Value,
@@ -50,6 +47,7 @@ from .errors import (
     Unauthenticated,
     Unreachable,
 )
+from .explanations import ExplainedSource, Explanation, Served
 from .gates import requires
 from .outage import OutagePolicy, allow, deny, last_known_good
 from .refusals import BillingUnavailable, LimitReached, Refused, SignedOut, UpgradeRequired

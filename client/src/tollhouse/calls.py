@@ -13,12 +13,12 @@ from .answers import (
     Contact,
     Customer,
     Entitlements,
-    Explanation,
     Metrics,
     PlanChange,
     Portal,
     Synced,
 )
+from .explanations import Explanation
 from .snapshots import Snapshot
 
 T = TypeVar("T")

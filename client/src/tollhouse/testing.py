@@ -30,7 +30,6 @@ from .answers import (
     Contact,
     Customer,
     Entitlements,
-    Explanation,
     Feature,
     Metrics,
     MetricsRow,
@@ -41,6 +40,7 @@ from .answers import (
 )
 from .catalog_file import read_catalog
 from .client import AsyncTollhouse, Tollhouse
+from .explanations import Explanation
 from .fake_subscriptions import FakeProblem, FakeSubscriptions
 from .fake_user import FakeUser
 from .local_copy import LocalCopy
