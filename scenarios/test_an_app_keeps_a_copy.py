@@ -64,7 +64,7 @@ def test_a_new_catalog_reaches_the_app(
     grown = copy.deepcopy(pdf_tool_document)
     grown["features"]["batch"] = {"name": "Batch"}
     grown["products"]["pro"]["opens"] = {"batch": True}
-    world.publish(grown)
+    world.publish(grown, existing="move")
     world.service.work()
     eventually(lambda: app.check("ada", "batch"))
     eventually(lambda: not app.check("ada", "premium_export"))

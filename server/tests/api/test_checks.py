@@ -129,7 +129,10 @@ def test_the_state_object_after_everything(world: World, pdf_tool: Tollhouse, ht
 
     grant = give(world, "ada-state", feature="pages_per_day", value=9000)
     granted = http.get("/v1/customers/ada-state").json()
-    shown = {name: grant[name] for name in ("id", "feature", "product", "value", "starts_at", "ends_at", "reason")}
+    shown = {
+        name: grant[name]
+        for name in ("id", "feature", "product", "value", "override", "starts_at", "ends_at", "reason")
+    }
     assert granted["grants"] == [shown]
     assert granted["features"]["pages_per_day"] == {
         "allowed": True,
