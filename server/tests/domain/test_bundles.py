@@ -7,8 +7,18 @@ import pytest
 
 from tollhouse_server.domain.bundles import brought, heights, leads_back, projects_brought
 from tollhouse_server.domain.catalog import Catalog, Earlier, Feature, Opens, Policy, Product
+from tollhouse_server.domain.catalog_file import parse_catalog
 from tollhouse_server.domain.entitlements import answer, compute
-from tollhouse_server.domain.evidence import Evidence, PaymentStatus, PlannedItem, ScheduledChange, SubscriptionStatus
+from tollhouse_server.domain.errors import CatalogInvalid
+from tollhouse_server.domain.evidence import (
+    Evidence,
+    PaymentStatus,
+    PlannedItem,
+    ScheduledChange,
+    SubscriptionStatus,
+    begun,
+)
+from tollhouse_server.domain.kept_openings import gives_less, holds
 from tollhouse_server.domain.owning import holder
 from tollhouse_server.domain.time import Period
 
@@ -117,6 +127,30 @@ def test_who_has_it_by_a_bundle_does_not_pay_again(
     evidence = Evidence(bundled=brought(hub(), Evidence(of, bought))["app"])
     found = holder(app(), evidence, app().products["pro"], make.day(at))
     assert (found is not None) is owned
+
+
+def test_a_bundle_is_a_product_of_another_project() -> None:
+    """Each mistake at its place; what can only be known of the other project is looked at when it is published."""
+    document = {"project": "hub", "name": "Hub", "products": {"all": {"bundles": ["app.pro", 7, "a.b.c", "hub.x"]}}}
+    with pytest.raises(CatalogInvalid) as refused:
+        parse_catalog(document, 1)
+    assert [(one["pointer"], one["code"]) for one in refused.value.errors] == [
+        ("/products/all/bundles/1", "bad-bundle"),
+        ("/products/all/bundles/2", "bad-bundle"),
+        ("/products/all/bundles/3", "bundle-cycle"),
+    ]
+    document["products"]["all"]["bundles"] = ["app.pro"]  # type: ignore[index]
+    assert parse_catalog(document, 1).products["all"].bundles == ("app.pro",)
+
+
+def test_what_is_brought_is_had_and_to_bring_less_is_less(make: SimpleNamespace) -> None:
+    """So that a publish asks, in the one project and in the other, and may be told to keep it."""
+    before, after = hub().products["all"], hub(bundles=()).products["all"]
+    assert gives_less(before, after, {}) and gives_less(before, None, {}) and not gives_less(after, before, {})
+    [line] = brought(hub(), Evidence((make.subscription(items=(make.item("all"),)),)))["app"]
+    assert holds(line, app().products["pro"], Policy(), make.day(90)) and begun(line) == make.day(0)
+    [given] = brought(hub(), Evidence(grants=(make.grant(product="all", ends_at=make.day(9)),)))["app"]
+    assert holds(given, before, Policy(), make.day(8)) and not holds(given, before, Policy(), make.day(9))
 
 
 def test_the_order_of_projects() -> None:

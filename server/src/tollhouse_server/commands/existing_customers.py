@@ -49,17 +49,15 @@ async def undecided(tx: Tx, owner: Project, old: Catalog, new: Catalog, at: date
 
     None: it may be published without a word on existing customers.
     """
-    lessening = {
-        product.code: after for product, after in changed(old, new) if gives_less(product, after, new.features)
-    }
+    lessening = {product.code for product, after in changed(old, new) if gives_less(product, after, new.features)}
     if not lessening:
         return []
     after = kept_through(old, new, None, at)
-    losing: dict[str, set[uuid.UUID]] = {code: set() for code in lessening}
-    async for customer_id, source, code, quantity in _lines(tx, owner, set(lessening)):
+    losing: dict[str, set[uuid.UUID]] = {code: set() for code in old.products if code in lessening}
+    async for customer_id, source, code, quantity in _lines(tx, owner, lessening):
         has, gets = old.products[code].given(begun(source)), after.given(code, begun(source))
         less = lessened(has, gets, new.features, quantity) or (isinstance(source, Purchase) and shortened(has, gets))
-        if less and holds(source, has, old.policy, at):
+        if less and holds(source, has, old.policy_of(code), at):
             losing[code].add(customer_id)
     return [
         Undecided(code, tuple(_said(old, new, code)), len(customers)) for code, customers in losing.items() if customers

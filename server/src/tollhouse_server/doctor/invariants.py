@@ -43,6 +43,7 @@ INVARIANTS = (
               UNION ALL SELECT 'checkout', id, project_id, customer_id FROM checkout
               UNION ALL SELECT 'correction', id, project_id, customer_id FROM correction
               UNION ALL SELECT 'snapshot', user_id, project_id, customer_id FROM snapshot
+              UNION ALL SELECT 'bundle of', source_customer_id::text, project_id, customer_id FROM bundled
               UNION ALL SELECT 'audit entry', id::text, project_id, customer_id FROM audit
             ) rows JOIN customer c ON c.id = rows.customer_id
             WHERE rows.project_id IS DISTINCT FROM c.project_id
