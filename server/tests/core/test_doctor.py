@@ -57,6 +57,10 @@ BREAKS: dict[str, tuple[str, ...]] = {
         " to_jsonb(:now - interval '8 days')), status = 'trialing'",
     ),
     "live-of-a-deleted-customer": ("UPDATE customer SET stripe_customer_id = NULL",),
+    "prices-unmapped": (
+        "UPDATE purchase SET evidence = jsonb_set(evidence, '{items}', evidence->'items' ||"
+        " jsonb_build_array(jsonb_set(evidence->'items'->0, '{stripe_price}', '\"price_x\"')))",
+    ),
     "checkouts-half-open": (
         "UPDATE checkout SET state = 'opening', created_at = :now - interval '11 minutes',"
         " expires_at = :now + interval '1 hour'",
@@ -73,7 +77,7 @@ BREAKS: dict[str, tuple[str, ...]] = {
     ),
     "versions-audited": ("DELETE FROM audit WHERE action = 'entitlements.changed' AND before = '[]'",),
     "snapshot-version": ("UPDATE snapshot SET version = version + 1",),
-    "rows-of-another-project": (OTHER, f"UPDATE purchase {OF_OTHER}"),
+    "rows-of-another-project": (OTHER, f"UPDATE checkout {OF_OTHER}"),
     "entries-unsealed": (ENTRY,),
     "two-subscriptions": (SECOND,),
     "snapshot-differs": ("UPDATE snapshot SET entitlements = '[]', next_change_at = NULL",),
