@@ -125,3 +125,15 @@ name = "Max"
 opens = {}
 prices.once = { amount = 5, currency = "eur" }
 """
+
+
+def test_a_feature_of_two_products_is_one() -> None:
+    """Both open the same, under one code."""
+    prices = (
+        (AccountPrice("price_1", None, True, 100, "eur", "month"),),
+        (AccountPrice("price_2", None, True, 1, "eur", None),),
+    )
+    products = [AccountProduct(f"prod_{n}", "Pro", True, its, {"app.export": "Export"}) for n, its in enumerate(prices)]
+    document = catalog_of("app", products).document
+    assert document["features"] == {"export": {"name": "Export"}}
+    assert [one["opens"] for one in document["products"].values()] == [{"export": True}] * 2
