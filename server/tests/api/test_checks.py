@@ -152,6 +152,14 @@ def test_an_explanation_is_whole(world: World, pdf_tool: Tollhouse, http: httpx.
     explained = http.get("/v1/customers/ada-explained/explain?feature=premium_export").json()
     until = written(datetime.fromisoformat(subscription["current_period_end"]) + timedelta(days=3))
     counting, other = explained.pop("sources")
+    policy = {
+        "grace_days": 7,
+        "renewal_leeway_days": 3,
+        "on_pause": "keep_paid",
+        "on_full_refund": "end",
+        "on_partial_refund": "keep",
+        "on_dispute": "suspend",
+    }
     assert explained == {
         "feature": "premium_export",
         "at": written(world.service.clock.now()),
@@ -161,17 +169,11 @@ def test_an_explanation_is_whole(world: World, pdf_tool: Tollhouse, http: httpx.
         "rule": "subscription-active",
         "sentence": explained["sentence"],
         "next_change_at": until,
-        "policy": {
-            "grace_days": 7,
-            "renewal_leeway_days": 3,
-            "on_pause": "keep_paid",
-            "on_full_refund": "end",
-            "on_partial_refund": "keep",
-            "on_dispute": "suspend",
-        },
+        "policy": policy,
+        "served": None,
     }
     assert explained["sentence"].startswith("Allowed until ")
-    assert counting.pop("sentence") and counting.pop("from")
+    assert counting.pop("sentence") and counting.pop("from") and counting.pop("event_ids")
     price = world.stripe.v1.prices.list({"lookup_keys": ["pdf-tool.pro.monthly"]}).data[0]
     assert counting == {
         "kind": "subscription",
@@ -182,6 +184,7 @@ def test_an_explanation_is_whole(world: World, pdf_tool: Tollhouse, http: httpx.
         "until": until,
         "rule": "subscription-active",
         "stripe_ids": [subscription["id"], price.id],
+        "policy": policy,
     }
     assert other == {
         "kind": "grant",
@@ -194,6 +197,8 @@ def test_an_explanation_is_whole(world: World, pdf_tool: Tollhouse, http: httpx.
         "rule": "opens-other-features",
         "sentence": other["sentence"],
         "stripe_ids": [],
+        "event_ids": [],
+        "policy": None,
     }
 
 
