@@ -189,6 +189,7 @@ def examples() -> dict[str, Any]:
         "ends_at": None,
         "current_period_end": later,
         "trial_end": None,
+        "items": [{"product": "pro", "price": "pdf-tool.pro.monthly", "quantity": 1, "current_period_end": later}],
         "billing_issue": False,
         "correction": None,
         "scheduled_change": None,

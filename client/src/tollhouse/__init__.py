@@ -31,6 +31,7 @@ from .answers import (
     Purchase,
     ScheduledChange,
     Subscription,
+    SubscriptionItem,
     Synced,
     Value,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "ServerError",
     "SignedOut",
     "Subscription",
+    "SubscriptionItem",
     "Synced",
     "Tollhouse",
     "TollhouseError",

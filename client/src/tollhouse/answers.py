@@ -116,8 +116,22 @@ class ScheduledChange:
 
 
 @dataclass(frozen=True, slots=True)
+class SubscriptionItem:
+    """One line of a subscription; lines may be billed at different intervals."""
+
+    product: str | None
+    """None where the catalog has never sold its price."""
+    price: str | None
+    quantity: int
+    current_period_end: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Subscription:
-    """A running or past subscription; `status` is Stripe's."""
+    """A running or past subscription; `status` is Stripe's.
+
+    `product`, `price` and `quantity` are those of its first line, `items` all of them.
+    """
 
     id: str
     product: str | None
@@ -136,6 +150,7 @@ class Subscription:
     """Why Tollhouse itself ends it, or its trial: `double` (a second subscription of its plan) or `trial-again`."""
     scheduled_change: ScheduledChange | None = None
     """A change of plan that is planned."""
+    items: tuple[SubscriptionItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,18 @@ class ScheduledChangeState(Answer):
     at: Instant
 
 
+class SubscriptionItemState(Answer):
+    """One line of a subscription: what is paid for, by itself."""
+
+    product: str | None = Field(description="Null for a price that the catalog has never sold.")
+    price: str | None = Field(description="The lookup key.")
+    quantity: int
+    current_period_end: Instant = Field(description="Lines may be billed at different intervals.")
+
+
 class SubscriptionState(Answer):
+    """`product`, `price` and `quantity` are those of its first line; `items` are all of them."""
+
     id: str
     product: str | None = Field(description="Null for a price that the catalog has never sold.")
     price: str | None = Field(description="The lookup key.")
@@ -86,6 +97,7 @@ class SubscriptionState(Answer):
     ends_at: Instant | None = Field(description="When it is scheduled to end, or ended.")
     current_period_end: Instant
     trial_end: Instant | None
+    items: list[SubscriptionItemState] = Field(description="At least one; several where plans are billed together.")
     billing_issue: bool = Field(description="A payment failed: ask the user to look into the portal.")
     correction: Literal["double", "trial-again"] | None = Field(
         description="Why Tollhouse itself ends it, or its trial: it is a second one of its plan. Null: it does not."
@@ -233,6 +245,15 @@ def _subscription(one: Subscription) -> SubscriptionState:
         ends_at=ends_at,
         current_period_end=one.period_end,
         trial_end=one.trial_end,
+        items=[
+            SubscriptionItemState(
+                product=each.product,
+                price=each.lookup_key,
+                quantity=each.quantity,
+                current_period_end=each.current_period_end,
+            )
+            for each in one.items
+        ],
         billing_issue=one.status in (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID),
         correction=one.correction,
         scheduled_change=_scheduled_change(one),

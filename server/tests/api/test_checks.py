@@ -92,6 +92,14 @@ def test_the_state_object_after_everything(world: World, pdf_tool: Tollhouse, ht
         "ends_at": None,
         "current_period_end": subscription["current_period_end"],
         "trial_end": None,
+        "items": [
+            {
+                "product": "pro",
+                "price": "pdf-tool.pro.monthly",
+                "quantity": 3,
+                "current_period_end": subscription["current_period_end"],
+            }
+        ],
         "billing_issue": False,
         "correction": None,
         "scheduled_change": None,

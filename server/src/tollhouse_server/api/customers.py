@@ -97,6 +97,14 @@ EXAMPLE_CUSTOMER = {
             "ends_at": None,
             "current_period_end": "2026-12-22T09:00:00Z",
             "trial_end": None,
+            "items": [
+                {
+                    "product": "pro",
+                    "price": "pdf-tool.pro.monthly",
+                    "quantity": 1,
+                    "current_period_end": "2026-12-22T09:00:00Z",
+                }
+            ],
             "billing_issue": False,
             "correction": None,
             "scheduled_change": None,
