@@ -3,7 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from ..commands.import_customers import Adopted, Importer, ImportPlan, Tell
 from ..commands.import_payments import PaymentImporter, Sold
 from ..domain.adoption import Judged, Linking, Outcome, PastOutcome, same_address
+from ..stripe_gateway import StripeClient
 from ..stripe_gateway.pace import Pace, paced_client
 from .common import ProjectArgument, acting_operator, err, fail, find_project, out, ready_settings, with_resources
 
@@ -52,12 +53,9 @@ def import_customers(
     )
 
     async def run(resources: "Resources") -> bool:
-        settings = resources.settings
         async with resources.database.transaction() as tx:
             owner = await find_project(tx, project)
-        pace = Pace(settings.reconcile_requests_per_second)
-        key = settings.stripe_secret_key.get_secret_value()
-        async with paced_client(key, settings.stripe_api_base, pace) as stripe:
+        async with _paced(resources) as stripe:
             with _progress() as tell:
                 importer = Importer(resources.database, stripe, replace(resources.pipeline, stripe=stripe), tell)
                 plan = await importer.plan(owner, linking)
@@ -89,12 +87,9 @@ def import_payments(
     rows = [Sold(*row) for _, row in _rows(file, ("payment", "user_id", "product"))]
 
     async def run(resources: "Resources") -> None:
-        settings = resources.settings
         async with resources.database.transaction() as tx:
             owner = await find_project(tx, project)
-        pace = Pace(settings.reconcile_requests_per_second)
-        key = settings.stripe_secret_key.get_secret_value()
-        async with paced_client(key, settings.stripe_api_base, pace) as stripe:
+        async with _paced(resources) as stripe:
             with _progress() as tell:
                 importer = PaymentImporter(
                     resources.database, stripe, resources.refresh, lambda done, all_: tell("payments", done, all_)
@@ -111,6 +106,13 @@ def import_payments(
             out.print("Nothing was changed. Run it with --apply to give the grants.")
 
     with_resources(ready_settings(), run)
+
+
+def _paced(resources: "Resources") -> AbstractAsyncContextManager[StripeClient]:
+    """As slow as a reconciliation, so that the account's limits are left to the apps."""
+    settings = resources.settings
+    pace = Pace(settings.reconcile_requests_per_second)
+    return paced_client(settings.stripe_secret_key.get_secret_value(), settings.stripe_api_base, pace)
 
 
 def _rows(file: Path, head: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
