@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+import pytest
+
 from tollhouse import Tollhouse
 from tollhouse_server.reconcile import Kind
 from tollhouse_server.testing import World
@@ -22,6 +24,12 @@ def until_allowed(world: World, app: Tollhouse, allowed: bool, *, longest: timed
         world.service.reconcile_if_due()
         world.service.work()
     return world.service.clock.now() - began
+
+
+@pytest.fixture(autouse=True)
+def morning(world: World) -> None:
+    """Each story begins at nine: the daily sweep is far, whatever time it is where the tests run."""
+    world.passes_until((world.now + timedelta(days=1)).replace(hour=9, minute=0, second=0, microsecond=0))
 
 
 def test_a_sale_whose_webhook_never_came_is_open_within_one_catch_up(world: World, pdf_tool: Tollhouse) -> None:
