@@ -129,8 +129,8 @@ def test_what_is_held_back_comes_by_itself(desk, api, receiver, endpoint):
 def test_slow_delivery(desk, api, receiver, endpoint):
     """The request itself takes real seconds, and is whole in the end."""
     desk.fault("slow_delivery", seconds=0.2)
+    started = time.monotonic()  # before it is made: the delivery waits for nobody to ask
     customers(api, 1)
-    started = time.monotonic()
     desk.drain()
     assert time.monotonic() - started >= 0.2
     ((body, headers),) = receiver.received
