@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from reliability.every_order import every_order
+from reliability.every_order import every_order, try_protocols
 from reliability.figures import Figures, Scale
 
 Version = int
@@ -136,20 +136,11 @@ DIRTY = {
 
 def run(scale: Scale, seed: int) -> Figures:
     figures = Figures("I4", "cache protocol, every order", seed)
+    sound = CLEAN | AT_NIGHT if scale.long else CLEAN
     with figures.timed():
-        for name, protocol in (CLEAN | AT_NIGHT if scale.long else CLEAN).items():
-            try:
-                figures.count("states", explored(protocol))
-            except Found as found:
-                figures.must(False, f"{name}: something stale is {found}")
-            figures.count("worlds")
-        for name, protocol in DIRTY.items():
-            try:
-                explored(protocol)
-                figures.must(False, f"{name}: nothing stale is found")
-            except Found:
-                figures.count("weaker protocols seen through")
-    figures.must_be_reached("states", "weaker protocols seen through")
+        try_protocols(
+            figures, sound, DIRTY, explored, Found, found="something stale is ", unseen="nothing stale is found"
+        )
     return figures
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from reliability.every_order import every_order
+from reliability.every_order import every_order, try_protocols
 from reliability.figures import Figures, Scale
 
 OPENING, OPEN, COMPLETE, EXPIRED, PAID = "opening", "open", "complete", "expired", "paid"
@@ -130,20 +130,9 @@ DIRTY = {
 
 def run(scale: Scale, seed: int) -> Figures:
     figures = Figures("I7", "checkout protocol, every order", seed)
+    sound = CLEAN | AT_NIGHT if scale.long else CLEAN
     with figures.timed():
-        for name, protocol in (CLEAN | AT_NIGHT if scale.long else CLEAN).items():
-            try:
-                figures.count("states", explored(protocol))
-            except Twice as twice:
-                figures.must(False, f"{name}: {twice}")
-            figures.count("worlds")
-        for name, protocol in DIRTY.items():
-            try:
-                explored(protocol)
-                figures.must(False, f"{name}: nobody could pay twice")
-            except Twice:
-                figures.count("weaker protocols seen through")
-    figures.must_be_reached("states", "weaker protocols seen through")
+        try_protocols(figures, sound, DIRTY, explored, Twice, found="", unseen="nobody could pay twice")
     return figures
 
 

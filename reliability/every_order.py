@@ -1,9 +1,12 @@
 """Walks through every state of a small world, the nearest first."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TypeVar
 
+from reliability.figures import Figures
+
 World = TypeVar("World", bound=Hashable)
+Protocol = TypeVar("Protocol")
 
 
 def every_order(
@@ -33,3 +36,29 @@ def every_order(
                     following.append(then)
         frontier = following
     return len(came_from)
+
+
+def try_protocols(
+    figures: Figures,
+    sound: Mapping[str, Protocol],
+    weaker: Mapping[str, Protocol],
+    explored: Callable[[Protocol], int],
+    broken: type[Exception],
+    *,
+    found: str,
+    unseen: str,
+) -> None:
+    """The sound ones must never raise `broken`, and each of the weaker must; else it is told as `found` or `unseen`."""
+    for name, protocol in sound.items():
+        try:
+            figures.count("states", explored(protocol))
+        except broken as wrong:
+            figures.must(False, f"{name}: {found}{wrong}")
+        figures.count("worlds")
+    for name, protocol in weaker.items():
+        try:
+            explored(protocol)
+            figures.must(False, f"{name}: {unseen}")
+        except broken:
+            figures.count("weaker protocols seen through")
+    figures.must_be_reached("states", "weaker protocols seen through")
